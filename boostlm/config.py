@@ -1,0 +1,182 @@
+"""Every setting of a run, documented where it is defined. The defaults are the embedded task.
+
+Plain nested frozen dataclasses of int, float, bool, str and tuple of str. `config_io` reads,
+overrides, compares and writes them. Lengths are in tokens.
+"""
+
+from dataclasses import dataclass, field
+
+from boostlm.errors import BoostError
+
+ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
+TASKS = ("skills", "gsm8k")
+LABELERS = ("simulated",)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which prompts."""
+
+    task: str = "skills"  # one of TASKS
+    path: str = ""  # folder with the data set's own files; empty: tensorflow-datasets downloads
+    train_prompts: int = 1024  # prompts that are sampled, labeled and trained on (N)
+    eval_prompts: int = 512  # prompts of the evaluated split
+    eval_split: str = "test"  # "validation" while choosing settings, "test" once they are chosen
+    max_prompt_tokens: int = 20  # BOS included; a longer prompt is an error that names it
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The SentencePiece model trained on the task's seed texts."""
+
+    kind: str = "char"  # "char", "bpe" or "unigram"
+    vocab_size: int = 64  # an upper bound
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding)."""
+
+    layers: int = 2
+    width: int = 64
+    heads: int = 4
+    kv_heads: int = 4
+    head_dim: int = 16
+    mlp_width: int = 256
+    rope_base: float = 10_000.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up, then a constant rate, and global-norm clipping."""
+
+    steps: int = 330  # steps a round
+    batch_size: int = 64  # rows a step, over all devices
+    learning_rate: float = 1e-3
+    warmup_steps: int = 10
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class SeedModelConfig:
+    """How the round-0 model comes about: trained from scratch on the task's seed examples."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(steps=1500, learning_rate=3e-3)
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How training prompts are answered."""
+
+    k: int = 8  # responses a prompt (K)
+    temperature: float = 1.0
+    top_k: int = 0  # 0: all tokens
+    top_p: float = 1.0
+    max_new_tokens: int = 8  # response length limit, EOS included (R)
+    batch_prompts: int = 256  # prompts sampled at once, over all devices
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """The gamma-noisy filter. Zero and zero is the task's exact verifier."""
+
+    miss_rate: float = 0.0  # chance that a correct response is rejected
+    false_accept_rate: float = 0.0  # chance that an incorrect one is accepted
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """The outside labels: who gives them, how good they are and how many may be bought."""
+
+    labeler: str = "simulated"  # one of LABELERS
+    beta: float = 0.3  # fraction right: what the simulated labeler gives and reweighting assumes
+    budget: int = 256  # labels a round, never exceeded
+    filter_labels: bool = True  # train only on labels that the filter accepts
+    cost: float = 1.0  # of one label, in any unit; the ledger adds it up
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a round trains on, and how."""
+
+    alpha: float = 1 / 3  # weight of labels in the mixture; accepted samples weigh 1 - alpha
+    reset_optimizer: bool = True  # start each round with fresh optimizer state
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment: every arm, from the same seed model and the same round-0 samples."""
+
+    name: str = "skills"
+    arms: tuple[str, ...] = ARMS
+    rounds: int = 5  # rounds of training; at least 1
+    seeds: int = 1  # repeats, with seeds 0, 1, ...
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    seed_model: SeedModelConfig = field(default_factory=SeedModelConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def validate(config: Config) -> Config:
+    """Returns `config` if every value is possible; else raises BoostError listing what is not."""
+    c, wrong = config, []
+
+    def need(holds: bool, message: str) -> None:
+        if not holds:
+            wrong.append(message)
+
+    unknown = [a for a in c.arms if a not in ARMS]
+    need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARMS)}")
+    need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
+    need(c.data.task in TASKS, f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}")
+    need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
+    need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
+    need(c.label.labeler in LABELERS, f"label.labeler: choose from {', '.join(LABELERS)}")
+    for name, value, least in (
+        ("rounds", c.rounds, 1),
+        ("seeds", c.seeds, 1),
+        ("data.train_prompts", c.data.train_prompts, 1),
+        ("data.eval_prompts", c.data.eval_prompts, 1),
+        ("data.max_prompt_tokens", c.data.max_prompt_tokens, 2),
+        ("tokenizer.vocab_size", c.tokenizer.vocab_size, 8),
+        ("model.layers", c.model.layers, 1),
+        ("model.kv_heads", c.model.kv_heads, 1),
+        ("model.head_dim", c.model.head_dim, 2),
+        ("sample.k", c.sample.k, 1),
+        ("sample.top_k", c.sample.top_k, 0),
+        ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
+        ("sample.batch_prompts", c.sample.batch_prompts, 1),
+        ("label.budget", c.label.budget, 0),
+    ):
+        need(value >= least, f"{name}: {value} is below {least}")
+    need(c.model.head_dim % 2 == 0, f"model.head_dim: {c.model.head_dim} is odd; RoPE needs pairs")
+    need(
+        c.model.kv_heads > 0 and c.model.heads % c.model.kv_heads == 0,
+        f"model.heads: {c.model.heads} is no multiple of model.kv_heads {c.model.kv_heads}",
+    )
+    need(c.sample.temperature > 0, "sample.temperature: must be above 0 (evaluation is greedy)")
+    need(0 < c.sample.top_p <= 1, f"sample.top_p: {c.sample.top_p} is not in (0, 1]")
+    for name, rate in (
+        ("filter.miss_rate", c.filter.miss_rate),
+        ("filter.false_accept_rate", c.filter.false_accept_rate),
+        ("train.alpha", c.train.alpha),
+    ):
+        need(0 <= rate <= 1, f"{name}: {rate} is not in [0, 1]")
+    need(0 < c.label.beta < 1, f"label.beta: {c.label.beta} is not in (0, 1)")
+    for name, o in (
+        ("seed_model.optimizer", c.seed_model.optimizer),
+        ("train.optimizer", c.train.optimizer),
+    ):
+        need(o.steps >= 1, f"{name}.steps: {o.steps} is below 1")
+        need(o.batch_size >= 1, f"{name}.batch_size: {o.batch_size} is below 1")
+        need(o.learning_rate > 0, f"{name}.learning_rate: must be above 0")
+        need(o.clip_norm > 0, f"{name}.clip_norm: must be above 0")
+    if wrong:
+        raise BoostError("the config is not usable:\n  " + "\n  ".join(wrong))
+    return config
