@@ -22,7 +22,7 @@ class DataConfig:
     train_prompts: int = 1024  # prompts that are sampled, labeled and trained on (N)
     eval_prompts: int = 512  # prompts of the evaluated split
     eval_split: str = "test"  # "validation" while choosing settings, "test" once they are chosen
-    max_prompt_tokens: int = 20  # BOS included; a longer prompt is an error that names it
+    max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class OptimizerConfig:
 class SeedModelConfig:
     """How the round-0 model comes about: trained from scratch on the task's seed examples."""
 
-    optimizer: OptimizerConfig = OptimizerConfig(steps=1500, learning_rate=3e-3)
+    optimizer: OptimizerConfig = OptimizerConfig(steps=1000, learning_rate=3e-3)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SampleConfig:
     temperature: float = 1.0
     top_k: int = 0  # 0: all tokens
     top_p: float = 1.0
-    max_new_tokens: int = 8  # response length limit, EOS included (R)
+    max_new_tokens: int = 7  # response length limit, EOS included (R)
     batch_prompts: int = 256  # prompts sampled at once, over all devices
 
 
@@ -113,6 +113,7 @@ class Config:
     arms: tuple[str, ...] = ARMS
     rounds: int = 5  # rounds of training; at least 1
     seeds: int = 1  # repeats, with seeds 0, 1, ...
+    keep_checkpoints: int = 2  # newest ones kept of each arm; the seed model's is always kept
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -141,6 +142,7 @@ def validate(config: Config) -> Config:
     for name, value, least in (
         ("rounds", c.rounds, 1),
         ("seeds", c.seeds, 1),
+        ("keep_checkpoints", c.keep_checkpoints, 1),
         ("data.train_prompts", c.data.train_prompts, 1),
         ("data.eval_prompts", c.data.eval_prompts, 1),
         ("data.max_prompt_tokens", c.data.max_prompt_tokens, 2),

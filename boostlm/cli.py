@@ -1,0 +1,216 @@
+"""The command line: run, report, eval, plan."""
+
+import argparse
+import dataclasses
+import inspect
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+
+from boostlm import config as config_module
+from boostlm.config import ARMS, Config
+from boostlm.config_io import load_config, override
+from boostlm.errors import BoostError
+
+_EPILOG = """
+examples:
+  boostlm run                                   the embedded task: four arms, a few minutes
+  boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
+  boostlm run configs/gsm8k_tiny.py --data.path DIR
+  boostlm report runs/skills                    report.html and the table again
+  boostlm eval runs/skills --arm boosting --split validation
+  boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status (0; 2 what the user can put right; 130 Ctrl-C)."""
+    warnings.showwarning = _show_warning
+    args, rest = _parser().parse_known_args(_join_values(sys.argv[1:] if argv is None else argv))
+    try:
+        if rest and args.command is not _run:
+            raise BoostError(f"unknown argument {rest[0]!r}: see boostlm --help")
+        args.command(args, rest)
+    except BoostError as error:
+        print(f"boostlm: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"boostlm: {error.strerror or error}{where}. What was committed is kept: put it right "
+            "and run the same command again",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("\nboostlm: stopped. The same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _join_values(argv: Sequence[str]) -> list[str]:
+    """`--a.b value` as `--a.b=value`, so that argparse cannot take the value for the config."""
+    joined, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        dotted = word.startswith("--") and "=" not in word and word not in ("--", "--help")
+        if dotted and rest and not rest[0].startswith("--"):
+            word = f"{word}={rest.pop(0)}"
+        joined.append(word)
+    return joined
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"boostlm: warning: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="boostlm",
+        description="Fine-tune a language model in rounds on its own output, curated by boosting.",
+        epilog=_EPILOG,
+        formatter_class=raw,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="run an experiment, or go on with one",
+        description="Runs every arm of a config from one seed model, and writes a report.",
+        epilog="config fields, each an option (--train.alpha 0.5):\n\n" + _field_help(),
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    run.add_argument("config", nargs="?", help="a configs/*.py file; default: the embedded task")
+    run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
+    run.set_defaults(command=_run)
+
+    report = commands.add_parser("report", help="write report.html and print the table")
+    report.add_argument("run_dir")
+    report.set_defaults(command=_report)
+
+    evaluate = commands.add_parser("eval", help="greedy accuracy of a model that a run trained")
+    evaluate.add_argument("run_dir")
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--arm", default="boosting", choices=ARMS)
+    evaluate.add_argument("--round", type=int, help="0 is the seed model; default: the last one")
+    evaluate.add_argument("--split", default="test", choices=("test", "validation", "train"))
+    evaluate.set_defaults(command=_eval)
+
+    plan = commands.add_parser(
+        "plan",
+        help="rounds and labels that a target takes, by the theory",
+        description="The ideal learner's way to a target error: hardest prompts first, one sample "
+        "and at most one unfiltered label a prompt and round.",
+    )
+    plan.add_argument("--beta", type=float, required=True, help="fraction of labels that are right")
+    plan.add_argument("--target-error", type=float, required=True)
+    plan.add_argument("--budget", type=int, required=True, help="labels a round")
+    plan.add_argument("--prompts", type=int, required=True, help="training prompts (N)")
+    plan.add_argument("--start", type=float, default=0.0, help="the seed model's accuracy")
+    plan.add_argument("--miss-rate", type=float, default=0.0, help="of the filter")
+    plan.add_argument("--false-accept-rate", type=float, default=0.0, help="of the filter")
+    plan.set_defaults(command=_plan)
+    return parser
+
+
+def _field_help() -> str:
+    """Every config field with its default and the comment beside its definition."""
+    comments = {}
+    for name, value in inspect.getmembers(config_module, dataclasses.is_dataclass):
+        source = inspect.getsource(value)
+        comments[name] = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.MULTILINE))
+    lines = []
+
+    def walk(part, prefix):
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            if dataclasses.is_dataclass(value):
+                walk(value, f"{prefix}{field.name}.")
+                continue
+            shown = ",".join(value) if isinstance(value, tuple) else value
+            comment = comments[type(part).__name__].get(field.name, "")
+            lines.append(f"  --{prefix}{field.name} {shown!s}".ljust(46) + f" {comment}".rstrip())
+
+    walk(Config(), "")
+    return "\n".join(lines)
+
+
+def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    config = override(load_config(args.config) if args.config else Config(), rest)
+    import jax
+
+    from boostlm.loop.experiment import planned_stages, run_experiment
+    from boostlm.loop.progress import Progress, clock
+    from boostlm.loop.run_dir import RunDir
+    from boostlm.loop.workbench import build_workbench
+
+    run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
+    with run_dir.locked():
+        run_dir.create(config)
+        progress = Progress(planned_stages(config))
+        devices = jax.local_devices()
+        progress.say(
+            f"{config.name}: {len(config.arms)} arms, {config.rounds} rounds, "
+            f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.data.train_prompts} prompts, "
+            f"{config.label.budget} labels a round; "
+            f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}; "
+            f"in {run_dir.name}"
+        )
+        try:
+            bench = build_workbench(config, run_dir)
+            run_experiment(bench, run_dir, progress)
+        finally:
+            progress.close()
+        _finish(run_dir)
+        progress.say(f"{clock(progress.elapsed)} in all")
+
+
+def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.loop.run_dir import RunDir
+
+    _finish(RunDir(args.run_dir))
+
+
+def _finish(run_dir) -> None:
+    """The report's files, and the table."""
+    from boostlm.report.table import final_table
+    from boostlm.report.write import read_run, write_report
+
+    run = read_run(run_dir)
+    page = write_report(run_dir, run)
+    print(f"\n{final_table(run)}\n\nreport: {page}")
+
+
+def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.loop.evaluate import evaluate_saved
+    from boostlm.loop.run_dir import RunDir
+
+    result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
+    print(f"{args.arm}, seed {args.seed}, round {result.round}, {args.split}:")
+    print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")
+    for band, accuracy in result.by_band.items():
+        print(f"    {band:<20} {accuracy:.3f}")
+
+
+def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.theory import describe_plan
+
+    print(
+        describe_plan(
+            beta=args.beta,
+            start=args.start,
+            target_error=args.target_error,
+            budget=args.budget,
+            prompts=args.prompts,
+            miss_rate=args.miss_rate,
+            false_accept_rate=args.false_accept_rate,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Reading, overriding, comparing and writing configs. What does not fit is a BoostError."""
+
+import dataclasses
+import difflib
+import importlib.util
+import json
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from boostlm.config import Config, validate
+from boostlm.errors import BoostError
+
+
+def load_config(path: str) -> Config:
+    """The config that `get_config()` in a Python file returns."""
+    file = epath.Path(path)
+    if not file.exists():
+        raise BoostError(f"there is no config file {path}{_similar_files(file)}")
+    spec = importlib.util.spec_from_loader(file.stem, loader=None)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        exec(compile(file.read_text(), str(path), "exec"), module.__dict__)
+    except Exception as error:
+        raise BoostError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "get_config", None)):
+        raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
+    config = module.get_config()
+    if not isinstance(config, Config):
+        raise BoostError(f"{path}: get_config() returned {type(config).__name__}, not a Config")
+    return config
+
+
+def _similar_files(file: epath.Path) -> str:
+    if not file.parent.exists():
+        return f" (and no folder {file.parent})"
+    names = [p.name for p in file.parent.glob("*.py")]
+    close = difflib.get_close_matches(file.name, names, n=3, cutoff=0.4)
+    return f"; did you mean {_join(str(file.parent / n) for n in close)}?" if close else ""
+
+
+def _join(names) -> str:
+    return " or ".join(names)
+
+
+def fields_of(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every leaf as {dotted name: value}, in the order of definition."""
+    leaves = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            leaves |= fields_of(value, f"{prefix}{field.name}.")
+        else:
+            leaves[prefix + field.name] = value
+    return leaves
+
+
+def override(config: Config, arguments: Sequence[str]) -> Config:
+    """Applies command-line overrides, `--train.alpha 0.5` or `--train.alpha=0.5`.
+
+    A tuple takes comma-separated values. The result is validated.
+    """
+    values: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise BoostError(f"{word!r} is no option: write --field value")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise BoostError(f"--{name} needs a value")
+            text = rest.pop(0)
+        if name in values:
+            raise BoostError(f"--{name} is given twice")
+        values[name] = text
+    known = fields_of(config)
+    for name, text in values.items():
+        if name not in known:
+            raise BoostError(f"there is no field --{name}{_nearest(name, known)}")
+        config = _replace(config, name.split("."), _parse(name, text, known[name]))
+    return validate(config)
+
+
+def _nearest(name: str, known: dict[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    last = name.rpartition(".")[2]
+    close += [k for k in known if k.rpartition(".")[2] == last and k not in close]
+    close = close or [k for k in known if k.startswith(name + ".")]
+    if not close:
+        return "; boostlm run --help lists the fields"
+    return f"; did you mean {_join('--' + c for c in close[:4])}?"
+
+
+def _parse(name: str, text: str, current: Any) -> Any:
+    """Text as the type that the field has now."""
+    kind = type(current)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind is tuple:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if kind is float and "/" in text:
+            above, _, below = text.partition("/")
+            return float(above) / float(below)
+        return kind(text)
+    except (ValueError, KeyError, ZeroDivisionError):
+        words = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise BoostError(f"--{name} takes {words[kind]}, not {text!r}") from None
+
+
+def _replace(config: Any, path: Sequence[str], value: Any) -> Any:
+    head, *rest = path
+    if rest:
+        value = _replace(getattr(config, head), rest, value)
+    return dataclasses.replace(config, **{head: value})
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str) -> Config:
+    """A config from `to_json`'s text; unknown, missing or ill-typed fields are a BoostError."""
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BoostError(f"{where} is not JSON: {error}") from error
+    return validate(_build(Config, raw, where, ""))
+
+
+def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
+    if not isinstance(raw, dict):
+        raise BoostError(f"{where}: {prefix or 'the config'} is not an object of fields")
+    types = typing.get_type_hints(kind)
+    for name in raw.keys() ^ types.keys():
+        what = "unknown" if name in raw else "missing"
+        raise BoostError(f"{where}: field {prefix}{name} is {what}")
+    values = {}
+    for name, hint in types.items():
+        value = raw[name]
+        if dataclasses.is_dataclass(hint):
+            value = _build(hint, value, where, f"{prefix}{name}.")
+        elif typing.get_origin(hint) is tuple:
+            value = tuple(value)
+        elif hint is float and type(value) is int:
+            value = float(value)
+        elif type(value) is not hint:
+            raise BoostError(f"{where}: {prefix}{name} is {value!r}, not a {hint.__name__}")
+        values[name] = value
+    return kind(**values)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """One line for each field that differs: `name: old -> new`."""
+    before, after = fields_of(old), fields_of(new)
+    return [f"{k}: {before[k]!r} -> {after[k]!r}" for k in before if before[k] != after[k]]

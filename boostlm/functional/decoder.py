@@ -1,0 +1,212 @@
+"""A decoder-only transformer in flax.linen, and its `LanguageModel` functions.
+
+Pre-norm blocks of grouped-query attention with rotary positions and a gated-GELU MLP, RMSNorm
+that scales by (1 + w), and one scaled embedding table for input and output (the shape of the Gemma
+family: arXiv 2408.00118).
+
+Suffixes: B prompts or rows, T query tokens, S key tokens, K responses a prompt, P prompt tokens,
+R response tokens, H heads, G key-value heads, D head width, E model width, V vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from boostlm.config import ModelConfig
+from boostlm.functional.language_model import LanguageModel
+
+_MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
+
+
+class RMSNorm(nn.Module):
+    """Divides by the root mean square over the last axis and scales by (1 + w); in float32."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.zeros_init(), (x.shape[-1],), jnp.float32)
+        wide = x.astype(jnp.float32)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + 1e-6)
+        return (normed * (1.0 + scale)).astype(x.dtype)
+
+
+def rotate(x: Array, position: Array, base: float) -> Array:
+    """Rotary position embedding (arXiv 2104.09864), halves convention.
+
+    Args:
+      x: [B, T, heads, D].
+      position: int32 [B, T].
+      base: the longest wavelength over 2 pi.
+    """
+    half = x.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = position[..., None, None].astype(jnp.float32) * frequency
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    first, second = x[..., :half], x[..., half:]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array]) -> Array:
+    """Softmax attention over the keys of several caches together, grouped queries.
+
+    Args:
+      query_BxTxHxD: already scaled.
+      *segments: (key, value, mask): key and value [B, S, G, D], shared by all T queries of a row,
+        or [B, T, S, G, D], each query its own; mask bool [B, T, S].
+
+    Returns:
+      [B, T, H, D].
+    """
+    B, T, H, D = query_BxTxHxD.shape
+    groups = segments[0][0].shape[-2]
+    query = query_BxTxHxD.reshape(B, T, groups, H // groups, D)
+    logits = []
+    for key, _, mask_BxTxS in segments:
+        spec = "btgqd,bsgd->btgqs" if key.ndim == 4 else "btgqd,btsgd->btgqs"
+        score = jnp.einsum(spec, query, key, preferred_element_type=jnp.float32)
+        logits.append(jnp.where(mask_BxTxS[:, :, None, None, :], score, _MASKED))
+    weight = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(query.dtype)
+    out, start = jnp.zeros_like(query), 0
+    for _, value, mask_BxTxS in segments:
+        spec = "btgqs,bsgd->btgqd" if value.ndim == 4 else "btgqs,btsgd->btgqd"
+        stop = start + mask_BxTxS.shape[-1]
+        out += jnp.einsum(spec, weight[..., start:stop], value)
+        start = stop
+    return out.reshape(B, T, H, D)
+
+
+class Attention(nn.Module):
+    """Projections around `attend`; the caller says which keys there are besides the new ones."""
+
+    config: ModelConfig
+
+    def setup(self):
+        c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+        def dense(features):
+            return nn.DenseGeneral(features, use_bias=False, kernel_init=init)
+
+        self.query = dense((c.heads, c.head_dim))
+        self.key = dense((c.kv_heads, c.head_dim))
+        self.value = dense((c.kv_heads, c.head_dim))
+        self.out = nn.DenseGeneral(c.width, axis=(-2, -1), use_bias=False, kernel_init=init)
+
+    def project(self, x_BxTxE: Array, position_BxT: Array) -> tuple[Array, Array, Array]:
+        """Query, key and value of new tokens, rotated to their positions."""
+        c = self.config
+        query = rotate(self.query(x_BxTxE) * c.head_dim**-0.5, position_BxT, c.rope_base)
+        key = rotate(self.key(x_BxTxE), position_BxT, c.rope_base)
+        return query, key, self.value(x_BxTxE)
+
+    def full(self, x_BxTxE: Array, position_BxT: Array) -> tuple[Array, tuple[Array, Array]]:
+        """Causal attention of a row to itself; also returns its keys and values."""
+        query, key, value = self.project(x_BxTxE, position_BxT)
+        causal_BxTxS = position_BxT[:, :, None] >= position_BxT[:, None, :]
+        return self.out(attend(query, (key, value, causal_BxTxS))), (key, value)
+
+    def decode(self, x_BxKxE, step, length_B, prompt_cache, response_cache):
+        """One new token for each of a prompt's K responses."""
+        key_BxKxRxGxD, value_BxKxRxGxD = response_cache
+        B, K, R = key_BxKxRxGxD.shape[:3]
+        position_BxK = jnp.broadcast_to((length_B + step)[:, None], (B, K))
+        query, key, value = self.project(x_BxKxE, position_BxK)
+        write = jax.lax.dynamic_update_slice_in_dim
+        key_BxKxRxGxD = write(key_BxKxRxGxD, key[:, :, None], step, axis=2)
+        value_BxKxRxGxD = write(value_BxKxRxGxD, value[:, :, None], step, axis=2)
+        P = prompt_cache[0].shape[1]
+        in_prompt = jnp.broadcast_to((jnp.arange(P) < length_B[:, None])[:, None], (B, K, P))
+        written = jnp.broadcast_to(jnp.arange(R) <= step, (B, K, R))
+        mixed = attend(query, (*prompt_cache, in_prompt), (key_BxKxRxGxD, value_BxKxRxGxD, written))
+        return self.out(mixed), (key_BxKxRxGxD, value_BxKxRxGxD)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each on a normalised input and added to the stream."""
+
+    config: ModelConfig
+
+    def setup(self):
+        c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        self.attention_norm, self.mlp_norm = RMSNorm(), RMSNorm()
+        self.attention = Attention(c)
+        self.gate = nn.Dense(c.mlp_width, use_bias=False, kernel_init=init)
+        self.up = nn.Dense(c.mlp_width, use_bias=False, kernel_init=init)
+        self.down = nn.Dense(c.width, use_bias=False, kernel_init=init)
+
+    def mlp(self, x: Array) -> Array:
+        x = self.mlp_norm(x)
+        return self.down(nn.gelu(self.gate(x), approximate=True) * self.up(x))
+
+    def full(self, x_BxTxE, position_BxT):
+        mixed, cache = self.attention.full(self.attention_norm(x_BxTxE), position_BxT)
+        x_BxTxE = x_BxTxE + mixed
+        return x_BxTxE + self.mlp(x_BxTxE), cache
+
+    def decode(self, x_BxKxE, step, length_B, prompt_cache, response_cache):
+        mixed, cache = self.attention.decode(
+            self.attention_norm(x_BxKxE), step, length_B, prompt_cache, response_cache
+        )
+        x_BxKxE = x_BxKxE + mixed
+        return x_BxKxE + self.mlp(x_BxKxE), cache
+
+
+class Decoder(nn.Module):
+    """Token ids to logits, for whole rows (`full`) and one token at a time (`decode`)."""
+
+    config: ModelConfig
+    vocab_size: int
+
+    def setup(self):
+        c = self.config
+        self.embedding = nn.Embed(
+            self.vocab_size, c.width, embedding_init=nn.initializers.normal(c.width**-0.5)
+        )
+        self.blocks = [Block(c) for _ in range(c.layers)]
+        self.final_norm = RMSNorm()
+
+    def embed(self, tokens: Array) -> Array:
+        return self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
+
+    def unembed(self, x: Array) -> Array:
+        return self.embedding.attend(self.final_norm(x)).astype(jnp.float32)
+
+    def hidden(self, tokens_BxT: Array):
+        x_BxTxE = self.embed(tokens_BxT)
+        position_BxT = jnp.broadcast_to(jnp.arange(tokens_BxT.shape[1]), tokens_BxT.shape)
+        caches = []
+        for block in self.blocks:
+            x_BxTxE, cache = block.full(x_BxTxE, position_BxT)
+            caches.append(cache)
+        return x_BxTxE, tuple(caches)
+
+    def __call__(self, tokens_BxT: Array) -> Array:
+        return self.unembed(self.hidden(tokens_BxT)[0])
+
+    def prefill(self, tokens_BxP: Array, length_B: Array):
+        x_BxPxE, cache = self.hidden(tokens_BxP)
+        last_BxE = jnp.take_along_axis(x_BxPxE, (length_B - 1)[:, None, None], axis=1)[:, 0]
+        return self.unembed(last_BxE), cache
+
+    def decode(self, token_BxK, step, length_B, prompt_cache, response_cache):
+        x_BxKxE, caches = self.embed(token_BxK), []
+        for block, prompt, response in zip(self.blocks, prompt_cache, response_cache, strict=True):
+            x_BxKxE, cache = block.decode(x_BxKxE, step, length_B, prompt, response)
+            caches.append(cache)
+        return self.unembed(x_BxKxE), tuple(caches)
+
+
+def decoder_lm(config: ModelConfig, vocab_size: int) -> LanguageModel:
+    """The `LanguageModel` functions of a decoder; compute and parameters in float32."""
+    module = Decoder(config, vocab_size)
+
+    def response_cache(batch: int, samples: int, length: int):
+        empty = jnp.zeros((batch, samples, length, config.kv_heads, config.head_dim), jnp.float32)
+        return tuple((empty, empty) for _ in range(config.layers))
+
+    return LanguageModel(
+        init=lambda key: module.init(key, jnp.zeros((1, 1), jnp.int32)),
+        forward=module.apply,
+        prefill=lambda p, tokens, length: module.apply(p, tokens, length, method=Decoder.prefill),
+        response_cache=response_cache,
+        decode=lambda p, *args: module.apply(p, *args, method=Decoder.decode),
+    )

@@ -1,0 +1,53 @@
+"""Reductions whose result does not depend on the order of addition, hence on the device count.
+
+Floating-point sums differ in their last bits between 1 device and 8, and one bit is enough to move
+a label from one prompt to another. These count in integers instead. They run under jit on sharded
+arrays (XLA inserts the collectives) and hold for up to 2**24 elements.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+FIXED_POINT_BITS = 16
+
+
+def to_fixed_point(x: Array) -> Array:
+    """Values in [0, 1] as uint32 multiples of 2**-16; what is above 0 stays above 0."""
+    scaled = jnp.round(x * 2**FIXED_POINT_BITS).astype(jnp.uint32)
+    return jnp.where(x > 0, jnp.maximum(scaled, 1), 0)
+
+
+def fixed_point_sum(fixed: Array) -> Array:
+    """Sum of values from `to_fixed_point`, as a float32 scalar in units of 2**-16.
+
+    Adds low and high bytes apart, so that 2**24 summands do not overflow 32 bits.
+    """
+    low = jnp.sum(fixed & 0xFF, dtype=jnp.uint32)
+    high = jnp.sum(fixed >> 8, dtype=jnp.uint32)
+    return high.astype(jnp.float32) * 256.0 + low.astype(jnp.float32)
+
+
+def largest_uint32(holds: Callable[[Array], Array], shape: tuple[int, ...] = ()) -> Array:
+    """The largest uint32 for which a falling predicate holds, found bit by bit in 32 steps.
+
+    Replaces a sort where only a threshold is wanted: `holds` counts in one pass over the data.
+
+    Args:
+      holds: uint32 [*shape] -> bool [*shape]; once False, False for everything larger. 0 is
+        returned where it never holds.
+      shape: independent searches.
+    """
+
+    def set_bit(i: Array, found: Array) -> Array:
+        candidate = found | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
+        return jnp.where(holds(candidate), candidate, found)
+
+    return jax.lax.fori_loop(0, 32, set_bit, jnp.zeros(shape, jnp.uint32))
+
+
+def ordered_bits(x: Array) -> Array:
+    """Non-negative float32 as uint32 in the same order."""
+    return jax.lax.bitcast_convert_type(x, jnp.uint32)

@@ -1,0 +1,26 @@
+"""A beta-weak labeler made from references: right with probability beta, else plausibly wrong."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from boostlm.config import LabelConfig
+from boostlm.functional.prng import Purpose
+from boostlm.labelers.base import Label, Labeler, Query
+from boostlm.tasks.base import AnswerKey
+
+
+def simulated_labeler(config: LabelConfig, key: AnswerKey) -> Labeler:
+    """Each label is drawn from (seed, round, prompt, sample): repeated ones are independent."""
+
+    def label_one(query: Query) -> Label:
+        path = [query.seed, int(Purpose.LABEL), query.round, query.prompt, query.sample]
+        rng = np.random.default_rng(path)
+        right = rng.random() < config.beta
+        text = key.right(query.prompt, rng) if right else key.wrong(query.prompt, rng)
+        return Label(text, "simulated", config.cost)
+
+    def label(queries: Sequence[Query]) -> list[Label]:
+        return [label_one(query) for query in queries]
+
+    return label

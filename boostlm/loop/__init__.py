@@ -1,0 +1,1 @@
+"""The host side of a run: stages, checkpoints, ledger, progress."""

@@ -1,0 +1,119 @@
+"""Orbax checkpoints that are known to be whole before they are trusted."""
+
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from boostlm.errors import BoostError
+from boostlm.loop.files import is_local, write_atomically
+
+_CHUNK = 1 << 24
+
+
+def save(path: epath.Path, tree: Any) -> None:
+    """Writes a checkpoint folder, then `<folder>.manifest.json` with its files' sizes and CRCs.
+
+    The manifest is written last and atomically: without it, the folder counts for nothing.
+    """
+    manifest = _manifest_path(path)
+    manifest.unlink(missing_ok=True)
+    if path.exists():
+        path.rmtree()
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(_absolute(path), tree)
+    write_atomically(manifest, json.dumps(_fingerprint(path), indent=1).encode())
+
+
+def restore(path: epath.Path, like: Any) -> Any:
+    """Reads a checkpoint into the shapes and dtypes of `like` (arrays or ShapeDtypeStructs)."""
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(
+                _absolute(path), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            )
+    except (ValueError, KeyError, OSError) as error:
+        raise BoostError(f"checkpoint {path} does not fit this config: {error}") from error
+
+
+def is_good(path: epath.Path) -> bool:
+    """Whether a checkpoint is whole; warns with the file's name if one is torn or missing.
+
+    A folder without a manifest is one whose writing never ended: no checkpoint, and no warning.
+    """
+    manifest = _manifest_path(path)
+    if not manifest.exists():
+        return False
+    try:
+        expected = json.loads(manifest.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        _warn(manifest, "is not readable")
+        return False
+    for name, (size, crc) in expected.items():
+        file = path / name
+        if not file.exists():
+            _warn(file, "is missing")
+            return False
+        if [file.stat().length, _crc(file)] != [size, crc]:
+            _warn(file, f"is torn or changed (it should have {size} bytes and CRC {crc})")
+            return False
+    return True
+
+
+def remove(path: epath.Path) -> None:
+    """Removes a checkpoint, manifest first."""
+    _manifest_path(path).unlink(missing_ok=True)
+    if path.exists():
+        path.rmtree()
+
+
+def check_finite(tree: Any) -> bool:
+    """Whether every floating-point number in a pytree is finite."""
+    return all(
+        bool(np.all(np.isfinite(x)))
+        for x in jax.tree.leaves(tree)
+        if jax.numpy.issubdtype(x.dtype, jax.numpy.floating)
+    )
+
+
+def _absolute(path: epath.Path) -> epath.Path:
+    """Orbax takes no relative paths."""
+    return epath.Path(os.path.abspath(path)) if is_local(path) else path
+
+
+def _warn(file: epath.Path, what: str) -> None:
+    warnings.warn(
+        f"checkpoint file {file} {what}; going back to the last good checkpoint", stacklevel=3
+    )
+
+
+def _manifest_path(path: epath.Path) -> epath.Path:
+    return path.parent / f"{path.name}.manifest.json"
+
+
+def _fingerprint(path: epath.Path) -> dict[str, list[int]]:
+    files = sorted(_files_below(path))
+    return {str(p.relative_to(path)): [p.stat().length, _crc(p)] for p in files}
+
+
+def _files_below(path: epath.Path) -> Iterator[epath.Path]:
+    for child in path.iterdir():
+        if child.is_dir():
+            yield from _files_below(child)
+        else:
+            yield child
+
+
+def _crc(file: epath.Path) -> int:
+    crc = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc

@@ -1,0 +1,48 @@
+"""The round-0 model: trained once a seed, on examples of no curated prompt."""
+
+import numpy as np
+
+from boostlm.errors import BoostError
+from boostlm.functional.prng import Purpose, round_key
+from boostlm.loop.learner import LearnerState, pad_rows, tokenize_prompts, training_rows
+from boostlm.loop.workbench import Workbench
+
+
+def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
+    """Trains a fresh model on the task's seed examples, in shuffled epochs.
+
+    Examples that are longer than the limits on prompts or responses are left out.
+    """
+    config, R = bench.config, bench.config.sample.max_new_tokens
+    limit = config.data.max_prompt_tokens
+    pairs = [
+        (prompt, tokens)
+        for prompt, response in bench.task.seed_examples(seed)
+        if len(tokens := bench.tokenizer.encode_response(response)) <= R
+        and len(bench.tokenizer.encode_prompt(prompt)) <= limit
+    ]
+    if not pairs:
+        raise BoostError(
+            "no seed example fits data.max_prompt_tokens and sample.max_new_tokens: raise them"
+        )
+    prompts = tokenize_prompts(bench.tokenizer, [prompt for prompt, _ in pairs], limit)
+    tokens = pad_rows([tokens for _, tokens in pairs], R)
+    length = np.array([len(tokens) for _, tokens in pairs], np.int32)
+
+    optimizer = config.seed_model.optimizer
+    rows = optimizer.steps * optimizer.batch_size
+    rng = np.random.default_rng([seed, int(Purpose.SEED_TRAINING)])
+    epochs = -(-rows // len(pairs))
+    chosen = np.concatenate([rng.permutation(len(pairs)) for _ in range(epochs)])[:rows]
+    state = bench.learner.init(round_key(seed, Purpose.INIT, 0))
+    state = bench.learner.train(
+        state,
+        training_rows(prompts, chosen, tokens[chosen], length[chosen]),
+        optimizer,
+        within,
+    )
+    if not np.isfinite(state.loss):
+        raise BoostError(
+            "the seed model's loss is not finite: lower seed_model.optimizer.learning_rate"
+        )
+    return state._replace(optimizer_state=None)

@@ -1,0 +1,227 @@
+"""The stages of a round on disk: each commits what it made before the next begins.
+
+`durable_fns` gives `curation_round` its callables. A stage that has committed is read back instead
+of done again, so a run that was killed goes on where it stopped, with the same numbers.
+"""
+
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax import Array
+
+from boostlm.errors import BoostError
+from boostlm.functional.generate import Responses, TokenRule
+from boostlm.functional.mix import Mixture, draw, noisy_verdict
+from boostlm.functional.prng import Purpose, round_key
+from boostlm.functional.round import LabelRequest, Labels, RoundFns
+from boostlm.functional.train_step import Batch
+from boostlm.labelers.base import Query
+from boostlm.loop.checkpoint import check_finite
+from boostlm.loop.files import write_atomically
+from boostlm.loop.learner import LearnerState, pad_rows, training_rows
+from boostlm.loop.ledger import Entry, Ledger
+from boostlm.loop.progress import Progress
+from boostlm.loop.run_dir import RunDir
+from boostlm.loop.workbench import Workbench
+
+_LABELS_AT_ONCE = 64  # labels bought, judged and committed together
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a run: for paths, keys and messages."""
+
+    seed: int
+    arm: str
+
+    @contextmanager
+    def stage(self, round_: int, name: str, progress: Progress) -> Iterator[Callable]:
+        """Times a stage, and says in every error where it happened."""
+        try:
+            yield progress.start(name)
+        except BoostError as error:
+            where = f"seed {self.seed}, arm {self.arm}, round {round_}, stage {name}"
+            raise BoostError(f"{where}: {error}") from error
+        progress.finish()
+
+
+def load_arrays(path: epath.Path) -> dict[str, np.ndarray] | None:
+    """Committed arrays, or None; a torn file is named in a warning and counts as missing."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(BytesIO(path.read_bytes())) as file:
+            return {name: file[name] for name in file.files}  # reading checks each CRC
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+        warnings.warn(f"{path} is torn ({error}): making it again", stacklevel=2)
+        return None
+
+
+def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
+    """Commits arrays."""
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progress) -> RoundFns:
+    """The callables of `curation_round` for a language model, committing to `run_dir`."""
+    config, (N, K) = bench.config, (len(bench.train_prompts.length_N), bench.config.sample.k)
+
+    def sample(learner: LearnerState, round_: int) -> Responses:
+        path = run_dir.stage_path(place.seed, place.arm, round_, "samples")
+        if (saved := load_arrays(path)) is not None:
+            return Responses(**saved)
+        rule = TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
+        key = round_key(place.seed, Purpose.SAMPLE, round_)
+        with place.stage(round_, "sample", progress) as within:
+            responses = bench.learner.sample(
+                learner.params, bench.train_prompts, key, rule, K, within
+            )
+            save_arrays(path, **responses._asdict())
+        return responses
+
+    def judge(responses: Responses, round_: int) -> Array:
+        return jnp.asarray(verdicts(bench, run_dir, place, responses, round_)["accepted"])
+
+    def label(request: LabelRequest, round_: int) -> Labels:
+        with place.stage(round_, "label", progress) as within:
+            return _buy(bench, run_dir, place, request, round_, within)
+
+    def train(learner, responses, labels, mixture: Mixture, round_: int) -> LearnerState:
+        optimizer = config.train.optimizer
+        with place.stage(round_, "train", progress) as within:
+            if int(mixture.synthetic) + int(mixture.weak) == 0:
+                raise BoostError(
+                    "the training set is empty: the filter accepted no response and no label was "
+                    "kept. The last good state is kept. A better seed model, a larger sample.k or "
+                    "label.budget, or an arm that buys labels would give it something"
+                )
+            key = round_key(place.seed, Purpose.TRAIN, round_)
+            index_C, valid_C = draw(key, mixture, optimizer.steps * optimizer.batch_size)
+            rows = _rows(bench, responses, labels, np.asarray(index_C), N, K)
+            weight = rows.weight_BxT * np.asarray(valid_C)[:, None]
+            if config.train.reset_optimizer:
+                learner = learner._replace(optimizer_state=None)
+            learner = bench.learner.train(
+                learner, Batch(rows.tokens_BxT, weight), optimizer, within
+            )
+            if not (np.isfinite(learner.loss) and check_finite(learner.params)):
+                raise BoostError(
+                    "the loss or a parameter is not finite (NaN or infinity). The last good state "
+                    "is kept. A lower train.optimizer.learning_rate or clip_norm may help"
+                )
+            if config.train.reset_optimizer:
+                learner = learner._replace(optimizer_state=None)
+        return learner
+
+    return RoundFns(sample, judge, label, train)
+
+
+def verdicts(
+    bench: Workbench, run_dir: RunDir, place: Place, responses: Responses, round_: int
+) -> dict[str, np.ndarray]:
+    """Exact and filtered verdicts on a round's samples: correct and accepted, bool [N, K].
+
+    A response that was cut off is never correct.
+    """
+    path = run_dir.stage_path(place.seed, place.arm, round_, "verdicts")
+    if (saved := load_arrays(path)) is not None:
+        return saved
+    N, K = responses.length_BxK.shape
+    texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
+    correct = bench.verify(np.repeat(np.arange(N), K), texts).reshape(N, K)
+    correct &= responses.finished_BxK
+    rates = (bench.config.filter.miss_rate, bench.config.filter.false_accept_rate)
+    key = round_key(place.seed, Purpose.FILTER, round_)
+    arrays = {"correct": correct, "accepted": np.asarray(noisy_verdict(key, correct, *rates))}
+    save_arrays(path, **arrays)
+    return arrays
+
+
+def _buy(bench, run_dir, place: Place, request: LabelRequest, round_: int, within) -> Labels:
+    """Buys the requested labels that the ledger does not hold yet, and tokenizes all of them."""
+    config, (L,) = bench.config, request.valid_L.shape
+    ledger = Ledger(run_dir.ledger_path(place.seed, place.arm, round_))
+    bought = np.flatnonzero(np.asarray(request.valid_L))
+    prompt, sample = np.asarray(request.prompt_id_L), np.asarray(request.sample_L)
+    wanted = [(int(prompt[i]), int(sample[i])) for i in bought]
+    strange = ledger.entries.keys() - set(wanted)
+    if strange:
+        raise BoostError(
+            f"{ledger.path} holds labels that this run would not buy, such as for prompt "
+            f"{min(strange)[0]}: it was made by other code or data. Nothing was changed"
+        )
+    rates = (config.filter.miss_rate, config.filter.false_accept_rate)
+    key = round_key(place.seed, Purpose.LABEL_FILTER, round_)
+    if_right, if_wrong = (
+        np.asarray(noisy_verdict(key, jnp.full((L,), correct), *rates)) for correct in (True, False)
+    )
+    texts = bench.task.prompts["train"].texts
+    for start in range(0, len(wanted), _LABELS_AT_ONCE):
+        chunk = range(start, min(start + _LABELS_AT_ONCE, len(wanted)))
+        missing = [i for i in chunk if wanted[i] not in ledger.entries]
+        if missing:
+            asked = [Query(place.seed, round_, *wanted[i], texts[wanted[i][0]]) for i in missing]
+            given = bench.labeler(asked)
+            correct = bench.verify([q.prompt for q in asked], [label.text for label in given])
+            entries = []
+            for i, query, label, right in zip(missing, asked, given, correct, strict=True):
+                accepted = bool((if_right if right else if_wrong)[bought[i]])
+                fits = len(bench.tokenizer.encode_response(label.text)) <= (
+                    config.sample.max_new_tokens
+                )
+                entries.append(
+                    Entry(
+                        seed=place.seed,
+                        arm=place.arm,
+                        round=round_,
+                        prompt=query.prompt,
+                        sample=query.sample,
+                        source=label.source,
+                        cost=label.cost,
+                        text=label.text,
+                        correct=bool(right),
+                        accepted=accepted,
+                        kept=fits and (accepted or not config.label.filter_labels),
+                    )
+                )
+            ledger.append(entries)
+        within(chunk.stop, len(wanted))
+    return _labels_from(bench, ledger, wanted, bought, L)
+
+
+def _labels_from(bench, ledger: Ledger, wanted, bought: np.ndarray, L: int) -> Labels:
+    """The ledger's labels in the order of the request; examples are (prompt, tokens, length)."""
+    R = bench.config.sample.max_new_tokens
+    kept_L = np.zeros((L,), bool)
+    prompt_L = np.zeros((L,), np.int32)
+    rows: list[list[int]] = [[] for _ in range(L)]
+    for place, pair in zip(bought, wanted, strict=True):
+        entry = ledger.entries[pair]
+        prompt_L[place] = entry.prompt
+        if entry.kept:
+            kept_L[place] = True
+            rows[place] = bench.tokenizer.encode_response(entry.text)
+    length_L = np.array([len(r) for r in rows], np.int32)
+    return Labels((prompt_L, pad_rows(rows, R), length_L), jnp.asarray(kept_L))
+
+
+def _rows(bench, responses: Responses, labels: Labels, index_C, N: int, K: int) -> Batch:
+    """The drawn training rows: own responses first, then labels."""
+    prompt_id = np.repeat(np.arange(N, dtype=np.int32), K)
+    tokens = responses.tokens_BxKxR.reshape(N * K, -1)
+    length = responses.length_BxK.reshape(-1)
+    if labels.examples is not None:
+        prompt_L, tokens_LxR, length_L = labels.examples
+        prompt_id = np.concatenate([prompt_id, prompt_L])
+        tokens = np.concatenate([tokens, tokens_LxR])
+        length = np.concatenate([length, length_L])
+    return training_rows(bench.train_prompts, prompt_id[index_C], tokens[index_C], length[index_C])

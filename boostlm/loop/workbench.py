@@ -1,0 +1,97 @@
+"""What a run works with: task, tokenizer, model and tokenized prompts, made from the config."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from boostlm.config import Config
+from boostlm.errors import BoostError
+from boostlm.functional.decoder import decoder_lm
+from boostlm.labelers.base import Labeler
+from boostlm.labelers.simulated import simulated_labeler
+from boostlm.loop.files import write_atomically
+from boostlm.loop.learner import LanguageLearner, PromptTable, texts_of, tokenize_prompts
+from boostlm.loop.run_dir import RunDir
+from boostlm.tasks.base import Task
+from boostlm.tasks.registry import load_task
+from boostlm.tasks.tokenizer import Tokenizer, train_tokenizer
+
+# (prompt_ids, responses) -> bool [len(responses)]: what is left of an answer key outside a task.
+Verifier = Callable[[np.ndarray, list[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything that stays the same over seeds, arms and rounds. Holds no reference.
+
+    Attributes:
+      config: the settings.
+      task: prompts.
+      tokenizer: of the run.
+      learner: compiled sampling and training.
+      train_prompts: N training prompts.
+      eval_prompts: prompts of the evaluated split.
+      verify: the training prompts' verifier.
+      verify_eval: the evaluated split's verifier.
+      labeler: of the training prompts.
+    """
+
+    config: Config
+    task: Task
+    tokenizer: Tokenizer
+    learner: LanguageLearner
+    train_prompts: PromptTable
+    eval_prompts: PromptTable
+    verify: Verifier
+    verify_eval: Verifier
+    labeler: Labeler
+
+    def texts(self, tokens_NxKxR: np.ndarray, length_NxK: np.ndarray) -> list[str]:
+        """The N * K responses as text, in order of prompt, then sample."""
+        flat = tokens_NxKxR.reshape(-1, tokens_NxKxR.shape[-1])
+        return texts_of(self.tokenizer, flat, length_NxK.reshape(-1))
+
+
+def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -> Workbench:
+    """Loads or makes everything; the tokenizer is trained once a run and kept there.
+
+    Args:
+      config: the settings.
+      run_dir: where the tokenizer lies.
+      task: in place of the config's own.
+    """
+    task = task or load_task(config.data)
+    split = config.data.eval_split
+    for name in ("train", split):
+        if not task.prompts[name].texts:
+            raise BoostError(f"task {task.name} has no {name} prompts")
+    tokenizer = _tokenizer(config, run_dir, task)
+    limit = config.data.max_prompt_tokens
+    answers = task.answer_key("train")
+    return Workbench(
+        config=config,
+        task=task,
+        tokenizer=tokenizer,
+        learner=LanguageLearner(
+            decoder_lm(config.model, tokenizer.vocab_size),
+            config.sample.max_new_tokens,
+            config.sample.batch_prompts,
+        ),
+        train_prompts=tokenize_prompts(tokenizer, task.prompts["train"].texts, limit),
+        eval_prompts=tokenize_prompts(tokenizer, task.prompts[split].texts, limit),
+        verify=answers.check,
+        verify_eval=task.answer_key(split).check,
+        labeler=simulated_labeler(config.label, answers),
+    )
+
+
+def _tokenizer(config: Config, run_dir: RunDir, task: Task) -> Tokenizer:
+    path = run_dir.tokenizer_path
+    if not path.exists():
+        model = train_tokenizer(config.tokenizer, task.tokenizer_texts()).model
+        write_atomically(path, model)
+    try:
+        return Tokenizer(path.read_bytes())
+    except RuntimeError as error:
+        raise BoostError(f"{path} is damaged: remove it and run again ({error})") from error

@@ -1,0 +1,1 @@
+"""From metrics to a page, a picture and a table."""

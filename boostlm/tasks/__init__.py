@@ -1,0 +1,1 @@
+"""What is trained on: prompts, references, verifiers and the tokenizer."""

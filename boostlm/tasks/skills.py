@@ -1,0 +1,177 @@
+"""The embedded task: twelve small skills on letters and numbers, from a bad teacher.
+
+A prompt names a skill and its input, such as "reverse fadbc="; the response is "cbdaf". Six skills
+are taught well by the seed data and six badly: there, most answers are wrong. So the seed model is
+good at some skills and fails the others, and outside labels have something to add.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from boostlm.config import DataConfig
+from boostlm.errors import BoostError
+from boostlm.tasks.base import Prompts
+
+LETTERS = "abcdefghij"
+LENGTH = 5
+SEED_EXAMPLES = 12_000
+
+_SPLIT_SEED = 20250211  # fixes which prompts there are; runs with any seed share them
+
+
+def _shift(text: str, by: int) -> str:
+    return "".join(LETTERS[(LETTERS.index(c) + by) % len(LETTERS)] for c in text)
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One kind of prompt.
+
+    Attributes:
+      answer: from the input to the correct response.
+      taught: fraction of its seed examples that are correct.
+      numbers: the input is two numbers, not letters.
+    """
+
+    answer: Callable[[str], str]
+    taught: float
+    numbers: bool = False
+
+
+def _add(text: str) -> str:
+    left, right = text.split("+")
+    return str(int(left) + int(right))
+
+
+SKILLS: Mapping[str, Skill] = {
+    "copy": Skill(lambda s: s, 0.9),
+    "reverse": Skill(lambda s: s[::-1], 0.9),
+    "rotate": Skill(lambda s: s[1:] + s[:1], 0.9),
+    "next": Skill(lambda s: _shift(s, 1), 0.9),
+    "sort": Skill(lambda s: "".join(sorted(s)), 0.9),
+    "add": Skill(_add, 0.9, numbers=True),
+    "ends": Skill(lambda s: s[-1] + s[1:-1] + s[0], 0.05),
+    "back": Skill(lambda s: s[-1:] + s[:-1], 0.05),
+    "twice": Skill(lambda s: s[0] * 2 + s[1] * 2 + s[2], 0.05),
+    "prior": Skill(lambda s: _shift(s, -1), 0.05),
+    "mirror": Skill(lambda s: s.translate(str.maketrans(LETTERS, LETTERS[::-1])), 0.05),
+    "down": Skill(lambda s: "".join(sorted(s, reverse=True)), 0.05),
+}
+LETTER_SKILLS = tuple(name for name, skill in SKILLS.items() if not skill.numbers)
+
+
+def prompt_text(skill: str, given: str) -> str:
+    """What the model is shown."""
+    return f"{skill} {given}="
+
+
+def _corrupt(text: str, alphabet: str, rng: np.random.Generator) -> str:
+    """One character changed."""
+    place = int(rng.integers(len(text)))
+    other = [c for c in alphabet if c != text[place]]
+    return text[:place] + str(rng.choice(other)) + text[place + 1 :]
+
+
+def wrong_answer(skill: str, given: str, rng: np.random.Generator) -> str:
+    """A plausible mistake: the answer of another skill, or the right one with a slip."""
+    right = SKILLS[skill].answer(given)
+    if SKILLS[skill].numbers:
+        return _corrupt(right, "0123456789", rng)
+    for other in rng.permutation([s for s in LETTER_SKILLS if s != skill]):
+        mistaken = SKILLS[str(other)].answer(given)
+        if mistaken != right and rng.random() < 0.8:
+            return mistaken
+    return _corrupt(right, LETTERS, rng)
+
+
+class _AnswerKey:
+    """The references of one split."""
+
+    def __init__(self, questions: Sequence[tuple[str, str]]):
+        self._questions = questions
+
+    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+        """Exact match. See `AnswerKey`."""
+        return np.array(
+            [self.right(i) == text for i, text in zip(prompt_ids, responses, strict=True)], bool
+        )
+
+    def right(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
+        """The one correct response."""
+        skill, given = self._questions[prompt_id]
+        return SKILLS[skill].answer(given)
+
+    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+        """See `wrong_answer`."""
+        return wrong_answer(*self._questions[prompt_id], rng)
+
+
+class SkillsTask:
+    """Prompts drawn evenly over the skills; no input occurs in two splits."""
+
+    name = "skills"
+
+    def __init__(self, data: DataConfig):
+        sizes = {
+            "train": data.train_prompts,
+            "validation": data.eval_prompts,
+            "test": data.eval_prompts,
+        }
+        self._questions = _draw_questions(sizes)
+        self.prompts = {
+            split: Prompts(
+                texts=tuple(prompt_text(*q) for q in questions),
+                bands=tuple(skill for skill, _ in questions),
+            )
+            for split, questions in self._questions.items()
+            if split != "seed"
+        }
+
+    def answer_key(self, split: str) -> _AnswerKey:
+        """The references of a split."""
+        return _AnswerKey(self._questions[split])
+
+    def seed_examples(self, seed: int) -> list[tuple[str, str]]:
+        """Seed data, right as often as each skill is `taught`; on prompts of no split."""
+        rng = np.random.default_rng([_SPLIT_SEED, seed])
+        examples = []
+        for skill, given in self._questions["seed"]:
+            good = rng.random() < SKILLS[skill].taught
+            answer = SKILLS[skill].answer(given) if good else wrong_answer(skill, given, rng)
+            examples.append((prompt_text(skill, given), answer))
+        return examples
+
+    def tokenizer_texts(self) -> list[str]:
+        """Every character that a prompt or a response can hold."""
+        return [f"{skill} {LETTERS}0123456789+=" for skill in SKILLS]
+
+
+def _draw_questions(sizes: Mapping[str, int]) -> dict[str, list[tuple[str, str]]]:
+    """Distinct (skill, input) pairs for each split and for the seed data."""
+    rng = np.random.default_rng(_SPLIT_SEED)
+    total = sum(sizes.values()) + SEED_EXAMPLES
+    each = -(-total // len(SKILLS))
+    pools = {name: _inputs(skill.numbers, each, rng) for name, skill in SKILLS.items()}
+    order = [(name, pools[name][i]) for i in range(each) for name in SKILLS]
+    questions, start = {}, 0
+    for split, size in (*sizes.items(), ("seed", SEED_EXAMPLES)):
+        questions[split] = order[start : start + size]
+        start += size
+    return questions
+
+
+def _inputs(numbers: bool, count: int, rng: np.random.Generator) -> list[str]:
+    """Distinct inputs of one kind."""
+    space = 90 * 90 if numbers else len(LETTERS) ** LENGTH
+    if count > space:
+        raise BoostError(
+            f"the skills task has only {space} inputs for a skill and {count} are asked for: "
+            "lower data.train_prompts or data.eval_prompts"
+        )
+    chosen = rng.choice(space, size=count, replace=False)
+    if numbers:
+        return [f"{10 + n // 90}+{10 + n % 90}" for n in chosen.tolist()]
+    base = len(LETTERS)
+    return ["".join(LETTERS[n // base**p % base] for p in range(LENGTH)) for n in chosen.tolist()]

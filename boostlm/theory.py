@@ -1,0 +1,193 @@
+"""The ideal learner: what curation does when training reproduces its data's distribution exactly.
+
+p is the chance that the model answers a prompt correctly; m is the filter's miss rate and a its
+false-accept rate; beta is the labeler's rate of right answers. Functions are vectorised over numpy
+arrays. The setting is that of arXiv 2502.08924; the rates are worked out for one draw a prompt
+and round and unfiltered labels unless said otherwise. `ideal_learner` is the same by Monte Carlo.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from boostlm.errors import BoostError
+
+
+def do_nothing(p):
+    """Expected p after training on own samples unfiltered: p, a martingale. Nothing is gained."""
+    return p
+
+
+def do_nothing_variety(variety, k):
+    """Expected chance that two answers differ, after training on k own draws: shrinks by 1 - 1/k.
+
+    The process ends fixed on one answer: collapse.
+    """
+    return variety * (1 - 1 / k)
+
+
+def filter_only(p, miss_rate=0.0, false_accept_rate=0.0):
+    """p after training on what the filter accepts, from many draws.
+
+    The odds are multiplied by (1 - m) / a; a perfect filter solves every prompt with p > 0.
+    """
+    right = p * (1 - miss_rate)
+    accepted = right + (1 - p) * false_accept_rate
+    return np.where(accepted > 0, right / np.where(accepted > 0, accepted, 1), p)
+
+
+def filter_only_plateau(p, k: int) -> float:
+    """Mean accuracy that filtering alone reaches in one round of k draws and never leaves.
+
+    1 - E[(1 - p)^k] over prompts, with a perfect filter.
+    """
+    return float(1 - np.mean((1 - np.asarray(p)) ** k))
+
+
+def boosting(p, beta, miss_rate=0.0, false_accept_rate=0.0):
+    """p' = p (1 - m) + [1 - p (1 - m) - (1 - p) a] beta: rejected draws are relabeled.
+
+    With a perfect filter the error shrinks by the factor 1 - beta a round.
+    """
+    kept_right = p * (1 - miss_rate)
+    rejected = 1 - kept_right - (1 - p) * false_accept_rate
+    return kept_right + rejected * beta
+
+
+def boosting_fixed_point(beta, miss_rate=0.0, false_accept_rate=0.0):
+    """Where `boosting` comes to rest.
+
+    With m = a = gamma: beta (1 - gamma) / (gamma + beta (1 - 2 gamma)); 1 with a perfect filter.
+    """
+    m, a = miss_rate, false_accept_rate
+    return beta * (1 - a) / (m + beta * (1 - m - a))
+
+
+def budgeted(unsolved, beta, budget_fraction, hardest_first: bool):
+    """Failing fraction u after a round of B = budget_fraction * N labels, one a prompt.
+
+    Hardest first: u - beta min(u, B / N). Uniform: u (1 - beta B / N). The first is never behind.
+    """
+    if hardest_first:
+        return unsolved - beta * np.minimum(unsolved, budget_fraction)
+    return unsolved * (1 - beta * budget_fraction)
+
+
+def turned_by(labels, beta):
+    """Chance that some of `labels` filtered labels on a failing prompt is right."""
+    return 1 - (1 - beta) ** labels
+
+
+class Plan(NamedTuple):
+    """What a target takes.
+
+    Attributes:
+      unsolved: expected error before each round and after the last.
+      labels: bought in each round.
+    """
+
+    unsolved: list[float]
+    labels: list[int]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of training."""
+        return len(self.labels)
+
+
+def plan(
+    *,
+    beta: float,
+    start: float,
+    target_error: float,
+    budget: int,
+    prompts: int,
+    miss_rate: float = 0.0,
+    false_accept_rate: float = 0.0,
+    max_rounds: int = 1000,
+) -> Plan:
+    """Rounds and labels until the expected error is at most `target_error`.
+
+    One draw a prompt and round, labels unfiltered, at most one label for each rejected draw and at
+    most `budget` a round; with too few labels, the rejected draws left over are dropped and their
+    prompts stay as they were. Ends early where the error no longer falls by 1e-6 a round.
+
+    Args:
+      beta: fraction of labels that are right.
+      start: accuracy of the seed model, in [0, 1].
+      target_error: in [0, 1].
+      budget: labels a round.
+      prompts: N.
+      miss_rate: of the filter.
+      false_accept_rate: of the filter.
+      max_rounds: give up after these.
+    """
+    p, unsolved, labels = start, [1 - start], []
+    while unsolved[-1] > target_error and len(labels) < max_rounds:
+        rejected = 1 - p * (1 - miss_rate) - (1 - p) * false_accept_rate
+        share = min(1.0, budget / (prompts * rejected)) if rejected > 0 else 0.0
+        p_next = p + share * (boosting(p, beta, miss_rate, false_accept_rate) - p)
+        if p_next - p < 1e-6:
+            break
+        labels.append(math.ceil(share * rejected * prompts - 1e-9))
+        unsolved.append(1 - p_next)
+        p = p_next
+    return Plan(unsolved, labels)
+
+
+def describe_plan(
+    *,
+    beta: float,
+    start: float,
+    target_error: float,
+    budget: int,
+    prompts: int,
+    miss_rate: float = 0.0,
+    false_accept_rate: float = 0.0,
+) -> str:
+    """What `boostlm plan` prints: the predicted curve and what the target takes in all."""
+    rates = {"start": start, "miss-rate": miss_rate, "false-accept-rate": false_accept_rate}
+    for name, rate in rates.items():
+        if not 0 <= rate <= 1:
+            raise BoostError(f"--{name} {rate} is not in [0, 1]")
+    for name, rate in {"beta": beta, "target-error": target_error}.items():
+        if not 0 < rate < 1:
+            raise BoostError(f"--{name} {rate} is not in (0, 1)")
+    for name, count in {"budget": budget, "prompts": prompts}.items():
+        if count < 1:
+            raise BoostError(f"--{name} {count} is below 1")
+    way = plan(
+        beta=beta,
+        start=start,
+        target_error=target_error,
+        budget=budget,
+        prompts=prompts,
+        miss_rate=miss_rate,
+        false_accept_rate=false_accept_rate,
+    )
+    reached = way.unsolved[-1] <= target_error
+    lines = ["round  error   labels so far"]
+    spent = [sum(way.labels[:r]) for r in range(way.rounds + 1)]
+    shown = sorted({*range(min(way.rounds, 20) + 1), way.rounds})
+    for r in shown:
+        if r > 21 and r == shown[-1]:
+            lines.append("  ...")
+        bar = "#" * round(40 * way.unsolved[r])
+        lines.append(f"{r:5d}  {way.unsolved[r]:.4f} {spent[r]:9d}  {bar}")
+    if reached:
+        lines.append(
+            f"\nerror {target_error:g} takes {way.rounds} rounds and {spent[-1]} labels, of which "
+            f"about {beta * spent[-1]:.0f} are right"
+        )
+    else:
+        rest = 1 - boosting_fixed_point(beta, miss_rate, false_accept_rate)
+        lines.append(
+            f"\nerror {target_error:g} is out of reach: with this filter and these labels the "
+            f"error comes to rest at {rest:.4f}. A better filter or a larger beta would lower it"
+        )
+    lines.append(
+        "An ideal learner that learns nothing about one prompt from another; a model that\n"
+        "generalises needs fewer labels, one that forgets needs more."
+    )
+    return "\n".join(lines)
