@@ -1,6 +1,6 @@
 """The weighted loss and the training step: pure, the same on one device and on many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,7 +70,8 @@ def weighted_loss(logits_BxTxV: Array, batch: Batch) -> tuple[Array, Array]:
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """AdamW with linear warm-up to a constant rate, after clipping by the global norm."""
-    rate = optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup_steps)
+    first = config.learning_rate / max(1, config.warmup_steps)
+    rate = optax.warmup_constant_schedule(first, config.learning_rate, config.warmup_steps)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(rate, b2=0.95, weight_decay=config.weight_decay),
@@ -108,7 +109,7 @@ def train_step(
     divisor = jnp.where(weight > 0, weight, 1.0)
     grads = jax.tree.map(lambda g: g / divisor, grads)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
-    metrics = StepMetrics(total / divisor, weight, optax.global_norm(grads))
+    metrics = StepMetrics(total / divisor, weight, optax.tree.norm(grads))
     return TrainState(optax.apply_updates(state.params, updates), optimizer_state), metrics
 
 
@@ -121,8 +122,12 @@ def jit_train_step(forward, optimizer: optax.GradientTransformation) -> Step:
     return jax.jit(step, donate_argnums=0)
 
 
-def pmap_train_step(forward, optimizer: optax.GradientTransformation) -> Step:
-    """`train_step` mapped over all devices; donates the state.
+def pmap_train_step(
+    forward,
+    optimizer: optax.GradientTransformation,
+    devices: Sequence[jax.Device] | None = None,
+) -> Step:
+    """`train_step` mapped over devices (None: all of them); donates the state.
 
     State and metrics carry a leading device axis, with equal entries; batches are [devices,
     B / devices, T].
@@ -131,4 +136,4 @@ def pmap_train_step(forward, optimizer: optax.GradientTransformation) -> Step:
     def step(state, batch):
         return train_step(state, batch, forward=forward, optimizer=optimizer, axis_name="devices")
 
-    return jax.pmap(step, axis_name="devices", donate_argnums=0)
+    return jax.pmap(step, axis_name="devices", donate_argnums=0, devices=devices)

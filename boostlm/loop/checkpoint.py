@@ -27,8 +27,14 @@ def save(path: epath.Path, tree: Any) -> None:
     manifest.unlink(missing_ok=True)
     if path.exists():
         path.rmtree()
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(_absolute(path), tree)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(_absolute(path), tree)
+    except Exception as error:  # Orbax documents no type
+        raise BoostError(
+            f"checkpoint {path} could not be written: {_cause(error)}. What was committed is kept: "
+            "put it right and run the same command again"
+        ) from error
     write_atomically(manifest, json.dumps(_fingerprint(path), indent=1).encode())
 
 
@@ -53,11 +59,11 @@ def is_good(path: epath.Path) -> bool:
         return False
     try:
         expected = json.loads(manifest.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        _warn(manifest, "is not readable")
+        files = [(path / name, size, crc) for name, (size, crc) in expected.items()]
+    except (ValueError, TypeError, AttributeError):  # no JSON, or not what `save` wrote
+        _warn(manifest, "is torn or changed")
         return False
-    for name, (size, crc) in expected.items():
-        file = path / name
+    for file, size, crc in files:
         if not file.exists():
             _warn(file, "is missing")
             return False
@@ -81,6 +87,11 @@ def check_finite(tree: Any) -> bool:
         for x in jax.tree.leaves(tree)
         if jax.numpy.issubdtype(x.dtype, jax.numpy.floating)
     )
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, without TensorStore's trail of source locations."""
+    return str(error).partition("[source locations")[0].strip() or type(error).__name__
 
 
 def _absolute(path: epath.Path) -> epath.Path:

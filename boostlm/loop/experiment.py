@@ -38,7 +38,7 @@ def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> lis
         learner = None
         for arm in bench.config.arms:
             place = Place(seed, arm)
-            if all(metrics.has(seed, arm, r) for r in range(bench.config.rounds + 1)):
+            if _is_finished(bench.config, run_dir, metrics, place):
                 _skip_arm(bench.config, arm, progress)
                 continue
             if learner is None:
@@ -81,7 +81,7 @@ def run_arm(
             key = round_key(place.seed, Purpose.ALLOCATE, round_ - 1)
             state = curation_round(state, fns, ARMS[place.arm], curation, key, round_ - 1)
             save_state(run_dir.checkpoint_path(place.seed, place.arm, round_), state)
-            _prune(run_dir, place, round_, config.keep_checkpoints)
+        _prune(run_dir, place, round_, config.keep_checkpoints)
         responses = fns.sample(state.learner, round_)
         verdict = verdicts(bench, run_dir, place, responses, round_)
         if metrics.has(place.seed, place.arm, round_):
@@ -98,6 +98,13 @@ def run_arm(
             row = metrics_row(bench, place, round_, state, responses, verdict, answered, seconds)
         metrics.add(row)
         progress.say(_line(row, config, progress))
+
+
+def _is_finished(config: Config, run_dir: RunDir, metrics: Metrics, place: Place) -> bool:
+    """Whether an arm has all its rows, and a whole last checkpoint."""
+    return all(
+        metrics.has(place.seed, place.arm, r) for r in range(config.rounds + 1)
+    ) and checkpoint.is_good(run_dir.checkpoint_path(place.seed, place.arm, config.rounds))
 
 
 def _prune(run_dir: RunDir, place: Place, newest: int, keep: int) -> None:

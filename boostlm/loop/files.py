@@ -2,8 +2,12 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from etils import epath
+
+_TEMPORARY = ".tmp"
 
 
 def is_local(path: epath.Path) -> bool:
@@ -20,9 +24,9 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
     if not is_local(path):
         path.write_bytes(data)
         return
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
     try:
-        with open(temporary, "wb") as file:
+        with _naming(path), open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -32,6 +36,14 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def remove_leftovers(root: epath.Path) -> None:
+    """Removes what `write_atomically` leaves behind below a local folder when it is killed."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.endswith(_TEMPORARY):
+                os.unlink(os.path.join(folder, name))
 
 
 def append_durably(path: epath.Path, data: bytes) -> None:
@@ -45,12 +57,22 @@ def append_durably(path: epath.Path, data: bytes) -> None:
         path.write_bytes((path.read_bytes() if path.exists() else b"") + data)
         return
     new = not path.exists()
-    with open(path, "ab") as file:
+    with _naming(path), open(path, "ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     if new:
         sync_folder(path.parent)
+
+
+@contextmanager
+def _naming(path: epath.Path) -> Iterator[None]:
+    """Makes an OSError name the file; that of a full disk names none by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
 
 
 def sync_folder(path: epath.Path) -> None:

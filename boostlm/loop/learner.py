@@ -96,13 +96,28 @@ def training_rows(
 class LanguageLearner:
     """Compiled sampling and training for one model, spread over all local devices."""
 
-    def __init__(self, model: LanguageModel, max_new_tokens: int, batch_prompts: int):
-        """Sampling works on `batch_prompts` prompts at once, rounded up to fill the devices."""
+    def __init__(
+        self,
+        model: LanguageModel,
+        max_new_tokens: int,
+        batch_prompts: int,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """Sets up sampling and training.
+
+        Args:
+          model: its functions.
+          max_new_tokens: response length limit (R).
+          batch_prompts: prompts sampled at once, rounded up to fill the devices.
+          devices: to use; None for all of this host's.
+        """
         self.model = model
         self.max_new_tokens = max_new_tokens
-        self.devices = jax.local_devices()
+        self.devices = list(devices or jax.local_devices())
         self.batch_prompts = -(-batch_prompts // len(self.devices)) * len(self.devices)
-        mesh = jax.make_mesh((len(self.devices),), ("data",), axis_types=(AxisType.Auto,))
+        mesh = jax.make_mesh(
+            (len(self.devices),), ("data",), axis_types=(AxisType.Auto,), devices=self.devices
+        )
         self._by_row = NamedSharding(mesh, PartitionSpec("data"))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._samplers: dict[tuple[TokenRule, int], Callable] = {}
@@ -209,8 +224,10 @@ class LanguageLearner:
 
     def _step(self, config: OptimizerConfig, optimizer) -> Callable:
         if config not in self._steps:
-            make = pmap_train_step if len(self.devices) > 1 else jit_train_step
-            self._steps[config] = make(self.model.forward, optimizer)
+            if len(self.devices) > 1:
+                self._steps[config] = pmap_train_step(self.model.forward, optimizer, self.devices)
+            else:
+                self._steps[config] = jit_train_step(self.model.forward, optimizer)
         return self._steps[config]
 
 

@@ -1,5 +1,6 @@
 """Says what is happening and how long it will take."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -96,5 +97,7 @@ class Progress:
 
     def _show(self, text: str) -> None:
         if self._live:
-            self._out.write(f"\r\x1b[K{text} · {self.times_line()}")
+            line = f"{text} · {self.times_line()}"
+            width = shutil.get_terminal_size().columns - 1  # a wrapped line could not be wiped
+            self._out.write(f"\r\x1b[K{line[:width]}")
             self._out.flush()

@@ -10,6 +10,7 @@ report.html, summary.png            made from the above
 """
 
 import fcntl
+import itertools
 import json
 import os
 import warnings
@@ -22,7 +23,7 @@ from etils import epath
 from boostlm.config import Config
 from boostlm.config_io import differences, from_json, to_json
 from boostlm.errors import BoostError
-from boostlm.loop.files import is_local, write_atomically
+from boostlm.loop.files import is_local, remove_leftovers, write_atomically
 
 SHARED = "shared"  # stands in for the arm in what all arms share: the seed model, round 0's samples
 
@@ -45,9 +46,7 @@ class RunDir:
                     + "\nGo on with the old settings, or give the new ones a --run-dir of their own"
                 )
             return
-        if self.root.exists() and any(p.name != "lock" for p in self.root.iterdir()):
-            raise BoostError(f"{self.name} holds other files and no config.json: name a new folder")
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._refuse_foreign()
         write_atomically(self.config_path, to_json(config).encode())
 
     def read_config(self) -> Config:
@@ -59,6 +58,7 @@ class RunDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps a second process out (local directories only); a dead process locks nothing."""
+        self._refuse_foreign()
         if not is_local(self.root):
             yield
             return
@@ -68,7 +68,19 @@ class RunDir:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BoostError(f"another boostlm is at work in {self.name}") from None
+            remove_leftovers(self.root)
             yield
+
+    def _refuse_foreign(self) -> None:
+        """Keeps out of folders that no run made, before anything is written there."""
+        if not self.root.exists() or self.config_path.exists():
+            return
+        if not self.root.is_dir():
+            raise BoostError(f"{self.name} is a file: name a folder")
+        # What a run that was killed at once may have left.
+        mine = ("lock", f"{self.config_path.name}.")
+        if not all(p.name.startswith(mine) for p in self.root.iterdir()):
+            raise BoostError(f"{self.name} holds other files and no config.json: name a new folder")
 
     @property
     def name(self) -> str:
@@ -106,16 +118,23 @@ class Metrics:
     def __init__(self, run_dir: RunDir, config: Config):
         """Reads what is there; a damaged line is dropped with a warning, and made anew."""
         self._path = run_dir.metrics_path
-        self._arms = config.arms
+        places = itertools.product(range(config.seeds), config.arms, range(config.rounds + 1))
+        self._order = {place: i for i, place in enumerate(places)}
         self._rows: dict[tuple[int, str, int], dict[str, Any]] = {}
         if not self._path.exists():
             return
-        for number, line in enumerate(self._path.read_text().splitlines(), 1):
+        lines = self._path.read_bytes().splitlines()
+        for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                self._rows[row["seed"], row["arm"], row["round"]] = row
-            except (json.JSONDecodeError, KeyError, TypeError):
+                place = row["seed"], row["arm"], row["round"]
+                self._order[place]
+            except (ValueError, KeyError, TypeError):  # no JSON, or no row of this run
                 warnings.warn(f"{self._path}, line {number} is damaged: dropped", stacklevel=2)
+            else:
+                self._rows[place] = row
+        if len(self._rows) < len(lines):
+            self._write()
 
     def has(self, seed: int, arm: str, round_: int) -> bool:
         """Whether there is a row."""
@@ -124,11 +143,13 @@ class Metrics:
     def add(self, row: dict[str, Any]) -> None:
         """Adds a row, on disk when this returns."""
         self._rows[row["seed"], row["arm"], row["round"]] = row
+        self._write()
+
+    def _write(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_atomically(self._path, text.encode())
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """All rows, in order."""
-        order = sorted(self._rows, key=lambda k: (k[0], self._arms.index(k[1]), k[2]))
-        return [self._rows[key] for key in order]
+        return [self._rows[place] for place in sorted(self._rows, key=self._order.__getitem__)]

@@ -6,7 +6,7 @@ of done again, so a run that was killed goes on where it stopped, with the same 
 
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -52,14 +52,17 @@ class Place:
         progress.finish()
 
 
-def load_arrays(path: epath.Path) -> dict[str, np.ndarray] | None:
-    """Committed arrays, or None; a torn file is named in a warning and counts as missing."""
+def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.ndarray] | None:
+    """Committed arrays, or None; a torn file is named in a warning and counts as missing.
+
+    So does one without all of `names`.
+    """
     if not path.exists():
         return None
     try:
         with np.load(BytesIO(path.read_bytes())) as file:
-            return {name: file[name] for name in file.files}  # reading checks each CRC
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+            return {name: file[name] for name in names or file.files}  # reading checks each CRC
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, RuntimeError) as error:
         warnings.warn(f"{path} is torn ({error}): making it again", stacklevel=2)
         return None
 
@@ -77,7 +80,7 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
 
     def sample(learner: LearnerState, round_: int) -> Responses:
         path = run_dir.stage_path(place.seed, place.arm, round_, "samples")
-        if (saved := load_arrays(path)) is not None:
+        if (saved := load_arrays(path, Responses._fields)) is not None:
             return Responses(**saved)
         rule = TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
         key = round_key(place.seed, Purpose.SAMPLE, round_)
@@ -133,7 +136,7 @@ def verdicts(
     A response that was cut off is never correct.
     """
     path = run_dir.stage_path(place.seed, place.arm, round_, "verdicts")
-    if (saved := load_arrays(path)) is not None:
+    if (saved := load_arrays(path, ("correct", "accepted"))) is not None:
         return saved
     N, K = responses.length_BxK.shape
     texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)

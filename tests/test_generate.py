@@ -1,0 +1,194 @@
+"""Sampling: the cache is right, rows are independent, and token rules do what they say."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from boostlm import LanguageModel, TokenRule, decoder_lm, generate, row_keys
+from boostlm.config import ModelConfig
+from boostlm.functional.generate import restrict
+from boostlm.loop.learner import LanguageLearner, PromptTable
+
+V, P, R, K = 32, 9, 12, 3
+EOS, PAD = 1, 0
+MODEL = decoder_lm(
+    ModelConfig(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, mlp_width=64), V
+)
+FORWARD = jax.jit(MODEL.forward)
+PARAMS = jax.jit(MODEL.init)(jax.random.key(0))
+SAMPLE = TokenRule(temperature=1.0)
+
+
+def prompts(n=10, seed=0):
+    rng = np.random.default_rng(seed)
+    length = rng.integers(1, P + 1, n).astype(np.int32)
+    tokens = rng.integers(4, V, (n, P)).astype(np.int32)
+    return np.where(np.arange(P) < length[:, None], tokens, PAD).astype(np.int32), length
+
+
+@functools.cache
+def sampler(rule=SAMPLE, model=MODEL):
+    run = functools.partial(generate, model, max_new_tokens=R, eos_id=EOS, pad_id=PAD, rule=rule)
+    return jax.jit(run)
+
+
+def keys_of(ids, k=K):
+    return row_keys(jax.random.key(42), jnp.asarray(ids, jnp.int32), k)
+
+
+def full_rows(tokens, length, responses):
+    """Each response behind its prompt, without padding between: [B, K, P + R]."""
+    rows = np.full((len(tokens), K, P + R), PAD, np.int32)
+    for b, n in enumerate(length):
+        rows[b, :, :n] = tokens[b, :n]
+        rows[b, :, n : n + R] = responses[b]
+    return rows
+
+
+def test_cached_decoding_equals_the_full_forward_pass():
+    tokens, length = prompts()
+    out = sampler()(PARAMS, tokens, length, keys_of(range(10)))
+    rows = full_rows(tokens, length, np.asarray(out.tokens_BxKxR))
+    logits = FORWARD(PARAMS, jnp.asarray(rows.reshape(-1, P + R)))
+    logprob = np.asarray(jax.nn.log_softmax(logits)).reshape(10, K, P + R, V)
+    checked = 0
+    for b, n in enumerate(length):
+        for k in range(K):
+            for t in range(int(out.length_BxK[b, k])):
+                expected = logprob[b, k, n + t - 1, out.tokens_BxKxR[b, k, t]]
+                assert abs(expected - float(out.logprob_BxKxR[b, k, t])) < 1e-5
+                checked += 1
+    assert checked > 100
+
+
+def test_decoder_is_causal_and_ignores_padding_on_the_right():
+    rows = np.random.default_rng(0).integers(4, V, (4, 16)).astype(np.int32)
+    changed = rows.copy()
+    changed[:, 9:] = PAD
+    before, after = FORWARD(PARAMS, rows), MODEL.forward(PARAMS, changed)
+    np.testing.assert_allclose(before[:, :9], after[:, :9], atol=1e-6)
+    assert np.abs(np.asarray(before[:, 9:] - after[:, 9:])).max() > 1e-2
+
+
+def test_greedy_is_the_argmax_of_the_full_forward_pass():
+    tokens, length = prompts()
+    out = sampler(TokenRule(temperature=0.0))(PARAMS, tokens, length, keys_of(range(10)))
+    rows = full_rows(tokens, length, np.asarray(out.tokens_BxKxR))
+    best = np.asarray(FORWARD(PARAMS, jnp.asarray(rows[:, 0])).argmax(-1))
+    for b, n in enumerate(length):
+        steps = int(out.length_BxK[b, 0])
+        np.testing.assert_array_equal(
+            out.tokens_BxKxR[b, 0, :steps], best[b, n - 1 : n - 1 + steps]
+        )
+
+
+def test_a_sample_depends_on_neither_batch_nor_order():
+    tokens, length = prompts()
+    whole = sampler()(PARAMS, tokens, length, keys_of(range(10)))
+    order = np.array([7, 2, 9, 0])
+    part = sampler()(PARAMS, tokens[order], length[order], keys_of(order))
+    np.testing.assert_array_equal(whole.tokens_BxKxR[order], part.tokens_BxKxR)
+    fewer = sampler()(PARAMS, tokens, length, keys_of(range(10), k=2))
+    np.testing.assert_array_equal(whole.tokens_BxKxR[:, :2], fewer.tokens_BxKxR)
+
+
+def test_samples_and_rounds_differ():
+    tokens, length = prompts()
+    out = np.asarray(sampler()(PARAMS, tokens, length, keys_of(range(10))).tokens_BxKxR)
+    assert (out[:, 0] != out[:, 1]).any(axis=-1).mean() > 0.9
+    next_round = row_keys(jax.random.key(43), jnp.arange(10), K)
+    again = np.asarray(sampler()(PARAMS, tokens, length, next_round).tokens_BxKxR)
+    assert (out != again).any(axis=-1).mean() > 0.9
+
+
+def test_one_device_samples_what_eight_do(devices):
+    table = PromptTable(*prompts(21))
+    out = {}
+    for n in (1, 8):
+        learner = LanguageLearner(MODEL, R, batch_prompts=5 * n, devices=devices[:n])
+        out[n] = learner.sample(PARAMS, table, jax.random.key(1), SAMPLE, K)
+    np.testing.assert_array_equal(out[1].tokens_BxKxR, out[8].tokens_BxKxR)
+    np.testing.assert_allclose(out[1].logprob_BxKxR, out[8].logprob_BxKxR, atol=1e-5)
+
+
+def counting_model(emit):
+    """A stub: the logits say `emit(step)`, and every decode call is counted."""
+    calls = []
+
+    def logits(batch, step):
+        return jnp.broadcast_to(jax.nn.one_hot(emit(step), V) * 50.0, (*batch, V))
+
+    def decode(params, token, step, length, prompt_cache, cache):
+        jax.debug.callback(lambda s: calls.append(int(s)), step)
+        return logits(token.shape, step + 1), cache
+
+    model = LanguageModel(
+        init=lambda key: {},
+        forward=lambda p, t: jnp.zeros((*t.shape, V)),
+        prefill=lambda p, t, n: (logits(t.shape[:1], jnp.int32(0)), ()),
+        response_cache=lambda b, k, r: (),
+        decode=decode,
+    )
+    return model, calls
+
+
+def test_stops_at_eos_and_leaves_the_loop_early():
+    model, calls = counting_model(lambda step: jnp.where(step == 3, EOS, 5))
+    out = sampler(SAMPLE, model)({}, *prompts(4), keys_of(range(4)))
+    jax.effects_barrier()
+    assert (np.asarray(out.tokens_BxKxR)[..., :5] == [5, 5, 5, EOS, PAD]).all()
+    assert (np.asarray(out.length_BxK) == 4).all()
+    assert np.asarray(out.finished_BxK).all()
+    assert (np.asarray(out.logprob_BxKxR)[..., 4:] == 0).all()
+    assert sorted(calls) == [0, 1, 2]  # three more tokens after prefill's, not R - 1
+
+
+def test_a_response_without_eos_is_marked_as_cut_off():
+    model, _ = counting_model(lambda step: 5 + 0 * step)
+    out = sampler(SAMPLE, model)({}, *prompts(4), keys_of(range(4)))
+    assert not np.asarray(out.finished_BxK).any()
+    assert (np.asarray(out.length_BxK) == R).all()
+
+
+def test_eos_as_the_very_last_token_counts_as_finished():
+    model, _ = counting_model(lambda step: jnp.where(step == R - 1, EOS, 5))
+    out = sampler(SAMPLE, model)({}, *prompts(4), keys_of(range(4)))
+    assert np.asarray(out.finished_BxK).all()
+    assert (np.asarray(out.length_BxK) == R).all()
+
+
+def kept_by_sorting(logits, rule):
+    """The textbook version, with a sort."""
+    scaled = logits / rule.temperature
+    order = np.argsort(-scaled)
+    keep = order[: rule.top_k] if rule.top_k else order
+    if rule.top_p == 1:
+        return set(keep.tolist())
+    prob = np.exp(scaled[keep] - scaled[keep].max())
+    prob /= prob.sum()
+    count = np.searchsorted(np.cumsum(prob), rule.top_p - 1e-7) + 1
+    return set(keep[:count].tolist())
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 5, V])
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
+def test_top_k_and_top_p_keep_what_a_sort_would(top_k, top_p, temperature):
+    rule = TokenRule(temperature, top_k, top_p)
+    logits = np.random.default_rng(top_k).normal(0, 3, (20, V)).astype(np.float32)
+    out = np.asarray(jax.jit(lambda x: restrict(x, rule))(logits))
+    for row, kept in zip(logits, np.isfinite(out), strict=True):
+        assert set(np.flatnonzero(kept).tolist()) == kept_by_sorting(row, rule)
+
+
+def test_temperature_shapes_the_distribution():
+    tokens, length = np.full((400, P), 5, np.int32), np.full(400, 1, np.int32)
+    for temperature in (0.5, 2.0):
+        rule = TokenRule(temperature)
+        out = sampler(rule)(PARAMS, tokens, length, keys_of(range(400), k=8))
+        seen = np.bincount(np.asarray(out.tokens_BxKxR)[..., 0].ravel(), minlength=V) / 3200
+        logits = FORWARD(PARAMS, jnp.full((1, 1), 5))[0, 0]
+        np.testing.assert_allclose(seen, jax.nn.softmax(logits / temperature), atol=0.035)

@@ -1,0 +1,155 @@
+"""The weighted loss and the training step."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from boostlm import Batch, TrainState, decoder_lm, pmap_train_step, train_step, weighted_loss
+from boostlm.config import ModelConfig, OptimizerConfig
+from boostlm.functional.train_step import make_optimizer
+
+V, T, B = 24, 14, 16
+MODEL = decoder_lm(
+    ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32), V
+)
+FORWARD = jax.jit(MODEL.forward)
+OPTIMIZER = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=0))
+
+
+def batch(seed=0):
+    """Rows whose weights differ wildly between devices, and two rows of padding."""
+    rng = np.random.default_rng(seed)
+    weight = (rng.random((B, T)) < np.linspace(0.05, 0.95, B)[:, None]).astype(np.float32)
+    weight *= rng.uniform(0.5, 3.0, (B, 1)).astype(np.float32)
+    weight[-2:] = 0
+    return Batch(rng.integers(4, V, (B, T)).astype(np.int32), weight)
+
+
+def fresh_state(optimizer=OPTIMIZER):
+    params = jax.jit(MODEL.init)(jax.random.key(1))
+    return TrainState(params, optimizer.init(params))
+
+
+@functools.cache
+def compiled(optimizer):
+    return jax.jit(functools.partial(train_step, forward=MODEL.forward, optimizer=optimizer))
+
+
+def step_on_one(state, rows, optimizer=OPTIMIZER):
+    return compiled(optimizer)(state, rows)
+
+
+def step_on_eight(state, rows, step=None):
+    spread = jax.tree.map(lambda x: x.reshape(8, -1, T), rows)
+    stacked = jax.tree.map(lambda x: jnp.stack([x] * 8), state)
+    return (step or pmap_train_step(MODEL.forward, OPTIMIZER))(stacked, spread)
+
+
+def largest_difference(a, b):
+    return max(
+        float(np.abs(np.asarray(x) - np.asarray(y)).max())
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+def test_loss_is_a_sum_and_a_weight_sum():
+    rows = batch()
+    logits = FORWARD(fresh_state().params, rows.tokens_BxT)
+    total, weight = weighted_loss(logits, rows)
+    logprob = np.asarray(jax.nn.log_softmax(logits))
+    expected = 0.0
+    for b in range(B):
+        for t in range(1, T):
+            expected -= rows.weight_BxT[b, t] * logprob[b, t - 1, rows.tokens_BxT[b, t]]
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    assert float(weight) == pytest.approx(rows.weight_BxT[:, 1:].sum(), rel=1e-6)
+
+
+def test_losses_of_parts_add_up():
+    rows = batch()
+    logits = FORWARD(fresh_state().params, rows.tokens_BxT)
+    parts = [
+        weighted_loss(logits[i : i + 4], jax.tree.map(lambda x, i=i: x[i : i + 4], rows))
+        for i in range(0, B, 4)
+    ]
+    np.testing.assert_allclose(np.sum(parts, axis=0), weighted_loss(logits, rows), rtol=1e-6)
+
+
+def test_eight_devices_take_the_same_step_as_one():
+    state, rows = fresh_state(), batch()
+    one, metrics = step_on_one(state, rows)
+    eight, spread_metrics = step_on_eight(state, rows)
+    for device in range(8):
+        mine = jax.tree.map(lambda x, d=device: x[d], (eight, spread_metrics))
+        assert largest_difference(mine[0], one) < 1e-6
+        np.testing.assert_allclose(mine[1], metrics, rtol=1e-6)
+
+
+def test_a_mean_of_device_means_would_be_another_step():
+    """What the psum of numerator and denominator guards against; shows the test above can fail."""
+
+    def mean_of_means(state, rows):
+        def loss(params):
+            total, weight = weighted_loss(FORWARD(params, rows.tokens_BxT), rows)
+            return total / jnp.maximum(weight, 1e-9)
+
+        grads = jax.lax.pmean(jax.grad(loss)(state.params), "devices")
+        updates, optimizer_state = OPTIMIZER.update(grads, state.optimizer_state, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), optimizer_state), None
+
+    state, rows = fresh_state(), batch()
+    wrong, _ = step_on_eight(state, rows, jax.pmap(mean_of_means, axis_name="devices"))
+    right, _ = step_on_one(state, rows)
+    assert largest_difference(jax.tree.map(lambda x: x[0], wrong.params), right.params) > 1e-4
+
+
+def test_prompt_and_padding_tokens_do_not_matter():
+    state, rows = fresh_state(), batch()
+    tokens = rows.tokens_BxT.copy()
+    tokens[-2:] = 5  # rows without weight
+    changed, _ = step_on_one(state, Batch(tokens, rows.weight_BxT))
+    assert largest_difference(changed, step_on_one(state, rows)[0]) == 0
+
+
+def test_scaling_all_weights_changes_nothing():
+    state, rows = fresh_state(), batch()
+    scaled, _ = step_on_one(state, Batch(rows.tokens_BxT, rows.weight_BxT * 4))
+    assert largest_difference(scaled, step_on_one(state, rows)[0]) < 1e-6
+
+
+def test_a_batch_without_weight_gives_no_nan_and_moves_nothing():
+    state, rows = fresh_state(), batch()
+    after, metrics = step_on_one(state, Batch(rows.tokens_BxT, np.zeros_like(rows.weight_BxT)))
+    assert float(metrics.loss) == 0
+    assert largest_difference(after.params, state.params) == 0
+
+
+def test_one_step_of_sgd_is_the_hand_made_one():
+    optimizer, rows = optax.sgd(0.1), batch()
+    state = fresh_state(optimizer)
+
+    def mean_loss(params):
+        total, weight = weighted_loss(FORWARD(params, rows.tokens_BxT), rows)
+        return total / weight
+
+    expected = jax.tree.map(
+        lambda p, g: p - 0.1 * g, state.params, jax.grad(mean_loss)(state.params)
+    )
+    after, metrics = step_on_one(state, rows, optimizer)
+    assert largest_difference(after.params, expected) < 1e-6
+    assert float(metrics.loss) == pytest.approx(float(mean_loss(state.params)), rel=1e-5)
+
+
+def test_training_learns_to_end_with_eos():
+    rows = Batch(np.tile([[2, 7, 8, 9, 1, 0, 0]], (8, 1)).astype(np.int32),
+                 np.tile([[0, 0, 1, 1, 1, 0, 0]], (8, 1)).astype(np.float32))  # fmt: skip
+    state = fresh_state()
+    for _ in range(60):
+        state, metrics = step_on_one(state, rows)
+    assert float(metrics.loss) < 0.1
+    best = FORWARD(state.params, rows.tokens_BxT).argmax(-1)
+    np.testing.assert_array_equal(best[0, 1:4], [8, 9, 1])
