@@ -11,6 +11,7 @@ import pytest
 from boostlm import Batch, TrainState, decoder_lm, pmap_train_step, train_step, weighted_loss
 from boostlm.config import ModelConfig, OptimizerConfig
 from boostlm.functional.train_step import make_optimizer
+from boostlm.loop.learner import LanguageLearner, LearnerState
 
 V, T, B = 24, 14, 16
 MODEL = decoder_lm(
@@ -153,3 +154,15 @@ def test_training_learns_to_end_with_eos():
     assert float(metrics.loss) < 0.1
     best = FORWARD(state.params, rows.tokens_BxT).argmax(-1)
     np.testing.assert_array_equal(best[0, 1:4], [8, 9, 1])
+
+
+def test_learner_trains_alike_on_one_device_and_on_eight(devices):
+    optimizer, rows = OptimizerConfig(steps=3, batch_size=B), [batch(s) for s in range(3)]
+    stacked = Batch(*(np.concatenate(x) for x in zip(*rows, strict=True)))
+    start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
+    out = [
+        LanguageLearner(MODEL, 4, 8, devices[:n]).train(start, stacked, optimizer) for n in (1, 8)
+    ]
+    assert largest_difference(out[0].params, out[1].params) < 1e-6
+    assert float(out[0].loss) == pytest.approx(float(out[1].loss), rel=1e-6)
+    assert largest_difference(out[0].params, start.params) > 1e-4
