@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import inspect
+import logging
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from boostlm import config as config_module
 from boostlm.config import ARMS, Config
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError
+from boostlm.tasks.base import SPLITS
 
 _EPILOG = """
 examples:
@@ -23,6 +25,9 @@ examples:
   boostlm eval runs/skills --arm boosting --split validation
   boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
 """
+
+_RUN_DIR_HELP = "folder of a run, such as runs/skills"
+_RATE_HELP = "chance that the filter misjudges a {} response; default: 0"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,16 +93,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
     run.set_defaults(command=_run)
 
-    report = commands.add_parser("report", help="write report.html and print the table")
-    report.add_argument("run_dir")
+    report = commands.add_parser(
+        "report",
+        help="write report.html and print the table",
+        description="Makes report.html and summary.png from a run, finished or not, and prints the "
+        "table.",
+    )
+    report.add_argument("run_dir", help=_RUN_DIR_HELP)
     report.set_defaults(command=_report)
 
-    evaluate = commands.add_parser("eval", help="greedy accuracy of a model that a run trained")
-    evaluate.add_argument("run_dir")
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--arm", default="boosting", choices=ARMS)
-    evaluate.add_argument("--round", type=int, help="0 is the seed model; default: the last one")
-    evaluate.add_argument("--split", default="test", choices=("test", "validation", "train"))
+    evaluate = commands.add_parser(
+        "eval",
+        help="greedy accuracy of a model that a run trained",
+        description="Prints the greedy accuracy of a checkpoint, in all and by band of prompts.",
+    )
+    evaluate.add_argument("run_dir", help=_RUN_DIR_HELP)
+    evaluate.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
+    evaluate.add_argument("--arm", default="boosting", choices=ARMS, help="default: boosting")
+    evaluate.add_argument(
+        "--round", type=int, help="rounds of training: 0 is the seed model; default: the last one"
+    )
+    evaluate.add_argument("--split", default="test", choices=SPLITS, help="default: test")
     evaluate.set_defaults(command=_eval)
 
     plan = commands.add_parser(
@@ -107,12 +123,16 @@ def _parser() -> argparse.ArgumentParser:
         "and at most one unfiltered label a prompt and round.",
     )
     plan.add_argument("--beta", type=float, required=True, help="fraction of labels that are right")
-    plan.add_argument("--target-error", type=float, required=True)
+    plan.add_argument("--target-error", type=float, required=True, help="1 - accuracy to reach")
     plan.add_argument("--budget", type=int, required=True, help="labels a round")
     plan.add_argument("--prompts", type=int, required=True, help="training prompts (N)")
-    plan.add_argument("--start", type=float, default=0.0, help="the seed model's accuracy")
-    plan.add_argument("--miss-rate", type=float, default=0.0, help="of the filter")
-    plan.add_argument("--false-accept-rate", type=float, default=0.0, help="of the filter")
+    plan.add_argument(
+        "--start", type=float, default=0.0, help="the seed model's accuracy; default: 0"
+    )
+    plan.add_argument("--miss-rate", type=float, default=0.0, help=_RATE_HELP.format("correct"))
+    plan.add_argument(
+        "--false-accept-rate", type=float, default=0.0, help=_RATE_HELP.format("incorrect")
+    )
     plan.set_defaults(command=_plan)
     return parser
 
@@ -140,7 +160,9 @@ def _field_help() -> str:
 
 
 def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    config = override(load_config(args.config) if args.config else Config(), rest)
+    config = override(
+        load_config(args.config) if args.config else Config(), rest, also=("run-dir",)
+    )
     import jax
 
     from boostlm.loop.experiment import planned_stages, run_experiment
@@ -148,6 +170,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.loop.run_dir import RunDir
     from boostlm.loop.workbench import build_workbench
 
+    _quieten_orbax()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with run_dir.locked():
         run_dir.create(config)
@@ -167,6 +190,20 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             progress.close()
         _finish(run_dir)
         progress.say(f"{clock(progress.elapsed)} in all")
+
+
+def _quieten_orbax() -> None:
+    """Keeps pages of traceback for a failed write, which `checkpoint` says in a line, off screen.
+
+    Orbax logs some; its other writes find their event loop closed, and TensorStore prints that.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+    def show(kind, error, trace) -> None:
+        if str(error) != "Event loop is closed":
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = show
 
 
 def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -189,6 +226,7 @@ def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.loop.evaluate import evaluate_saved
     from boostlm.loop.run_dir import RunDir
 
+    _quieten_orbax()
     result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
     print(f"{args.arm}, seed {args.seed}, round {result.round}, {args.split}:")
     print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")

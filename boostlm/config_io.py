@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import math
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from etils import epath
 
 from boostlm.config import Config, validate
 from boostlm.errors import BoostError
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def load_config(path: str) -> Config:
@@ -23,14 +26,17 @@ def load_config(path: str) -> Config:
     module = importlib.util.module_from_spec(spec)
     try:
         exec(compile(file.read_text(), str(path), "exec"), module.__dict__)
+        get_config = getattr(module, "get_config", None)
+        if not callable(get_config):
+            raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
+        config = get_config()
+    except BoostError:
+        raise
     except Exception as error:
         raise BoostError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, "get_config", None)):
-        raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
-    config = module.get_config()
     if not isinstance(config, Config):
         raise BoostError(f"{path}: get_config() returned {type(config).__name__}, not a Config")
-    return config
+    return _build(Config, dataclasses.asdict(config), path, "")
 
 
 def _similar_files(file: epath.Path) -> str:
@@ -57,10 +63,11 @@ def fields_of(config: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def override(config: Config, arguments: Sequence[str]) -> Config:
+def override(config: Config, arguments: Sequence[str], also: Sequence[str] = ()) -> Config:
     """Applies command-line overrides, `--train.alpha 0.5` or `--train.alpha=0.5`.
 
-    A tuple takes comma-separated values. The result is validated.
+    A tuple takes comma-separated values. The result is validated. `also` names other options of the
+    command, for who mistypes one.
     """
     values: dict[str, str] = {}
     rest = list(arguments)
@@ -70,7 +77,7 @@ def override(config: Config, arguments: Sequence[str]) -> Config:
             raise BoostError(f"{word!r} is no option: write --field value")
         name, equals, text = word[2:].partition("=")
         if not equals:
-            if not rest:
+            if not rest or rest[0].startswith("--"):
                 raise BoostError(f"--{name} needs a value")
             text = rest.pop(0)
         if name in values:
@@ -79,12 +86,12 @@ def override(config: Config, arguments: Sequence[str]) -> Config:
     known = fields_of(config)
     for name, text in values.items():
         if name not in known:
-            raise BoostError(f"there is no field --{name}{_nearest(name, known)}")
+            raise BoostError(f"there is no field --{name}{_nearest(name, [*known, *also])}")
         config = _replace(config, name.split("."), _parse(name, text, known[name]))
     return validate(config)
 
 
-def _nearest(name: str, known: dict[str, Any]) -> str:
+def _nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     last = name.rpartition(".")[2]
     close += [k for k in known if k.rpartition(".")[2] == last and k not in close]
@@ -104,11 +111,13 @@ def _parse(name: str, text: str, current: Any) -> Any:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         if kind is float and "/" in text:
             above, _, below = text.partition("/")
-            return float(above) / float(below)
-        return kind(text)
+            text = float(above) / float(below)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError
+        return value
     except (ValueError, KeyError, ZeroDivisionError):
-        words = {bool: "true or false", int: "a whole number", float: "a number"}
-        raise BoostError(f"--{name} takes {words[kind]}, not {text!r}") from None
+        raise BoostError(f"--{name} takes {_WORDS[kind]}, not {text!r}") from None
 
 
 def _replace(config: Any, path: Sequence[str], value: Any) -> Any:
@@ -136,7 +145,7 @@ def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
     if not isinstance(raw, dict):
         raise BoostError(f"{where}: {prefix or 'the config'} is not an object of fields")
     types = typing.get_type_hints(kind)
-    for name in raw.keys() ^ types.keys():
+    for name in sorted(raw.keys() ^ types.keys()):
         what = "unknown" if name in raw else "missing"
         raise BoostError(f"{where}: field {prefix}{name} is {what}")
     values = {}
@@ -145,11 +154,13 @@ def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
         if dataclasses.is_dataclass(hint):
             value = _build(hint, value, where, f"{prefix}{name}.")
         elif typing.get_origin(hint) is tuple:
+            if not isinstance(value, list | tuple) or not all(type(v) is str for v in value):
+                raise BoostError(f"{where}: {prefix}{name} is {value!r}, not a list of names")
             value = tuple(value)
         elif hint is float and type(value) is int:
             value = float(value)
         elif type(value) is not hint:
-            raise BoostError(f"{where}: {prefix}{name} is {value!r}, not a {hint.__name__}")
+            raise BoostError(f"{where}: {prefix}{name} is {value!r}, not {_WORDS[hint]}")
         values[name] = value
     return kind(**values)
 

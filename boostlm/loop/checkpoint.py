@@ -42,11 +42,13 @@ def restore(path: epath.Path, like: Any) -> Any:
     """Reads a checkpoint into the shapes and dtypes of `like` (arrays or ShapeDtypeStructs)."""
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(
+            restored = checkpointer.restore(
                 _absolute(path), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
             )
+        jax.tree.map_with_path(_check_shape, like, restored)  # Orbax does not
     except (ValueError, KeyError, OSError) as error:
         raise BoostError(f"checkpoint {path} does not fit this config: {error}") from error
+    return restored
 
 
 def is_good(path: epath.Path) -> bool:
@@ -87,6 +89,12 @@ def check_finite(tree: Any) -> bool:
         for x in jax.tree.leaves(tree)
         if jax.numpy.issubdtype(x.dtype, jax.numpy.floating)
     )
+
+
+def _check_shape(name, like: Any, restored: Any) -> None:
+    if np.shape(like) != np.shape(restored):
+        shapes = f"{np.shape(restored)}, not {np.shape(like)}"
+        raise ValueError(f"{jax.tree_util.keystr(name)} has shape {shapes}")
 
 
 def _cause(error: BaseException) -> str:

@@ -26,7 +26,7 @@ class Entry:
       text: the response that it gave.
       correct: the exact verifier's verdict.
       accepted: the filter's verdict.
-      kept: whether it was trained on.
+      kept: whether it was trained on: accepted, where labels are filtered, and short enough.
     """
 
     seed: int

@@ -39,11 +39,10 @@ def load_state(bench: Workbench, path: epath.Path) -> RoundState:
     arrays = jax.eval_shape(lambda: initial_state(None, len(bench.train_prompts.length_N)))
     like = arrays._replace(
         learner=_like(bench, optimizer=not bench.config.train.reset_optimizer),
-        labels_spent=np.int64(0),
-        labels_kept=np.int64(0),
+        labels_spent=0,
+        labels_kept=0,
     )
-    state = checkpoint.restore(path, like)
-    return state._replace(labels_spent=int(state.labels_spent), labels_kept=int(state.labels_kept))
+    return checkpoint.restore(path, like)
 
 
 def load_learner(

@@ -178,9 +178,7 @@ def _buy(bench, run_dir, place: Place, request: LabelRequest, round_: int, withi
             entries = []
             for i, query, label, right in zip(missing, asked, given, correct, strict=True):
                 accepted = bool((if_right if right else if_wrong)[bought[i]])
-                fits = len(bench.tokenizer.encode_response(label.text)) <= (
-                    config.sample.max_new_tokens
-                )
+                fits = _fits(bench, label.text)
                 entries.append(
                     Entry(
                         seed=place.seed,
@@ -199,6 +197,15 @@ def _buy(bench, run_dir, place: Place, request: LabelRequest, round_: int, withi
             ledger.append(entries)
         within(chunk.stop, len(wanted))
     return _labels_from(bench, ledger, wanted, bought, L)
+
+
+def _fits(bench: Workbench, text: str) -> bool:
+    """Whether a label can be trained on: the tokenizer knows its characters, and it is not long."""
+    try:
+        tokens = bench.tokenizer.encode_response(text)
+    except BoostError:
+        return False
+    return len(tokens) <= bench.config.sample.max_new_tokens
 
 
 def _labels_from(bench, ledger: Ledger, wanted, bought: np.ndarray, L: int) -> Labels:

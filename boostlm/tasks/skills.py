@@ -109,7 +109,7 @@ class _AnswerKey:
 
 
 class SkillsTask:
-    """Prompts drawn evenly over the skills; no input occurs in two splits."""
+    """Prompts drawn evenly over the skills; no prompt occurs in two splits."""
 
     name = "skills"
 

@@ -9,6 +9,7 @@ from boostlm.config import TokenizerConfig
 from boostlm.errors import BoostError
 
 PAD_ID, EOS_ID, BOS_ID, UNK_ID = 0, 1, 2, 3
+_SPACE = "\u2581"  # stands for a space inside SentencePiece, and would come back as one
 
 
 class Tokenizer:
@@ -27,7 +28,7 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids, without BOS or EOS. Characters that no token covers are a BoostError."""
         ids = self._spm.encode(text)
-        if UNK_ID in ids:
+        if UNK_ID in ids or _SPACE in text:
             raise BoostError(f"the tokenizer cannot represent {text!r}: train it on such texts")
         return ids
 
