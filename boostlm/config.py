@@ -35,7 +35,10 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding)."""
+    """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding).
+
+    The defaults leave out what Gemma adds; `boostlm.models.gemma` has the configs of its models.
+    """
 
     layers: int = 2
     width: int = 64
@@ -43,7 +46,15 @@ class ModelConfig:
     kv_heads: int = 4
     head_dim: int = 16
     mlp_width: int = 256
-    rope_base: float = 10_000.0
+    rope_base: float = 10_000.0  # of layers that see all tokens before them
+    global_every: int = 1  # each n-th layer sees all tokens; the others the last `window` ones
+    window: int = 0  # tokens that those others see, the present one included
+    local_rope_base: float = 10_000.0  # of those others
+    query_divisor: float = 0.0  # queries are divided by its square root; 0: by head_dim's
+    qk_norm: bool = False  # RMSNorm on each head's queries and keys (Gemma 3)
+    post_norms: bool = False  # RMSNorm on what attention and MLP add to the stream (Gemma 2, 3)
+    attention_cap: float = 0.0  # soft cap on attention scores; 0: none (Gemma 2: 50)
+    logit_cap: float = 0.0  # soft cap on logits; 0: none (Gemma 2: 30)
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,11 @@ def validate(config: Config) -> Config:
         ("model.layers", c.model.layers, 1),
         ("model.kv_heads", c.model.kv_heads, 1),
         ("model.head_dim", c.model.head_dim, 2),
+        ("model.global_every", c.model.global_every, 1),
+        ("model.window", c.model.window, min(c.model.global_every - 1, 1)),
+        ("model.query_divisor", c.model.query_divisor, 0),
+        ("model.attention_cap", c.model.attention_cap, 0),
+        ("model.logit_cap", c.model.logit_cap, 0),
         ("sample.k", c.sample.k, 1),
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
