@@ -71,8 +71,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class SeedModelConfig:
-    """How the round-0 model comes about: trained from scratch on the task's seed examples."""
+    """How the round-0 model comes about.
 
+    Trained from scratch on the task's seed examples; or, with a path, a pretrained model as it is,
+    whose own config and tokenizer then stand in for `model` and `tokenizer`.
+    """
+
+    path: str = ""  # folder that `boostlm convert` made; empty: from scratch
     optimizer: OptimizerConfig = OptimizerConfig(steps=1000, learning_rate=3e-3)
 
 

@@ -129,10 +129,11 @@ def from_json(text: str, where: str) -> Config:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise BoostError(f"{where} is not JSON: {error}") from error
-    return validate(_build(Config, raw, where, ""))
+    return validate(from_dict(Config, raw, where))
 
 
-def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
+def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
+    """A dataclass of this package's configs from nested dicts; what does not fit: BoostError."""
     if not isinstance(raw, dict):
         raise BoostError(f"{where}: {prefix or 'the config'} is not an object of fields")
     types = typing.get_type_hints(kind)
@@ -143,7 +144,7 @@ def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
     for name, hint in types.items():
         value = raw[name]
         if dataclasses.is_dataclass(hint):
-            value = _build(hint, value, where, f"{prefix}{name}.")
+            value = from_dict(hint, value, where, f"{prefix}{name}.")
         elif typing.get_origin(hint) is tuple:
             value = tuple(value)
         elif hint is float and type(value) is int:
