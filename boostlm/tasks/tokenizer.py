@@ -65,6 +65,12 @@ class Tokenizer:
         """Number of SentencePiece's tokens, specials included."""
         return len(self._ours)
 
+    def byte_and_special_ids(self) -> list[int]:
+        """SentencePiece ids that any vocabulary needs: bytes, padding, BOS, unknown and stops."""
+        spm_ = self._spm
+        special = (spm_.pad_id(), spm_.bos_id(), spm_.unk_id(), spm_.eos_id(), *self.stops)
+        return sorted({*special, *(i for i in range(self.full_size) if spm_.is_byte(i))})
+
     def encode(self, text: str) -> list[int]:
         """Token ids, without BOS or EOS. Text that needs a token there is none for: BoostError."""
         ids = self._spm.encode(text)
