@@ -108,12 +108,12 @@ def gsm8k(split: str) -> list[dict]:
 
 
 def few_shot_prompts(count: int) -> list[str]:
-    """Prompts of about 500 tokens: three solved problems and a question."""
+    """Prompts of about 500 tokens: solved problems and a question."""
     rows = gsm8k("train")
     prompts, start = [], 0
     for row in rows[-count:]:
         shots, size = "", 0
-        while size < 1500:  # characters; a token is about 3 of them in solved problems
+        while size < 900:  # characters; a token is about 3 of them in solved problems
             shot = f"Question: {rows[start]['question']}\nAnswer: {rows[start]['answer']}\n\n"
             shots, size, start = shots + shot, size + len(shot), start + 1
         prompts.append(f"{shots}Question: {row['question']}\nAnswer:")

@@ -4,6 +4,7 @@ BOOSTLM_FULL_PARITY=1 takes 32 prompts for the real model instead of 4.
 """
 
 import dataclasses
+import functools
 import os
 
 import gemma_reference as ref
@@ -98,6 +99,14 @@ def random_params(config):
     return jax.tree.unflatten(tree, arrays)
 
 
+def forward_ragged(lm, params, rows) -> np.ndarray:
+    """Logits [rows, longest, V] of rows of any length, padded on the right."""
+    padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for out, row in zip(padded, rows, strict=True):
+        out[: len(row)] = row
+    return np.asarray(jax.jit(lm.forward)(params, padded))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prefill_and_decode_agree_with_the_full_forward(family):
     """For ragged prompts shorter and longer than the window (24), and responses past it."""
@@ -106,13 +115,13 @@ def test_prefill_and_decode_agree_with_the_full_forward(family):
     length_B, K, R, P = np.array([3, 20, 41], np.int32), 2, 40, 41
     tokens = random_tokens(len(length_B) * K, P + R).reshape(len(length_B), K, P + R)
     tokens[:, 1:, :P] = tokens[:, :1, :P]
-    logits, cache = lm.prefill(params, tokens[:, 0, :P], length_B)
+    logits, cache = jax.jit(lm.prefill)(params, tokens[:, 0, :P], length_B)
     rows = [
         np.concatenate([tokens[b, k, :n], tokens[b, k, P:]])
         for b, n in enumerate(length_B)
         for k in range(K)
     ]
-    full = [np.asarray(lm.forward(params, row[None]))[0] for row in rows]
+    full = forward_ragged(lm, params, rows)
     for b, n in enumerate(length_B):
         assert np.abs(logits[b] - full[b * K][n - 1]).max() < 1e-4
     own, decode, worst = lm.response_cache(len(length_B), K, R), jax.jit(lm.decode), 0.0
@@ -132,18 +141,22 @@ def test_sampler_and_trainer_agree_on_log_probabilities(family):
     B, K, P, R = 2, 3, 30, 30
     prompts, length_B = random_tokens(B, P), np.array([7, 30], np.int32)
     key = row_keys(jax.random.key(5), jnp.arange(B), K)
-    out = generate(
-        lm, params, prompts, length_B, key,
-        max_new_tokens=R, stop_ids=(1,), pad_id=0, rule=TokenRule(),
-    )  # fmt: skip
-    factors = []
+    sample = functools.partial(
+        generate, lm, max_new_tokens=R, stop_ids=(1,), pad_id=0, rule=TokenRule()
+    )
+    out = jax.jit(sample)(params, prompts, length_B, key)
+    rows, places = [], []
     for b, n in enumerate(length_B):
         for k in range(K):
             count = int(out.length_BxK[b, k])
-            row = np.concatenate([prompts[b, :n], out.tokens_BxKxR[b, k, :count]])
-            logprob = jax.nn.log_softmax(lm.forward(params, row[None])[0])
-            trainer = np.asarray(logprob)[np.arange(n - 1, n - 1 + count), row[n:]]
-            factors.append(np.exp(np.abs(trainer - out.logprob_BxKxR[b, k, :count])))
+            rows.append(np.concatenate([prompts[b, :n], out.tokens_BxKxR[b, k, :count]]))
+            places.append((np.arange(n - 1, n - 1 + count), out.logprob_BxKxR[b, k, :count]))
+    factors = []
+    for row, logits, (place, sampler) in zip(
+        rows, forward_ragged(lm, params, rows), places, strict=True
+    ):
+        trainer = np.asarray(jax.nn.log_softmax(logits))[place, row[place + 1]]
+        factors.append(np.exp(np.abs(trainer - sampler)))
     factors = np.concatenate(factors)
     assert len(factors) > 60
     assert factors.mean() < 1.0001
