@@ -27,15 +27,9 @@ def read_gguf(path: epath.Path) -> PretrainedModel:
     Raises:
       BoostError: naming what is missing, misshapen, left over or of another architecture.
     """
-    try:
-        import gguf
-    except ImportError as error:
-        raise BoostError("this needs gguf: pip install 'boostlm[convert]'") from error
-    try:
-        reader = gguf.GGUFReader(path)
-    except (ValueError, OSError) as error:
-        raise BoostError(f"{path} is no readable GGUF file: {error}") from error
-    fields = {name: field.contents() for name, field in reader.fields.items()}
+    reader, fields = _open(path)
+    import gguf  # there, or _open would have said so
+
     try:
         config = _model_config(fields, str(path))
         tokenizer = _tokenizer(fields, str(path))
@@ -52,6 +46,28 @@ def read_gguf(path: epath.Path) -> PretrainedModel:
     tensors = Tensors(str(path), shapes, load)
     params = read_params(tensors, _gguf_name, config, tokenizer.vocab_size)
     return PretrainedModel(config, tokenizer, params, np.zeros((0, config.width), np.float32))
+
+
+def read_tokenizer(path: epath.Path) -> Tokenizer:
+    """The tokenizer of a GGUF file alone."""
+    fields = _open(path)[1]
+    try:
+        return _tokenizer(fields, str(path))
+    except KeyError as error:
+        raise BoostError(f"{path}: the field {error.args[0]} is missing") from error
+
+
+def _open(path: epath.Path) -> tuple[Any, dict[str, Any]]:
+    """A GGUFReader and its fields' values."""
+    try:
+        import gguf
+    except ImportError as error:
+        raise BoostError("this needs gguf: pip install 'boostlm[convert]'") from error
+    try:
+        reader = gguf.GGUFReader(path)
+    except (ValueError, OSError) as error:
+        raise BoostError(f"{path} is no readable GGUF file: {error}") from error
+    return reader, {name: field.contents() for name, field in reader.fields.items()}
 
 
 def _gguf_name(weight: Weight) -> str:
