@@ -50,7 +50,7 @@ class ModelConfig:
     global_every: int = 1  # each n-th layer sees all tokens; the others the last `window` ones
     window: int = 0  # tokens that those others see, the present one included
     local_rope_base: float = 10_000.0  # of those others
-    query_divisor: float = 0.0  # queries are divided by its square root; 0: by head_dim's
+    query_divisor: int = 0  # queries are divided by its square root; 0: by head_dim's
     qk_norm: bool = False  # RMSNorm on each head's queries and keys (Gemma 3)
     post_norms: bool = False  # RMSNorm on what attention and MLP add to the stream (Gemma 2, 3)
     attention_cap: float = 0.0  # soft cap on attention scores; 0: none (Gemma 2: 50)

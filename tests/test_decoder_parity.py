@@ -66,7 +66,7 @@ ABLATIONS = {
     "gemma3_post_norms": ("gemma3", {"post_norms": False}),
     "global_rope_base": ("gemma3", {"rope_base": 10_000.0}),
     "local_rope_base": ("gemma3", {"local_rope_base": 1_000_000.0}),
-    "query_divisor": ("gemma2", {"query_divisor": 0.0}),
+    "query_divisor": ("gemma2", {"query_divisor": 0}),
 }
 
 

@@ -90,7 +90,7 @@ def _model_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
             global_every=_global_every(raw, architecture, where),
             window=raw["sliding_window"],
             local_rope_base=local_rope_base,
-            query_divisor=0.0 if divisor == head_dim else float(divisor),
+            query_divisor=0 if divisor == head_dim else divisor,
             qk_norm=architecture == _GEMMA3,
             post_norms=True,
             attention_cap=raw.get("attn_logit_softcapping") or 0.0,
