@@ -256,7 +256,12 @@ def skills_model(tmp_path, config) -> epath.Path:
 
 def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     small = ["--data.train_prompts=16", "--data.eval_prompts=16", "--sample.k=2", "--rounds=1"]
-    small += ["--label.budget=4", "--train.optimizer.steps=1", "--train.optimizer.batch_size=8"]
+    small += [
+        "--label.budget=16",
+        "--label.beta=0.9",
+        "--train.optimizer.steps=1",
+        "--train.optimizer.batch_size=8",
+    ]
     path = skills_model(tmp_path, override(Config(), small))
     config = override(Config(), [*small, f"--seed_model.path={path}"])
     bench = build_workbench(config, RunDir(tmp_path / "bench"))
@@ -266,16 +271,14 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
 
     run_dir = RunDir(tmp_path / "run")
     run_dir.create(config)
-    config = dataclasses.replace(config, arms=("filter_only",))
+    config = dataclasses.replace(config, arms=("uniform",))
     run_experiment(
         dataclasses.replace(bench, config=config), run_dir, Progress(planned_stages(config))
     )
     export = [str(tmp_path / "run"), str(tmp_path / "out"), "--to", "huggingface"]
-    assert main(["convert", *export, "--arm", "filter_only", "--round", "0"]) == 0
+    assert main(["convert", *export, "--arm", "uniform", "--round", "0"]) == 0
     assert same(read_huggingface(epath.Path(tmp_path / "out")).params, load_params(path))
-    assert (
-        main(["convert", *export[:1], str(tmp_path / "o2"), *export[2:], "--arm=filter_only"]) == 0
-    )
+    assert main(["convert", *export[:1], str(tmp_path / "o2"), *export[2:], "--arm=uniform"]) == 0
     assert not same(read_huggingface(epath.Path(tmp_path / "o2")).params, load_params(path))
 
 

@@ -8,6 +8,7 @@ from etils import epath
 
 from boostlm.models.convert import kept_tokens, texts_in
 from boostlm.models.gguf_file import read_tokenizer
+from boostlm.models.huggingface import TOKENIZER_CONFIG
 from boostlm.tasks.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -66,6 +67,7 @@ def test_round_trip(tokenizer, texts):
 def test_tokens_are_those_of_transformers(tokenizer, texts, tmp_path):
     transformers = pytest.importorskip("transformers", reason="parity needs the extra `parity`")
     (tmp_path / "tokenizer.model").write_bytes(tokenizer.model)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG))
     theirs = transformers.GemmaTokenizer.from_pretrained(tmp_path)
     want = theirs([*texts, *ODD]).input_ids
     got = [tokenizer.encode_prompt(text) for text in [*texts, *ODD]]

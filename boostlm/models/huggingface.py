@@ -29,6 +29,7 @@ _FIXED = {  # what the decoder has no setting for
     "tie_word_embeddings": True,
     "use_bidirectional_attention": False,
 }
+TOKENIZER_CONFIG = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True}
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 _SHARD_BYTES = 4 << 30
 
@@ -124,7 +125,8 @@ def _global_every(raw: Mapping[str, Any], architecture: str, where: str) -> int:
     kinds = raw.get("layer_types")
     if kinds is None:
         return raw.get("sliding_window_pattern") or _PATTERN[architecture]
-    for every in range(1, len(kinds) + 2):
+    # The usual pattern first: a model of few layers fits several.
+    for every in (_PATTERN[architecture], *range(1, len(kinds) + 2)):
         if kinds == _layer_types(len(kinds), every):
             return every
     raise BoostError(f"{where}: layer_types has no regular pattern: {kinds}")
@@ -200,8 +202,7 @@ def write_huggingface(path: epath.Path, model: PretrainedModel) -> None:
         special = {k: raw[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
         (folder / "generation_config.json").write_text(json.dumps(special, indent=2) + "\n")
         (folder / "tokenizer.model").write_bytes(model.tokenizer.model)
-        tokenizer = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True}
-        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
+        (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG) + "\n")
 
 
 def _shards(weights: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
