@@ -259,7 +259,7 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     small += [
         "--label.budget=16",
         "--label.beta=0.9",
-        "--train.optimizer.steps=1",
+        "--train.optimizer.steps=2",
         "--train.optimizer.batch_size=8",
     ]
     path = skills_model(tmp_path, override(Config(), small))
