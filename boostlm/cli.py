@@ -1,4 +1,4 @@
-"""The command line: run, report, eval, plan."""
+"""The command line: run, convert, report, eval, plan."""
 
 import argparse
 import dataclasses
@@ -21,6 +21,9 @@ examples:
   boostlm run                                   the embedded task: four arms, a few minutes
   boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
   boostlm run configs/gsm8k_tiny.py --data.path DIR
+  boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
+  boostlm run --seed_model.path models/gemma --data.task gsm8k
+  boostlm convert runs/gsm8k out --to huggingface
   boostlm report runs/skills                    report.html and the table again
   boostlm eval runs/skills --arm boosting --split validation
   boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
@@ -92,6 +95,28 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("config", nargs="?", help="a configs/*.py file; default: the embedded task")
     run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
     run.set_defaults(command=_run)
+
+    convert = commands.add_parser(
+        "convert",
+        help="make a pretrained model's folder, or turn a model back for transformers",
+        description="Turns a Hugging Face directory or a GGUF file of Gemma 2 or Gemma 3 into a "
+        "folder for --seed_model.path; with --to huggingface, such a folder, or the model that a "
+        "run made of it, into a directory that transformers loads.",
+    )
+    convert.add_argument("source", help="directory, GGUF file, converted model or run directory")
+    convert.add_argument("dest", help="folder to make")
+    convert.add_argument("--to", default="boostlm", choices=("boostlm", "huggingface"))
+    convert.add_argument(
+        "--keep-tokens-of",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="trim the vocabulary to the tokens of this .jsonl or text file; may be repeated",
+    )
+    convert.add_argument("--seed", type=int, default=0, help="of a run directory")
+    convert.add_argument("--arm", default="boosting", choices=ARMS, help="of a run directory")
+    convert.add_argument("--round", type=int, help="of a run directory; default: the last one")
+    convert.set_defaults(command=_convert)
 
     report = commands.add_parser(
         "report",
@@ -204,6 +229,22 @@ def _quieten_orbax() -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = show
+
+
+def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.models.convert import export_model, import_model
+
+    if args.to == "huggingface":
+        if args.keep_tokens_of:
+            raise BoostError("--keep-tokens-of is for conversion to boostlm only")
+        export_model(args.source, args.dest, args.seed, args.arm, args.round)
+        print(f"{args.dest}: for transformers' from_pretrained, float32")
+        return
+    tokenizer = import_model(args.source, args.dest, args.keep_tokens_of).tokenizer
+    print(
+        f"{args.dest}: {tokenizer.vocab_size} of {tokenizer.full_size} tokens; start a run from it "
+        f"with --seed_model.path {args.dest}"
+    )
 
 
 def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -35,15 +35,26 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding)."""
+    """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding).
 
-    layers: int = 2
-    width: int = 64
-    heads: int = 4
-    kv_heads: int = 4
-    head_dim: int = 16
-    mlp_width: int = 256
-    rope_base: float = 10_000.0
+    The defaults leave out what Gemma adds; `boostlm.models.gemma` has the configs of its models.
+    """
+
+    layers: int = 2  # blocks of attention and MLP
+    width: int = 64  # of the stream between blocks (E)
+    heads: int = 4  # query heads (H)
+    kv_heads: int = 4  # key-value heads (G); heads is a multiple of it
+    head_dim: int = 16  # of each head (D); even
+    mlp_width: int = 256  # hidden units of the MLP
+    rope_base: float = 10_000.0  # of layers that see all tokens before them
+    global_every: int = 1  # each n-th layer sees all tokens; the others the last `window` ones
+    window: int = 0  # tokens that those others see, the present one included
+    local_rope_base: float = 10_000.0  # of those others
+    query_divisor: int = 0  # queries are divided by its square root; 0: by head_dim's
+    qk_norm: bool = False  # RMSNorm on each head's queries and keys (Gemma 3)
+    post_norms: bool = False  # RMSNorm on what attention and MLP add to the stream (Gemma 2, 3)
+    attention_cap: float = 0.0  # soft cap on attention scores; 0: none (Gemma 2: 50)
+    logit_cap: float = 0.0  # soft cap on logits; 0: none (Gemma 2: 30)
 
 
 @dataclass(frozen=True)
@@ -52,17 +63,23 @@ class OptimizerConfig:
 
     steps: int = 330  # steps a round
     batch_size: int = 64  # rows a step, over all devices
-    learning_rate: float = 1e-3
-    warmup_steps: int = 10
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
+    learning_rate: float = 1e-3  # after the warm-up
+    warmup_steps: int = 10  # from learning_rate / warmup_steps up
+    weight_decay: float = 0.0  # AdamW's, times the learning rate
+    clip_norm: float = 1.0  # largest global norm of the gradient
 
 
 @dataclass(frozen=True)
 class SeedModelConfig:
-    """How the round-0 model comes about: trained from scratch on the task's seed examples."""
+    """How the round-0 model comes about.
 
+    Trained from scratch on the task's seed examples; or, with a path, a pretrained model as it is,
+    whose own config and tokenizer then stand in for `model` and `tokenizer`.
+    """
+
+    # how it is trained from scratch
     optimizer: OptimizerConfig = OptimizerConfig(steps=1000, learning_rate=3e-3)
+    path: str = ""  # folder that `boostlm convert` made; empty: from scratch
 
 
 @dataclass(frozen=True)
@@ -70,9 +87,9 @@ class SampleConfig:
     """How training prompts are answered."""
 
     k: int = 8  # responses a prompt (K)
-    temperature: float = 1.0
+    temperature: float = 1.0  # above 0; evaluation is greedy
     top_k: int = 0  # 0: all tokens
-    top_p: float = 1.0
+    top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all
     max_new_tokens: int = 7  # response length limit, EOS included (R)
     batch_prompts: int = 256  # prompts sampled at once, over all devices
 
@@ -109,8 +126,8 @@ class TrainConfig:
 class Config:
     """One experiment: every arm, from the same seed model and the same round-0 samples."""
 
-    name: str = "skills"
-    arms: tuple[str, ...] = ARMS
+    name: str = "skills"  # of the run, its folder and its report
+    arms: tuple[str, ...] = ARMS  # ways of curating, of ARMS
     rounds: int = 5  # rounds of training; at least 1
     seeds: int = 1  # repeats, with seeds 0, 1, ...
     keep_checkpoints: int = 2  # newest ones kept of each arm; the seed model's is always kept
@@ -150,6 +167,11 @@ def validate(config: Config) -> Config:
         ("model.layers", c.model.layers, 1),
         ("model.kv_heads", c.model.kv_heads, 1),
         ("model.head_dim", c.model.head_dim, 2),
+        ("model.global_every", c.model.global_every, 1),
+        ("model.window", c.model.window, min(c.model.global_every - 1, 1)),
+        ("model.query_divisor", c.model.query_divisor, 0),
+        ("model.attention_cap", c.model.attention_cap, 0),
+        ("model.logit_cap", c.model.logit_cap, 0),
         ("sample.k", c.sample.k, 1),
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),

@@ -36,7 +36,7 @@ def load_config(path: str) -> Config:
         raise BoostError(f"{path} does not run: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
         raise BoostError(f"{path}: get_config() returned {type(config).__name__}, not a Config")
-    return _build(Config, dataclasses.asdict(config), path, "")
+    return from_dict(Config, dataclasses.asdict(config), path)
 
 
 def _similar_files(file: epath.Path) -> str:
@@ -138,10 +138,11 @@ def from_json(text: str, where: str) -> Config:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise BoostError(f"{where} is not JSON: {error}") from error
-    return validate(_build(Config, raw, where, ""))
+    return validate(from_dict(Config, raw, where))
 
 
-def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
+def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
+    """A dataclass of this package's configs from nested dicts; what does not fit: BoostError."""
     if not isinstance(raw, dict):
         raise BoostError(f"{where}: {prefix or 'the config'} is not an object of fields")
     types = typing.get_type_hints(kind)
@@ -152,7 +153,7 @@ def _build(kind: type, raw: Any, where: str, prefix: str) -> Any:
     for name, hint in types.items():
         value = raw[name]
         if dataclasses.is_dataclass(hint):
-            value = _build(hint, value, where, f"{prefix}{name}.")
+            value = from_dict(hint, value, where, f"{prefix}{name}.")
         elif typing.get_origin(hint) is tuple:
             if not isinstance(value, list | tuple) or not all(type(v) is str for v in value):
                 raise BoostError(f"{where}: {prefix}{name} is {value!r}, not a list of names")

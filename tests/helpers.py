@@ -52,7 +52,9 @@ def on_one_device(bench):
     """The same surroundings with a learner on one device, which compiles sooner."""
     old = bench.learner
     devices = jax.local_devices()[:1]
-    learner = LanguageLearner(old.model, old.max_new_tokens, old.batch_prompts, devices)
+    learner = LanguageLearner(
+        old.model, old.stop_ids, old.max_new_tokens, old.batch_prompts, devices
+    )
     return dataclasses.replace(bench, learner=learner)
 
 

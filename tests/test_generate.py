@@ -31,7 +31,9 @@ def prompts(n=10, seed=0):
 
 @functools.cache
 def sampler(rule=SAMPLE, model=MODEL):
-    run = functools.partial(generate, model, max_new_tokens=R, eos_id=EOS, pad_id=PAD, rule=rule)
+    run = functools.partial(
+        generate, model, max_new_tokens=R, stop_ids=(EOS,), pad_id=PAD, rule=rule
+    )
     return jax.jit(run)
 
 
@@ -108,7 +110,7 @@ def test_one_device_samples_what_eight_do(devices):
     table = PromptTable(*prompts(21))
     out = {}
     for n in (1, 8):
-        learner = LanguageLearner(MODEL, R, batch_prompts=5 * n, devices=devices[:n])
+        learner = LanguageLearner(MODEL, (EOS,), R, batch_prompts=5 * n, devices=devices[:n])
         out[n] = learner.sample(PARAMS, table, jax.random.key(1), SAMPLE, K)
     np.testing.assert_array_equal(out[1].tokens_BxKxR, out[8].tokens_BxKxR)
     np.testing.assert_allclose(out[1].logprob_BxKxR, out[8].logprob_BxKxR, atol=1e-5)

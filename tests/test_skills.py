@@ -19,7 +19,7 @@ from boostlm.loop.workbench import build_workbench
 from boostlm.tasks.base import SPLITS
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.skills import SEED_EXAMPLES, SKILLS, SkillsTask
-from boostlm.tasks.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer, train_tokenizer
+from boostlm.tasks.tokenizer import PAD_ID, Tokenizer, train_tokenizer
 
 DATA = DataConfig(train_prompts=120, eval_prompts=61)
 
@@ -175,15 +175,16 @@ def test_bytes_stand_in_for_characters_never_seen(kind):
 
 
 def test_special_tokens_are_where_they_belong(tokenizer):
-    assert len({PAD_ID, EOS_ID, BOS_ID, UNK_ID}) == 4
+    bos, eos = tokenizer.bos_id, tokenizer.eos_id
+    assert len({PAD_ID, bos, eos}) == 3
     prompt, response = tokenizer.encode_prompt("copy abc="), tokenizer.encode_response("abc")
-    assert prompt.count(BOS_ID) == 1
-    assert prompt[0] == BOS_ID
-    assert EOS_ID not in prompt
-    assert response.count(EOS_ID) == 1
-    assert response[-1] == EOS_ID
-    assert not {BOS_ID, PAD_ID} & set(response)
-    assert tokenizer.decode([BOS_ID, *response, PAD_ID, PAD_ID]) == "abc"
+    assert prompt.count(bos) == 1
+    assert prompt[0] == bos
+    assert eos not in prompt
+    assert response.count(eos) == 1
+    assert response[-1] == eos
+    assert not {bos, PAD_ID} & set(response)
+    assert tokenizer.decode([bos, *response, PAD_ID, PAD_ID]) == "abc"
     assert max(prompt + response) < tokenizer.vocab_size <= 64
 
 

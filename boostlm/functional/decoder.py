@@ -1,8 +1,9 @@
 """A decoder-only transformer in flax.linen, and its `LanguageModel` functions.
 
 Pre-norm blocks of grouped-query attention with rotary positions and a gated-GELU MLP, RMSNorm
-that scales by (1 + w), and one scaled embedding table for input and output (the shape of the Gemma
-family: arXiv 2408.00118).
+that scales by (1 + w), and one scaled embedding table for input and output. `ModelConfig` adds what
+Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786) have besides; `boostlm.models.gemma` names
+their configs.
 
 Suffixes: B prompts or rows, T query tokens, S key tokens, K responses a prompt, P prompt tokens,
 R response tokens, H heads, G key-value heads, D head width, E model width, V vocabulary.
@@ -27,7 +28,12 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.zeros_init(), (x.shape[-1],), jnp.float32)
         wide = x.astype(jnp.float32)
         normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + 1e-6)
-        return (normed * (1.0 + scale)).astype(x.dtype)
+        return jnp.einsum("...d,d->...d", normed, 1.0 + scale).astype(x.dtype)
+
+
+def soft_cap(logits: Array, cap: float) -> Array:
+    """Squashes logits into (-cap, cap) by tanh; a cap of 0 leaves them alone."""
+    return jnp.tanh(logits / cap) * cap if cap else logits
 
 
 def rotate(x: Array, position: Array, base: float) -> Array:
@@ -40,19 +46,20 @@ def rotate(x: Array, position: Array, base: float) -> Array:
     """
     half = x.shape[-1] // 2
     frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = position[..., None, None].astype(jnp.float32) * frequency
+    angle = jnp.einsum("bt,d->btd", position.astype(jnp.float32), frequency)[:, :, None]
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     first, second = x[..., :half], x[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array]) -> Array:
+def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array], cap: float) -> Array:
     """Softmax attention over the keys of several caches together, grouped queries.
 
     Args:
       query_BxTxHxD: already scaled.
       *segments: (key, value, mask): key and value [B, S, G, D], shared by all T queries of a row,
         or [B, T, S, G, D], each query its own; mask bool [B, T, S].
+      cap: soft cap on the scores, 0 for none.
 
     Returns:
       [B, T, H, D].
@@ -64,7 +71,7 @@ def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array]) -> Array
     for key, _, mask_BxTxS in segments:
         spec = "btgqd,bsgd->btgqs" if key.ndim == 4 else "btgqd,btsgd->btgqs"
         score = jnp.einsum(spec, query, key, preferred_element_type=jnp.float32)
-        logits.append(jnp.where(mask_BxTxS[:, :, None, None, :], score, _MASKED))
+        logits.append(jnp.where(mask_BxTxS[:, :, None, None, :], soft_cap(score, cap), _MASKED))
     weight = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(query.dtype)
     out, start = jnp.zeros_like(query), 0
     for _, value, mask_BxTxS in segments:
@@ -76,9 +83,15 @@ def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array]) -> Array
 
 
 class Attention(nn.Module):
-    """Projections around `attend`; the caller says which keys there are besides the new ones."""
+    """Projections around `attend`; the caller says which keys there are besides the new ones.
+
+    Attributes:
+      config: of the model.
+      local: whether only the last `config.window` tokens are seen.
+    """
 
     config: ModelConfig
+    local: bool
 
     def setup(self):
         c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -90,19 +103,31 @@ class Attention(nn.Module):
         self.key = dense((c.kv_heads, c.head_dim))
         self.value = dense((c.kv_heads, c.head_dim))
         self.out = nn.DenseGeneral(c.width, axis=(-2, -1), use_bias=False, kernel_init=init)
+        if c.qk_norm:
+            self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
 
     def project(self, x_BxTxE: Array, position_BxT: Array) -> tuple[Array, Array, Array]:
         """Query, key and value of new tokens, rotated to their positions."""
         c = self.config
-        query = rotate(self.query(x_BxTxE) * c.head_dim**-0.5, position_BxT, c.rope_base)
-        key = rotate(self.key(x_BxTxE), position_BxT, c.rope_base)
-        return query, key, self.value(x_BxTxE)
+        query, key, value = self.query(x_BxTxE), self.key(x_BxTxE), self.value(x_BxTxE)
+        if c.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query = query * (c.query_divisor or c.head_dim) ** -0.5
+        base = c.local_rope_base if self.local else c.rope_base
+        return rotate(query, position_BxT, base), rotate(key, position_BxT, base), value
+
+    def visible(self, position: Array, key_position: Array) -> Array:
+        """Whether a query sees a key, by their positions (broadcast): bool."""
+        distance = position - key_position
+        seen = distance >= 0
+        return seen & (distance < self.config.window) if self.local else seen
 
     def full(self, x_BxTxE: Array, position_BxT: Array) -> tuple[Array, tuple[Array, Array]]:
         """Causal attention of a row to itself; also returns its keys and values."""
         query, key, value = self.project(x_BxTxE, position_BxT)
-        causal_BxTxS = position_BxT[:, :, None] >= position_BxT[:, None, :]
-        return self.out(attend(query, (key, value, causal_BxTxS))), (key, value)
+        mask_BxTxS = self.visible(position_BxT[:, :, None], position_BxT[:, None, :])
+        mixed = attend(query, (key, value, mask_BxTxS), cap=self.config.attention_cap)
+        return self.out(mixed), (key, value)
 
     def decode(self, x_BxKxE, step, length_B, prompt_cache, response_cache):
         """One new token for each of a prompt's K responses."""
@@ -113,41 +138,55 @@ class Attention(nn.Module):
         write = jax.lax.dynamic_update_slice_in_dim
         key_BxKxRxGxD = write(key_BxKxRxGxD, key[:, :, None], step, axis=2)
         value_BxKxRxGxD = write(value_BxKxRxGxD, value[:, :, None], step, axis=2)
-        P = prompt_cache[0].shape[1]
-        in_prompt = jnp.broadcast_to((jnp.arange(P) < length_B[:, None])[:, None], (B, K, P))
-        written = jnp.broadcast_to(jnp.arange(R) <= step, (B, K, R))
-        mixed = attend(query, (*prompt_cache, in_prompt), (key_BxKxRxGxD, value_BxKxRxGxD, written))
+        place_1xP = jnp.arange(prompt_cache[0].shape[1])[None]
+        length_Bx1 = length_B[:, None]
+        in_prompt = (place_1xP < length_Bx1) & self.visible(length_Bx1 + step, place_1xP)
+        in_prompt = jnp.broadcast_to(in_prompt[:, None], (B, K, in_prompt.shape[1]))
+        written = jnp.broadcast_to(self.visible(step, jnp.arange(R)), (B, K, R))
+        mixed = attend(
+            query,
+            (*prompt_cache, in_prompt),
+            (key_BxKxRxGxD, value_BxKxRxGxD, written),
+            cap=self.config.attention_cap,
+        )
         return self.out(mixed), (key_BxKxRxGxD, value_BxKxRxGxD)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each on a normalised input and added to the stream."""
+    """Attention and MLP, each on a normalised input and added to the stream.
+
+    With `config.post_norms`, what is added is normalised too. Attributes as in `Attention`.
+    """
 
     config: ModelConfig
+    local: bool
 
     def setup(self):
         c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         self.attention_norm, self.mlp_norm = RMSNorm(), RMSNorm()
-        self.attention = Attention(c)
+        if c.post_norms:
+            self.post_attention_norm, self.post_mlp_norm = RMSNorm(), RMSNorm()
+        self.attention = Attention(c, self.local)
         self.gate = nn.Dense(c.mlp_width, use_bias=False, kernel_init=init)
         self.up = nn.Dense(c.mlp_width, use_bias=False, kernel_init=init)
         self.down = nn.Dense(c.width, use_bias=False, kernel_init=init)
 
-    def mlp(self, x: Array) -> Array:
-        x = self.mlp_norm(x)
-        return self.down(nn.gelu(self.gate(x), approximate=True) * self.up(x))
+    def add(self, x: Array, mixed: Array) -> Array:
+        """The stream after attention, and then the MLP, have been added to it."""
+        x = x + (self.post_attention_norm(mixed) if self.config.post_norms else mixed)
+        y = self.mlp_norm(x)
+        y = self.down(nn.gelu(self.gate(y), approximate=True) * self.up(y))
+        return x + (self.post_mlp_norm(y) if self.config.post_norms else y)
 
     def full(self, x_BxTxE, position_BxT):
         mixed, cache = self.attention.full(self.attention_norm(x_BxTxE), position_BxT)
-        x_BxTxE = x_BxTxE + mixed
-        return x_BxTxE + self.mlp(x_BxTxE), cache
+        return self.add(x_BxTxE, mixed), cache
 
     def decode(self, x_BxKxE, step, length_B, prompt_cache, response_cache):
         mixed, cache = self.attention.decode(
             self.attention_norm(x_BxKxE), step, length_B, prompt_cache, response_cache
         )
-        x_BxKxE = x_BxKxE + mixed
-        return x_BxKxE + self.mlp(x_BxKxE), cache
+        return self.add(x_BxKxE, mixed), cache
 
 
 class Decoder(nn.Module):
@@ -161,14 +200,15 @@ class Decoder(nn.Module):
         self.embedding = nn.Embed(
             self.vocab_size, c.width, embedding_init=nn.initializers.normal(c.width**-0.5)
         )
-        self.blocks = [Block(c) for _ in range(c.layers)]
+        self.blocks = [Block(c, local=(i + 1) % c.global_every != 0) for i in range(c.layers)]
         self.final_norm = RMSNorm()
 
     def embed(self, tokens: Array) -> Array:
         return self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
 
     def unembed(self, x: Array) -> Array:
-        return self.embedding.attend(self.final_norm(x)).astype(jnp.float32)
+        logits = self.embedding.attend(self.final_norm(x)).astype(jnp.float32)
+        return soft_cap(logits, self.config.logit_cap)
 
     def hidden(self, tokens_BxT: Array):
         x_BxTxE = self.embed(tokens_BxT)

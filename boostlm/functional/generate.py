@@ -28,9 +28,9 @@ class Responses(NamedTuple):
     """K sampled responses to each of B prompts.
 
     Attributes:
-      tokens_BxKxR: int32, EOS included, padded on the right.
-      length_BxK: int32, tokens up to EOS, EOS included.
-      finished_BxK: bool, ended by EOS; False means cut off by the length limit.
+      tokens_BxKxR: int32, the stop token included, padded on the right.
+      length_BxK: int32, tokens up to the first stop token, that one included.
+      finished_BxK: bool, ended by a stop token; False means cut off by the length limit.
       logprob_BxKxR: float32, the model's own log-probability of each token (temperature 1, nothing
         filtered out), 0 on padding.
     """
@@ -81,11 +81,11 @@ def generate(
     key_BxK: Array,
     *,
     max_new_tokens: int,
-    eos_id: int,
+    stop_ids: tuple[int, ...],
     pad_id: int,
     rule: TokenRule,
 ) -> Responses:
-    """Samples K responses to each prompt, stopping early when every row has reached EOS.
+    """Samples K responses to each prompt, stopping early when every row has ended.
 
     Each prompt is prefilled once and its cache shared by its K responses. A row's draws depend on
     its key and its prompt alone. Jit it with everything but params, prompts, lengths and keys
@@ -98,13 +98,16 @@ def generate(
       length_B: int32, real tokens of each prompt, at least 1.
       key_BxK: keys, one a response (see `row_keys`); token t uses fold_in(key, t).
       max_new_tokens: R.
-      eos_id: ends a response.
+      stop_ids: tokens that end a response, EOS and what the model has besides; not pad_id.
       pad_id: fills up what follows.
       rule: how tokens are drawn.
     """
     B, K = key_BxK.shape
     R = max_new_tokens
     fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
+
+    def ends(token):
+        return jnp.isin(token, jnp.array(stop_ids))
 
     def emit(step, logits_BxKxV, done_BxK, out):
         tokens, logprob = out
@@ -114,7 +117,7 @@ def generate(
         write = jax.lax.dynamic_update_slice_in_dim
         tokens = write(tokens, token[..., None], step, axis=2)
         logprob = write(logprob, jnp.where(done_BxK, 0.0, own)[..., None], step, axis=2)
-        return token, done_BxK | (token == eos_id), (tokens, logprob)
+        return token, done_BxK | ends(token), (tokens, logprob)
 
     def running(state):
         step, _, done_BxK, _, _ = state
@@ -132,5 +135,5 @@ def generate(
     token, done, out = emit(jnp.int32(0), logits_BxKxV, jnp.zeros((B, K), bool), out)
     state = (jnp.int32(1), token, done, model.response_cache(B, K, R), out)
     _, _, done, _, (tokens, logprob) = jax.lax.while_loop(running, advance, state)
-    ended_at = jnp.argmax(tokens == eos_id, axis=-1) + 1
+    ended_at = jnp.argmax(ends(tokens), axis=-1) + 1
     return Responses(tokens, jnp.where(done, ended_at, R).astype(jnp.int32), done, logprob)

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from boostlm.config import Config
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses, TokenRule
+from boostlm.functional.language_model import Params
 from boostlm.functional.mix import failing
 from boostlm.functional.round import RoundState
 from boostlm.functional.variety import distinct_fraction
@@ -118,6 +120,31 @@ def evaluate_saved(
       split: "train", "validation" or "test".
     """
     config = run_dir.read_config()
+    round_ = _saved_round(run_dir, config, seed, arm, round_)
+    bench = build_workbench(config, run_dir)
+    prompts = bench.task.prompts[split]
+    limit = config.data.max_prompt_tokens
+    answered = greedy_verdicts(
+        bench,
+        load_learner(bench, run_dir, seed, arm, round_),
+        tokenize_prompts(bench.tokenizer, prompts.texts, limit),
+        bench.task.answer_key(split).check,
+        lambda done, total: None,
+    )
+    bands = by_band(answered, prompts.bands, np.mean)
+    return Accuracy(round_, int(answered.sum()), len(answered), bands)
+
+
+def trained_params(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> Params:
+    """The parameters of a run's checkpoint; arguments as in `evaluate_saved`."""
+    config = run_dir.read_config()
+    round_ = _saved_round(run_dir, config, seed, arm, round_)
+    bench = build_workbench(config, run_dir)
+    return load_learner(bench, run_dir, seed, arm, round_).params
+
+
+def _saved_round(run_dir: RunDir, config: Config, seed: int, arm: str, round_: int | None) -> int:
+    """The given round, or the last one, if its checkpoint is whole."""
     rounds = range(config.rounds, -1, -1) if round_ is None else (round_,)
     kept = [r for r in rounds if checkpoint.is_good(run_dir.checkpoint_path(seed, arm, r))]
     if not kept or arm not in config.arms:
@@ -127,15 +154,4 @@ def evaluate_saved(
             + f" (arms: {', '.join(config.arms)}; the newest {config.keep_checkpoints} rounds of "
             "each are kept, and round 0)"
         )
-    bench = build_workbench(config, run_dir)
-    prompts = bench.task.prompts[split]
-    limit = config.data.max_prompt_tokens
-    answered = greedy_verdicts(
-        bench,
-        load_learner(bench, run_dir, seed, arm, kept[0]),
-        tokenize_prompts(bench.tokenizer, prompts.texts, limit),
-        bench.task.answer_key(split).check,
-        lambda done, total: None,
-    )
-    bands = by_band(answered, prompts.bands, np.mean)
-    return Accuracy(kept[0], int(answered.sum()), len(answered), bands)
+    return kept[0]

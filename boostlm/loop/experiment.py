@@ -13,7 +13,7 @@ from boostlm.loop.learner import LearnerState
 from boostlm.loop.progress import Progress
 from boostlm.loop.run_dir import SHARED, Metrics, RunDir
 from boostlm.loop.saved_state import last_good, load_learner, save_state
-from boostlm.loop.seed_model import train_seed_model
+from boostlm.loop.seed_model import make_seed_model
 from boostlm.loop.stages import Place, durable_fns, verdicts
 from boostlm.loop.workbench import Workbench
 
@@ -48,14 +48,14 @@ def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> lis
 
 
 def seed_learner(bench: Workbench, run_dir: RunDir, seed: int, progress: Progress) -> LearnerState:
-    """The seed model, from its checkpoint or trained anew."""
+    """The seed model, from its checkpoint, or made."""
     path = run_dir.checkpoint_path(seed, SHARED, 0)
     if checkpoint.is_good(path):
         progress.skip("seed model")
         return load_learner(bench, run_dir, seed, SHARED, 0)
     progress.at(f"seed {seed}")
     with Place(seed, "all").stage(0, "seed model", progress) as within:
-        learner = train_seed_model(bench, seed, within)
+        learner = make_seed_model(bench, seed, within)
     checkpoint.save(path, learner)
     return learner
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from etils import epath
 
+from boostlm.errors import BoostError
+
 _TEMPORARY = ".tmp"
 
 
@@ -82,3 +84,18 @@ def sync_folder(path: epath.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def new_folder(path: epath.Path) -> Iterator[epath.Path]:
+    """A folder to fill, which takes its name `path` only when the block ends without an error."""
+    if path.exists():
+        raise BoostError(f"{path} exists: name a new folder, or remove it first")
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(path)
+    except BaseException:
+        temporary.rmtree()
+        raise

@@ -21,7 +21,7 @@ from boostlm.functional.train_step import (
     make_optimizer,
     pmap_train_step,
 )
-from boostlm.tasks.tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
+from boostlm.tasks.tokenizer import PAD_ID, Tokenizer
 
 
 class LearnerState(NamedTuple):
@@ -99,6 +99,7 @@ class LanguageLearner:
     def __init__(
         self,
         model: LanguageModel,
+        stop_ids: tuple[int, ...],
         max_new_tokens: int,
         batch_prompts: int,
         devices: Sequence[jax.Device] | None = None,
@@ -107,11 +108,13 @@ class LanguageLearner:
 
         Args:
           model: its functions.
+          stop_ids: tokens that end a response.
           max_new_tokens: response length limit (R).
           batch_prompts: prompts sampled at once, rounded up to fill the devices.
           devices: to use; None for all of this host's.
         """
         self.model = model
+        self.stop_ids = stop_ids
         self.max_new_tokens = max_new_tokens
         self.devices = list(devices or jax.local_devices())
         self.batch_prompts = -(-batch_prompts // len(self.devices)) * len(self.devices)
@@ -160,7 +163,7 @@ class LanguageLearner:
                 generate,
                 self.model,
                 max_new_tokens=self.max_new_tokens,
-                eos_id=EOS_ID,
+                stop_ids=self.stop_ids,
                 pad_id=PAD_ID,
                 rule=rule,
             )
@@ -232,9 +235,8 @@ class LanguageLearner:
 
 
 def texts_of(tokenizer: Tokenizer, tokens_CxR: np.ndarray, length_C: np.ndarray) -> list[str]:
-    """Decoded responses, EOS and padding left out."""
-    special = (PAD_ID, EOS_ID, BOS_ID)
+    """Decoded responses, stop tokens and padding left out."""
     return [
-        tokenizer.decode([t for t in row[:length].tolist() if t not in special])
+        tokenizer.decode(row[:length].tolist())
         for row, length in zip(tokens_CxR, length_C, strict=True)
     ]

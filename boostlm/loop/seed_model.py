@@ -1,11 +1,21 @@
-"""The round-0 model: trained once a seed, on examples of no curated prompt."""
+"""The round-0 model: pretrained, or trained once a seed on examples of no curated prompt."""
 
 import numpy as np
+from etils import epath
 
 from boostlm.errors import BoostError
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.loop.learner import LearnerState, pad_rows, tokenize_prompts, training_rows
 from boostlm.loop.workbench import Workbench
+from boostlm.models.converted import load_params
+
+
+def make_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
+    """The model at `seed_model.path`, or without a path one that `train_seed_model` makes."""
+    if bench.config.seed_model.path:
+        path = epath.Path(bench.config.seed_model.path)
+        return LearnerState(load_params(path), None, np.float32(0))
+    return train_seed_model(bench, seed, within)
 
 
 def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from etils import epath
 
-from boostlm.config import Config
+from boostlm.config import Config, ModelConfig
 from boostlm.errors import BoostError
 from boostlm.functional.decoder import decoder_lm
 from boostlm.labelers.base import Labeler
@@ -13,6 +14,7 @@ from boostlm.labelers.simulated import simulated_labeler
 from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LanguageLearner, PromptTable, texts_of, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
+from boostlm.models.converted import open_converted
 from boostlm.tasks.base import Task
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.tokenizer import Tokenizer, train_tokenizer
@@ -54,19 +56,25 @@ class Workbench:
 
 
 def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -> Workbench:
-    """Loads or makes everything; the tokenizer is trained once a run and kept there.
+    """Loads or makes everything.
+
+    A tokenizer is trained once a run and kept there; a pretrained model brings its own.
 
     Args:
       config: the settings.
       run_dir: where the tokenizer lies.
       task: in place of the config's own.
+
+    Raises:
+      BoostError: a split without prompts, a prompt that does not fit, or a `seed_model.path` that
+        holds no converted model or one that contradicts the config's `model`.
     """
     task = task or load_task(config.data)
     split = config.data.eval_split
     for name in ("train", split):
         if not task.prompts[name].texts:
             raise BoostError(f"task {task.name} has no {name} prompts")
-    tokenizer = _tokenizer(config, run_dir, task)
+    model, tokenizer = _model_and_tokenizer(config, run_dir, task)
     limit = config.data.max_prompt_tokens
     answers = task.answer_key("train")
     return Workbench(
@@ -74,7 +82,8 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         task=task,
         tokenizer=tokenizer,
         learner=LanguageLearner(
-            decoder_lm(config.model, tokenizer.vocab_size),
+            decoder_lm(model, tokenizer.vocab_size),
+            tokenizer.stop_ids,
             config.sample.max_new_tokens,
             config.sample.batch_prompts,
         ),
@@ -86,12 +95,21 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
     )
 
 
-def _tokenizer(config: Config, run_dir: RunDir, task: Task) -> Tokenizer:
+def _model_and_tokenizer(
+    config: Config, run_dir: RunDir, task: Task
+) -> tuple[ModelConfig, Tokenizer]:
+    if config.seed_model.path:
+        model, tokenizer = open_converted(epath.Path(config.seed_model.path))
+        if config.model not in (ModelConfig(), model):
+            raise BoostError(
+                f"model.* is set, but {config.seed_model.path} has a config of its own: leave out "
+                "either model.* or seed_model.path"
+            )
+        return model, tokenizer
     path = run_dir.tokenizer_path
     if not path.exists():
-        model = train_tokenizer(config.tokenizer, task.tokenizer_texts()).model
-        write_atomically(path, model)
+        write_atomically(path, train_tokenizer(config.tokenizer, task.tokenizer_texts()).model)
     try:
-        return Tokenizer(path.read_bytes())
-    except RuntimeError as error:
+        return config.model, Tokenizer(path.read_bytes())
+    except BoostError as error:
         raise BoostError(f"{path} is damaged: remove it and run again ({error})") from error

@@ -1,48 +1,103 @@
-"""SentencePiece: trained on a task's texts, with BOS once, EOS learned and padding of its own."""
+"""SentencePiece: BOS once, EOS learned, padding of its own; trained on texts or a model's own."""
 
 import io
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import sentencepiece as spm
 
 from boostlm.config import TokenizerConfig
 from boostlm.errors import BoostError
 
-PAD_ID, EOS_ID, BOS_ID, UNK_ID = 0, 1, 2, 3
+PAD_ID = 0  # in every tokenizer, Gemma's too; never the end of a response
+_EOS_ID, _BOS_ID, _UNK_ID = 1, 2, 3  # in the tokenizers that are trained here
 _SPACE = "\u2581"  # stands for a space inside SentencePiece, and would come back as one
 
 
 class Tokenizer:
-    """Text to token ids and back; decode(encode(text)) == text."""
+    """Text to token ids and back; decode(encode(text)) == text.
 
-    def __init__(self, model: bytes):
-        """Wraps a serialized SentencePiece model."""
+    Texts are always segmented by the whole SentencePiece model. A model with a trimmed vocabulary
+    has fewer tokens: its token i is SentencePiece's token kept[i].
+    """
+
+    def __init__(self, model: bytes, stops: Sequence[int] = (), kept: np.ndarray | None = None):
+        """Wraps a serialized SentencePiece model.
+
+        Args:
+          model: serialized.
+          stops: SentencePiece ids that end a response besides EOS.
+          kept: ascending SentencePiece ids that the language model knows; None for all.
+
+        Raises:
+          BoostError: bytes that are no SentencePiece model, or special tokens that are missing.
+        """
         self.model = model
-        self._spm = spm.SentencePieceProcessor(model_proto=model)
+        self.stops = tuple(stops)
+        try:
+            self._spm = spm.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise BoostError(f"this is no SentencePiece model: {error}") from error
+        size = self._spm.vocab_size()
+        self.kept = np.arange(size) if kept is None else np.asarray(kept)
+        self._ours = np.full(size, -1)
+        self._ours[self.kept] = np.arange(len(self.kept))
+        ends = (self._spm.eos_id(), *self.stops)
+        needed = (*ends, self._spm.bos_id())
+        if not all(0 <= i < size and self._ours[i] >= 0 for i in needed):
+            raise BoostError(
+                f"of EOS, stop and BOS tokens {needed}, some are not among the tokenizer's {size}"
+            )
+        if self._spm.pad_id() != PAD_ID or self._ours[PAD_ID] != PAD_ID or PAD_ID in ends:
+            raise BoostError(
+                f"the tokenizer's padding is {self._spm.pad_id()}; it has to be token {PAD_ID} and "
+                f"must not end responses, as {ends} do"
+            )
+        self.stop_ids = tuple(dict.fromkeys(int(self._ours[i]) for i in ends))
+        self.eos_id, self.bos_id = self.stop_ids[0], int(self._ours[self._spm.bos_id()])
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, specials included (V)."""
-        return self._spm.vocab_size()
+        """Number of the language model's tokens, specials included (V)."""
+        return len(self.kept)
+
+    @property
+    def full_size(self) -> int:
+        """Number of SentencePiece's tokens, specials included."""
+        return len(self._ours)
+
+    def byte_and_special_ids(self) -> list[int]:
+        """SentencePiece ids that any vocabulary needs: bytes, padding, BOS, unknown and stops."""
+        spm_ = self._spm
+        special = (spm_.pad_id(), spm_.bos_id(), spm_.unk_id(), spm_.eos_id(), *self.stops)
+        return sorted({*special, *(i for i in range(self.full_size) if spm_.is_byte(i))})
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, without BOS or EOS. Characters that no token covers are a BoostError."""
+        """Token ids, without BOS or EOS. Text that needs a token there is none for: BoostError."""
         ids = self._spm.encode(text)
-        if UNK_ID in ids or _SPACE in text:
+        if self._spm.unk_id() in ids or _SPACE in text:
             raise BoostError(f"the tokenizer cannot represent {text!r}: train it on such texts")
-        return ids
+        ours = self._ours[ids] if ids else np.zeros(0, int)
+        if np.any(ours < 0):
+            dropped = [self._spm.id_to_piece(ids[i]) for i in np.flatnonzero(ours < 0)[:5]]
+            raise BoostError(
+                f"the trimmed vocabulary lacks {dropped}, needed for {text[:60]!r}: convert the "
+                "model again, keeping the tokens of such texts too"
+            )
+        return ours.tolist()
 
     def encode_prompt(self, text: str) -> list[int]:
         """BOS and the text."""
-        return [BOS_ID, *self.encode(text)]
+        return [self.bos_id, *self.encode(text)]
 
     def encode_response(self, text: str) -> list[int]:
         """The text and EOS."""
-        return [*self.encode(text), EOS_ID]
+        return [*self.encode(text), self.eos_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; specials (PAD, EOS, BOS) give nothing."""
-        return self._spm.decode([int(i) for i in ids])
+        """Text of token ids; PAD, BOS and what ends a response give nothing."""
+        silent = {PAD_ID, self.bos_id, *self.stop_ids}
+        return self._spm.decode([int(self.kept[i]) for i in ids if int(i) not in silent])
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
@@ -64,9 +119,9 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
             allow_whitespace_only_pieces=True,
             user_defined_symbols=["\n"],
             pad_id=PAD_ID,
-            eos_id=EOS_ID,
-            bos_id=BOS_ID,
-            unk_id=UNK_ID,
+            eos_id=_EOS_ID,
+            bos_id=_BOS_ID,
+            unk_id=_UNK_ID,
             num_threads=1,
             minloglevel=2,
         )

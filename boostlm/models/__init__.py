@@ -1,0 +1,1 @@
+"""Pretrained models: their configs, and conversion from and to other formats."""

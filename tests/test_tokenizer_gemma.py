@@ -1,0 +1,86 @@
+"""Gemma's vocabulary out of a GGUF file, against transformers, on every GSM8K and MBPP text."""
+
+import json
+
+import gemma_reference as ref
+import pytest
+from etils import epath
+
+from boostlm.models.convert import kept_tokens, texts_in
+from boostlm.models.gguf_file import read_tokenizer
+from boostlm.models.huggingface import TOKENIZER_CONFIG
+from boostlm.tasks.tokenizer import Tokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> Tokenizer:
+    return read_tokenizer(epath.Path(ref.real_gguf(tmp_path_factory.mktemp("gguf"))))
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """Every GSM8K and MBPP text, questions and solutions, tests and programs."""
+    folder = ref.data_folder()
+    found = [row[k] for split in ("train", "test") for row in ref.gsm8k(split) for k in row]
+    for line in (folder / "mbpp" / "mbpp.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        found += [row["text"], row["code"], *row["test_list"], *row["challenge_test_list"]]
+    for row in json.loads((folder / "mbpp" / "sanitized-mbpp.json").read_text()):
+        found += [row["prompt"], row["code"], *row["test_list"]]
+    return found
+
+
+ODD = [
+    "",
+    " ",
+    "a  b   c\n\n\n\td",
+    "é 𝔘 \u200b 中文 🎉",
+    "<b>x</b>",
+    "1234567",
+    "\r\n",
+    "<end_of_turn>",
+]
+
+
+def test_special_tokens(tokenizer):
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.stop_ids) == (2, 1, (1,))
+    assert tokenizer.vocab_size == 262_144
+    assert tokenizer.encode_prompt("a")[0] == 2
+    assert tokenizer.encode_prompt("a").count(2) == 1
+    assert tokenizer.encode_response("a")[-1] == 1
+    assert tokenizer.encode("<start_of_turn>a<end_of_turn>") == [105, tokenizer.encode("a")[0], 106]
+
+
+def test_stop_tokens_of_an_instruction_tuned_model(tokenizer):
+    chat = Tokenizer(tokenizer.model, [106])
+    assert chat.stop_ids == (1, 106)
+    assert chat.decode([*chat.encode("hello"), 106]) == "hello"
+
+
+def test_round_trip(tokenizer, texts):
+    for text in [*texts, *ODD]:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_tokens_are_those_of_transformers(tokenizer, texts, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="parity needs the extra `parity`")
+    (tmp_path / "tokenizer.model").write_bytes(tokenizer.model)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG))
+    theirs = transformers.GemmaTokenizer.from_pretrained(tmp_path)
+    want = theirs([*texts, *ODD]).input_ids
+    got = [tokenizer.encode_prompt(text) for text in [*texts, *ODD]]
+    differ = [t for t, a, b in zip([*texts, *ODD], got, want, strict=True) if a != b]
+    assert not differ, f"{len(differ)} differ, such as {differ[0]!r}"
+    assert len(got) > 20_000
+
+
+def test_trimmed_to_gsm8k_it_tokenizes_gsm8k_alike(tokenizer, tmp_path):
+    file = epath.Path(ref.data_folder() / "gsm8k" / "train.jsonl")
+    kept = kept_tokens(tokenizer, texts_in(file))
+    assert 10_000 < len(kept) < 30_000
+    small = Tokenizer(tokenizer.model, tokenizer.stops, kept)
+    for row in ref.gsm8k("train")[::10]:
+        assert kept[small.encode(row["question"])].tolist() == tokenizer.encode(row["question"])
+        assert small.decode(small.encode(row["answer"])) == row["answer"]
