@@ -104,6 +104,7 @@ def test_an_ill_typed_value_is_clear(argument, parts):
         ("budget", "--label.budget"),
         ("seed", "--seeds"),
         ("filter", "--filter.miss_rate"),
+        ("k", "--sample.k"),
         ("run_dir", "--run-dir"),
     ],
 )

