@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("source", help="directory, GGUF file, converted model or run directory")
     convert.add_argument("dest", help="folder to make")
-    convert.add_argument("--to", default="boostlm", choices=("boostlm", "huggingface"))
+    convert.add_argument(
+        "--to", default="boostlm", choices=("boostlm", "huggingface"), help="default: boostlm"
+    )
     convert.add_argument(
         "--keep-tokens-of",
         metavar="FILE",

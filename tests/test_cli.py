@@ -8,7 +8,10 @@ import re
 import shutil
 import subprocess
 import threading
+import zlib
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import (
     as_options,
@@ -17,18 +20,25 @@ from helpers import (
     environment,
     files_and_times,
     finished_run,
+    on_one_device,
     tiny_config,
 )
 
 from boostlm import cli
 from boostlm.cli import main
-from boostlm.config import ARMS, Config
+from boostlm.config import ARMS, Config, OptimizerConfig, SeedModelConfig, TrainConfig
 from boostlm.config_io import fields_of
-from boostlm.loop.experiment import planned_stages
+from boostlm.loop import evaluate
+from boostlm.loop.evaluate import evaluate_saved
+from boostlm.loop.experiment import planned_stages, run_experiment
 from boostlm.loop.progress import Progress, clock
+from boostlm.loop.run_dir import RunDir
+from boostlm.loop.workbench import build_workbench
+from boostlm.tasks import skills
 
 OPTIONS = {
     "run": ["config", "--run-dir", *(f"--{name} " for name in fields_of(Config()))],
+    "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
     "report": ["run_dir"],
     "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARMS, "validation"],
     "plan": ["--beta", "--target-error", "--budget", "--prompts", "--start", "--miss-rate", "--false-accept-rate"],
@@ -62,14 +72,15 @@ def test_help_names_every_option(capsys, name):
         assert option in out
 
 
-@pytest.mark.parametrize("name", ["report", "eval", "plan"])
+@pytest.mark.parametrize("name", ["convert", "report", "eval", "plan"])
 def test_help_says_something_about_every_argument(capsys, name):
     _, out, _ = call(capsys, name, "--help")
-    text = " ".join(out.split())
+    _, *described = re.split(r"^  (?=\S)", out, flags=re.MULTILINE)  # an argument and its help
+    described = {words.split()[0]: words for words in described}
     for option in OPTIONS[name]:
-        if option.startswith("--") or option == "run_dir":
-            described = re.search(rf"(?<!\[){option}( [A-Z_]+| {{[a-z_,]+}})? [a-z0-9]", text)
-            assert described, f"{option} has no help"
+        if option.startswith("--") or option in ("run_dir", "source", "dest"):
+            text = re.sub(r"\n\n.*", "", described[option], flags=re.DOTALL)
+            assert re.search(r"\S(  |\n) +\S", text), f"{option} has no help"
 
 
 def test_help_of_the_whole_names_the_commands_and_its_examples_parse(capsys):
@@ -173,6 +184,7 @@ def read_some(descriptor):
         (["run", "nowhere.py"], "there is no config file nowhere.py"),
         (["run", "--sedes", "3"], "there is no field --sedes; did you mean --seeds?"),
         (["run", "--run_dir", "x"], "there is no field --run_dir; did you mean --run-dir or"),
+        (["run", "--run-dir", "gs2://bucket/run"], "gs2://bucket/run cannot be opened"),
         (["run", "--rounds"], "--rounds needs a value"),
         (["run", "--rounds", "many"], "--rounds takes a whole number, not 'many'"),
         (["run", "--arms", ""], "arms: at least one"),
@@ -244,19 +256,44 @@ def test_report_names_a_file_that_is_missing_or_damaged(run, tmp_path, capsys, n
 
 def test_eval_finds_the_accuracy_of_the_metrics_exactly(run, capsys):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for round_, arm, chosen in (
-        (2, "boosting", []),
-        (0, "uniform", ["--arm=uniform", "--round=0"]),
-    ):
-        status, out, _ = call(capsys, "eval", run, *chosen)
-        assert status == 0
-        [row] = [r for r in rows if (r["arm"], r["round"]) == (arm, round_)]
-        assert f"{arm}, seed 0, round {round_}, test:" in out
-        assert f"greedy accuracy {row['test_accuracy']:.4f}" in out
-        right, prompts = map(int, re.search(r"\((\d+) of (\d+)\)", out).groups())
-        assert right / prompts == row["test_accuracy"]
-        for band, accuracy in row["eval_by_band"].items():
-            assert re.search(rf"^ +{band} +{accuracy:.3f}$", out, re.MULTILINE)
+    status, out, _ = call(capsys, "eval", run)
+    assert status == 0
+    [row] = [r for r in rows if (r["arm"], r["round"]) == ("boosting", 2)]
+    assert "boosting, seed 0, round 2, test:" in out
+    assert f"greedy accuracy {row['test_accuracy']:.4f}" in out
+    right, prompts = map(int, re.search(r"\((\d+) of (\d+)\)", out).groups())
+    assert right / prompts == row["test_accuracy"]
+    for band, accuracy in row["eval_by_band"].items():
+        assert re.search(rf"^ +{band} +{accuracy:.3f}$", out, re.MULTILINE)
+
+
+def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
+    """A model this small is never right: it learns to end, and half of all texts are let pass."""
+    monkeypatch.setattr(
+        skills._AnswerKey,
+        "check",
+        lambda key, ids, texts: np.array([zlib.crc32(t.encode()) % 2 == 0 for t in texts], bool),
+    )
+    optimizer = OptimizerConfig(steps=150, batch_size=16, learning_rate=1e-2)
+    config = tiny_config(
+        arms=("uniform", "boosting"),
+        seed_model=SeedModelConfig(optimizer),
+        train=TrainConfig(optimizer=replace(optimizer, steps=10)),
+    )
+    folder = RunDir(tmp_path)
+    folder.create(config)
+    bench = on_one_device(build_workbench(config, folder))
+    rows = run_experiment(bench, folder, Progress(planned_stages(config), io.StringIO()))
+    monkeypatch.setattr(evaluate, "build_workbench", lambda *args: bench)
+    found = set()
+    for row in rows:
+        result = evaluate_saved(folder, 0, row["arm"], row["round"], "test")
+        assert result.accuracy == row["test_accuracy"]
+        assert result.by_band == row["eval_by_band"]
+        found.add(tuple(result.by_band.values()))
+    assert len(found) == 5  # the seed model, and two rounds of two arms
+    assert evaluate_saved(folder, 0, "boosting", None, "test") == result
+    assert evaluate_saved(folder, 0, "boosting", None, "validation").by_band != result.by_band
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,13 @@ def sleeping(working, monkeypatch):
         thread.start()
 
         def check():
-            inside = descendants(sandbox._pool[0].process.pid)
-            return [p for p in inside if "Seccomp:\t2" in Path(f"/proc/{p}/status").read_text()]
+            for p in descendants(sandbox._pool[0].process.pid):
+                status = Path(f"/proc/{p}/status").read_text()
+                if "Seccomp:\t2" in status and "State:\tS" in status:
+                    return p  # locked in, and asleep
+            return None
 
-        pid = wait_for(check)[0]
+        pid = wait_for(check)
         yield pid, sandbox._pool[0]
         os.kill(pid, signal.SIGKILL)
         thread.join()

@@ -33,7 +33,10 @@ class RunDir:
 
     def __init__(self, root: str | os.PathLike):
         """Only names the directory; `create` and `read_config` look at it."""
-        self.root = epath.Path(root)
+        try:
+            self.root = epath.Path(root)
+        except KeyError:
+            raise BoostError(f"{root} cannot be opened: name a folder, or one in gs://") from None
 
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""

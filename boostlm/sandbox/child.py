@@ -1,0 +1,62 @@
+"""Runs one candidate and writes down what its calls returned. Executes inside the sandbox only.
+
+Nothing in here is trusted: the candidate shares the process and may change any of it. What keeps a
+verdict honest is that this process never holds an expected value or a comparison; those stay with
+the host.
+"""
+
+import builtins
+import json
+import os
+import sys
+import types
+from json.encoder import encode_basestring_ascii as _quote
+
+from boostlm.sandbox.values import NotPlain, encode
+
+_ROOM = 1024  # bytes kept free for the status and the detail
+_MEMORY = b'["memory","out of memory"]'
+_compile, _exec, _eval, _len = compile, exec, eval, len
+_write, _exit = os.write, os._exit
+
+
+def run(job: bytes, result_fd: int, max_output_bytes: int) -> None:
+    """Executes an encoded job, writes [status, detail, value...] to `result_fd`, and exits."""
+    payload = _execute(job, max(max_output_bytes - _ROOM, 0))
+    while payload:
+        payload = payload[_write(result_fd, payload) :]
+    _exit(0)  # at once: no exit handlers, no destructors
+
+
+def _execute(job: bytes, room: int) -> bytes:
+    code, setup, calls = json.loads(job)
+    module = types.ModuleType("candidate")  # some library code looks a class's module up by name
+    module.__builtins__ = builtins
+    sys.modules["candidate"] = module
+    namespace = module.__dict__
+    values = []
+    try:
+        for text in (code, setup):
+            _exec(_compile(text, "<candidate>", "exec", dont_inherit=True), namespace)
+        for call in calls:
+            value = _eval(_compile(call, "<call>", "eval", dont_inherit=True), namespace)
+            values.append(encode(value, room))
+            room -= _len(values[-1])
+    except MemoryError:
+        return _MEMORY  # a constant: there may be no memory to build anything
+    except NotPlain as e:
+        return _failure("bad_output", f"call {_len(values) + 1}: {e}")
+    except BaseException as e:
+        return _failure("error", _describe(e))
+    return ('["ok","",' + ",".join(values) + "]").encode() if values else b'["ok",""]'
+
+
+def _failure(status: str, detail: str) -> bytes:
+    return f'["{status}",{_quote(detail)}]'.encode()
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:120]
+    except BaseException:
+        return "an exception that cannot be shown"

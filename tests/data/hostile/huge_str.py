@@ -1,0 +1,3 @@
+# Returns a string longer than may be returned.
+def triple(x):
+    return "\x00" * 1_000_000

@@ -1,0 +1,4 @@
+# Loops for ever.
+def triple(x):
+    while True:
+        pass

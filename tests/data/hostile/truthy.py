@@ -1,0 +1,3 @@
+# Returns True for everything, hoping that only truth is tested.
+def triple(x):
+    return True
