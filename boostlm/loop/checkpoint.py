@@ -1,7 +1,9 @@
 """Orbax checkpoints that are known to be whole before they are trusted."""
 
+import errno
 import json
 import os
+import shutil
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from boostlm.errors import BoostError
 from boostlm.loop.files import is_local, write_atomically
 
 _CHUNK = 1 << 24
+_OVERHEAD = 1 << 20  # bytes of a checkpoint besides its arrays, at the most
 
 
 def save(path: epath.Path, tree: Any) -> None:
@@ -28,6 +31,7 @@ def save(path: epath.Path, tree: Any) -> None:
     if path.exists():
         path.rmtree()
     try:
+        _require_space(path, tree)
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(_absolute(path), tree)
     except Exception as error:  # Orbax documents no type
@@ -100,6 +104,16 @@ def _check_shape(name, like: Any, restored: Any) -> None:
 def _cause(error: BaseException) -> str:
     """What went wrong, without TensorStore's trail of source locations."""
     return str(error).partition("[source locations")[0].strip() or type(error).__name__
+
+
+def _require_space(path: epath.Path, tree: Any) -> None:
+    """Asks before Orbax finds out, which says it in hundreds of lines from many threads."""
+    if not is_local(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(np.asarray(x).nbytes if np.isscalar(x) else x.nbytes for x in jax.tree.leaves(tree))
+    if shutil.disk_usage(path.parent).free < _OVERHEAD + size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _absolute(path: epath.Path) -> epath.Path:
