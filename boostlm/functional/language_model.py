@@ -1,4 +1,4 @@
-"""What sampling and training need of a model: five pure functions. Stubs of it serve as tests."""
+"""What sampling and training need of a model, as pure functions. Stubs of it serve as tests."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,6 +9,44 @@ Params = Any  # a pytree of float arrays
 Cache = Any  # a pytree; what a model keeps of the tokens it has seen
 
 
+class Rows(NamedTuple):
+    """Where the rows that are decoded together stand; A rows over S prompts of up to K rows each.
+
+    A row is any response to any of the prompts, so rows of all ages and prompts mix. The inverse
+    `row_SxK` lets a model look at the prompts' keys prompt by prompt.
+
+    Attributes:
+      index_A: int32, number of the token that is fed, in its response, from 0.
+      clock: int32 scalar, counts the tokens ever decoded in a row's place. Entry `clock mod R` of
+        every row's cache is written; entry j is `(clock - j) mod R` tokens old.
+      prompt_A: int32, the row's prompt, in [0, S).
+      place_A: int32, its place among the rows of that prompt, in [0, K).
+      row_SxK: int32, the row at each place; any row where there is none.
+      length_S: int32, tokens of each prompt, without the prefix.
+    """
+
+    index_A: Array
+    clock: Array
+    prompt_A: Array
+    place_A: Array
+    row_SxK: Array
+    length_S: Array
+
+
+class Caches(NamedTuple):
+    """What a model keeps of the prefix of all prompts, of S prompts and of A rows.
+
+    Attributes:
+      prefix: of P0 tokens that stand before every prompt; P0 may be 0.
+      prompt: leaves [S, ...].
+      response: of A rows, in whatever form the model likes.
+    """
+
+    prefix: Cache
+    prompt: Cache
+    response: Cache
+
+
 class LanguageModel(NamedTuple):
     """A causal language model as pure functions; shapes as in `boostlm`'s legend.
 
@@ -16,15 +54,19 @@ class LanguageModel(NamedTuple):
       init: key -> params.
       forward: (params, tokens_BxT int32) -> logits_BxTxV float32. Row b's logits at t depend on
         tokens 0..t of row b only, so padding on the right is harmless.
-      prefill: (params, tokens_BxP, length_B) -> (logits_BxV after the last real token, cache).
-      response_cache: (B, K, R) -> an empty cache for K responses of up to R tokens a prompt.
-      decode: (params, token_BxK, step, length_B, prompt_cache, response_cache) ->
-        (logits_BxKxV, response_cache). `token` is the response's token number `step` (0-based);
-        its position is length + step. The K responses of a prompt share its prompt cache.
+      read_prefix: (params, tokens_P0) -> the cache of tokens that stand before every prompt.
+      prefill: (params, tokens_BxP, length_B, prefix cache) -> (logits_BxV after the last real
+        token, cache with leaves [B, ...], which fits `prompt_cache(B, P)`).
+      prompt_cache: (S, P) -> an empty cache for S prompts of up to P tokens, leaves [S, ...]; that
+        of fewer tokens, padded at the ends of its axes, fits into that of more.
+      response_cache: (A, R) -> an empty cache for A rows of up to R tokens.
+      decode: (params, token_A, rows, caches) -> (logits_AxV, response cache).
     """
 
     init: Callable[[Array], Params]
     forward: Callable[[Params, Array], Array]
-    prefill: Callable[[Params, Array, Array], tuple[Array, Cache]]
-    response_cache: Callable[[int, int, int], Cache]
-    decode: Callable[[Params, Array, Array, Array, Cache, Cache], tuple[Array, Cache]]
+    read_prefix: Callable[[Params, Array], Cache]
+    prefill: Callable[[Params, Array, Array, Cache], tuple[Array, Cache]]
+    prompt_cache: Callable[[int, int], Cache]
+    response_cache: Callable[[int, int], Cache]
+    decode: Callable[[Params, Array, Rows, Caches], tuple[Array, Cache]]

@@ -28,9 +28,16 @@ def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(purpose)), round_)
 
 
-def row_keys(key: Array, prompt_id_B: Array, samples: int) -> Array:
-    """Keys [B, samples] for samples 0..samples-1 of each prompt: fold_in(fold_in(key, id), s)."""
+def pair_keys(key: Array, prompt_id_B: Array, sample_BxK: Array) -> Array:
+    """Keys [B, K] of samples of prompts: fold_in(fold_in(key, prompt), sample)."""
     fold = jax.random.fold_in
     per_prompt = jax.vmap(fold, (None, 0))(key, prompt_id_B)
-    sample_ids = jax.numpy.arange(samples)
-    return jax.vmap(lambda k: jax.vmap(fold, (None, 0))(k, sample_ids))(per_prompt)
+    return jax.vmap(jax.vmap(fold, (None, 0)))(per_prompt, sample_BxK)
+
+
+def row_keys(key: Array, prompt_id_B: Array, samples: int) -> Array:
+    """Keys [B, samples] for samples 0..samples-1 of each prompt."""
+    sample_BxK = jax.numpy.broadcast_to(
+        jax.numpy.arange(samples), (prompt_id_B.shape[0], samples)
+    )
+    return pair_keys(key, prompt_id_B, sample_BxK)
