@@ -26,6 +26,7 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
+from boostlm.functional.language_model import NO_PREFIX
 from boostlm.loop.learner import LanguageLearner
 
 REPOSITORY = Path(__file__).parents[1]
@@ -56,6 +57,11 @@ def on_one_device(bench):
         old.model, old.stop_ids, old.max_new_tokens, old.batch_prompts, devices
     )
     return dataclasses.replace(bench, learner=learner)
+
+
+def full_logits(model):
+    """(params, tokens_BxT) -> logits_BxTxV of a `LanguageModel`."""
+    return lambda params, tokens: model.unembed(params, model.hidden(params, tokens, NO_PREFIX))
 
 
 def as_options(config):

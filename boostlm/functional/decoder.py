@@ -9,6 +9,8 @@ Suffixes: B prompts or rows, T query tokens, S key tokens, K responses a prompt,
 R response tokens, H heads, G key-value heads, D head width, E model width, V vocabulary.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,6 +20,7 @@ from boostlm.config import ModelConfig
 from boostlm.functional.language_model import LanguageModel
 
 _MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
+_AXES = {3: "sgd", 4: "bsgd", 5: "btsgd"}  # of keys and values
 
 
 class RMSNorm(nn.Module):
@@ -49,7 +52,8 @@ def rotate(x: Array, position: Array, base: float) -> Array:
     angle = jnp.einsum("bt,d->btd", position.astype(jnp.float32), frequency)[:, :, None]
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     first, second = x[..., :half], x[..., half:]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
 
 
 def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array], cap: float) -> Array:
@@ -57,8 +61,9 @@ def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array], cap: flo
 
     Args:
       query_BxTxHxD: already scaled.
-      *segments: (key, value, mask): key and value [B, S, G, D], shared by all T queries of a row,
-        or [B, T, S, G, D], each query its own; mask bool [B, T, S].
+      *segments: (key, value, mask): key and value [S, G, D], shared by all rows, [B, S, G, D],
+        shared by all T queries of a row, or [B, T, S, G, D], each query its own; mask bool
+        [B, T, S].
       cap: soft cap on the scores, 0 for none.
 
     Returns:
@@ -69,13 +74,13 @@ def attend(query_BxTxHxD: Array, *segments: tuple[Array, Array, Array], cap: flo
     query = query_BxTxHxD.reshape(B, T, groups, H // groups, D)
     logits = []
     for key, _, mask_BxTxS in segments:
-        spec = "btgqd,bsgd->btgqs" if key.ndim == 4 else "btgqd,btsgd->btgqs"
+        spec = f"btgqd,{_AXES[key.ndim]}->btgqs"
         score = jnp.einsum(spec, query, key, preferred_element_type=jnp.float32)
         logits.append(jnp.where(mask_BxTxS[:, :, None, None, :], soft_cap(score, cap), _MASKED))
     weight = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(query.dtype)
     out, start = jnp.zeros_like(query), 0
     for _, value, mask_BxTxS in segments:
-        spec = "btgqs,bsgd->btgqd" if value.ndim == 4 else "btgqs,btsgd->btgqd"
+        spec = f"btgqs,{_AXES[value.ndim]}->btgqd"
         stop = start + mask_BxTxS.shape[-1]
         out += jnp.einsum(spec, weight[..., start:stop], value)
         start = stop
@@ -88,21 +93,22 @@ class Attention(nn.Module):
     Attributes:
       config: of the model.
       local: whether only the last `config.window` tokens are seen.
+      dtype: of matrix products.
     """
 
     config: ModelConfig
     local: bool
+    dtype: jnp.dtype
 
     def setup(self):
         c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-
-        def dense(features):
-            return nn.DenseGeneral(features, use_bias=False, kernel_init=init)
-
+        dense = functools.partial(
+            nn.DenseGeneral, use_bias=False, kernel_init=init, dtype=self.dtype
+        )
         self.query = dense((c.heads, c.head_dim))
         self.key = dense((c.kv_heads, c.head_dim))
         self.value = dense((c.kv_heads, c.head_dim))
-        self.out = nn.DenseGeneral(c.width, axis=(-2, -1), use_bias=False, kernel_init=init)
+        self.out = dense(c.width, axis=(-2, -1))
         if c.qk_norm:
             self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
 
@@ -122,11 +128,23 @@ class Attention(nn.Module):
         seen = distance >= 0
         return seen & (distance < self.config.window) if self.local else seen
 
-    def full(self, x_BxTxE: Array, position_BxT: Array) -> tuple[Array, tuple[Array, Array]]:
-        """Causal attention of a row to itself; also returns its keys and values."""
+    def full(
+        self, x_BxTxE: Array, position_BxT: Array, prefix: tuple[Array, Array] | None = None
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """Causal attention of a row to itself and to the prefix; also gives its keys and values.
+
+        Args:
+          x_BxTxE: the row.
+          position_BxT: int32, positions, those of the prefix counted.
+          prefix: keys and values [1, P, G, D] at positions 0..P-1, which stand before every row.
+        """
         query, key, value = self.project(x_BxTxE, position_BxT)
-        mask_BxTxS = self.visible(position_BxT[:, :, None], position_BxT[:, None, :])
-        mixed = attend(query, (key, value, mask_BxTxS), cap=self.config.attention_cap)
+        segments = [(key, value, self.visible(position_BxT[:, :, None], position_BxT[:, None]))]
+        if prefix is not None:
+            (key_PxGxD,), (value_PxGxD,) = prefix
+            before = self.visible(position_BxT[:, :, None], jnp.arange(len(key_PxGxD)))
+            segments.append((key_PxGxD, value_PxGxD, before))
+        mixed = attend(query, *segments, cap=self.config.attention_cap)
         return self.out(mixed), (key, value)
 
     def decode(self, x_BxKxE, step, length_B, prompt_cache, response_cache):
@@ -160,16 +178,16 @@ class Block(nn.Module):
 
     config: ModelConfig
     local: bool
+    dtype: jnp.dtype
 
     def setup(self):
         c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        dense = functools.partial(nn.Dense, use_bias=False, kernel_init=init, dtype=self.dtype)
         self.attention_norm, self.mlp_norm = RMSNorm(), RMSNorm()
         if c.post_norms:
             self.post_attention_norm, self.post_mlp_norm = RMSNorm(), RMSNorm()
-        self.attention = Attention(c, self.local)
-        self.gate = nn.Dense(c.mlp_width, use_bias=False, kernel_init=init)
-        self.up = nn.Dense(c.mlp_width, use_bias=False, kernel_init=init)
-        self.down = nn.Dense(c.width, use_bias=False, kernel_init=init)
+        self.attention = Attention(c, self.local, self.dtype)
+        self.gate, self.up, self.down = dense(c.mlp_width), dense(c.mlp_width), dense(c.width)
 
     def add(self, x: Array, mixed: Array) -> Array:
         """The stream after attention, and then the MLP, have been added to it."""
@@ -178,8 +196,8 @@ class Block(nn.Module):
         y = self.down(nn.gelu(self.gate(y), approximate=True) * self.up(y))
         return x + (self.post_mlp_norm(y) if self.config.post_norms else y)
 
-    def full(self, x_BxTxE, position_BxT):
-        mixed, cache = self.attention.full(self.attention_norm(x_BxTxE), position_BxT)
+    def full(self, x_BxTxE, position_BxT, prefix=None):
+        mixed, cache = self.attention.full(self.attention_norm(x_BxTxE), position_BxT, prefix)
         return self.add(x_BxTxE, mixed), cache
 
     def decode(self, x_BxKxE, step, length_B, prompt_cache, response_cache):
@@ -190,40 +208,67 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids to logits, for whole rows (`full`) and one token at a time (`decode`)."""
+    """Token ids to logits, for whole rows (`full`) and one token at a time (`decode`).
+
+    Attributes:
+      config: of the model.
+      vocab_size: V.
+      dtype: of matrix products and of the stream between blocks. Parameters, norms, scores,
+        softmax, soft caps and logits are float32 whatever it is.
+      remat: compute a block's inner values again in the backward pass, keeping only its input.
+    """
 
     config: ModelConfig
     vocab_size: int
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     def setup(self):
         c = self.config
+        block = nn.remat(Block, methods=["full"]) if self.remat else Block
         self.embedding = nn.Embed(
             self.vocab_size, c.width, embedding_init=nn.initializers.normal(c.width**-0.5)
         )
-        self.blocks = [Block(c, local=(i + 1) % c.global_every != 0) for i in range(c.layers)]
+        local = [(i + 1) % c.global_every != 0 for i in range(c.layers)]
+        self.blocks = [block(c, local[i], self.dtype) for i in range(c.layers)]
         self.final_norm = RMSNorm()
 
     def embed(self, tokens: Array) -> Array:
-        return self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
+        x = self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
+        return x.astype(self.dtype)
 
     def unembed(self, x: Array) -> Array:
-        logits = self.embedding.attend(self.final_norm(x)).astype(jnp.float32)
+        table_VxE = self.embedding.embedding.astype(self.dtype)
+        logits = jnp.einsum(
+            "...e,ve->...v", self.final_norm(x), table_VxE, preferred_element_type=jnp.float32
+        )
         return soft_cap(logits, self.config.logit_cap)
 
-    def hidden(self, tokens_BxT: Array):
+    def full(self, tokens_BxT: Array, prefix_cache=None):
+        """The stream after the last block, [B, T, E], and each block's keys and values.
+
+        Args:
+          tokens_BxT: rows.
+          prefix_cache: what this returned as second for one row [1, P] that stands before them all.
+        """
+        start = 0 if prefix_cache is None else prefix_cache[0][0].shape[1]
         x_BxTxE = self.embed(tokens_BxT)
-        position_BxT = jnp.broadcast_to(jnp.arange(tokens_BxT.shape[1]), tokens_BxT.shape)
+        position_BxT = jnp.broadcast_to(start + jnp.arange(tokens_BxT.shape[1]), tokens_BxT.shape)
         caches = []
-        for block in self.blocks:
-            x_BxTxE, cache = block.full(x_BxTxE, position_BxT)
+        for block, prefix in zip(self.blocks, prefix_cache or [None] * len(self.blocks)):
+            x_BxTxE, cache = block.full(x_BxTxE, position_BxT, prefix)
             caches.append(cache)
         return x_BxTxE, tuple(caches)
 
+    def hidden(self, tokens_BxT: Array, prefix_P: Array) -> Array:
+        prefix_cache = self.full(prefix_P[None])[1] if prefix_P.size else None
+        return self.full(tokens_BxT, prefix_cache)[0]
+
     def __call__(self, tokens_BxT: Array) -> Array:
-        return self.unembed(self.hidden(tokens_BxT)[0])
+        return self.unembed(self.full(tokens_BxT)[0])
 
     def prefill(self, tokens_BxP: Array, length_B: Array):
-        x_BxPxE, cache = self.hidden(tokens_BxP)
+        x_BxPxE, cache = self.full(tokens_BxP)
         last_BxE = jnp.take_along_axis(x_BxPxE, (length_B - 1)[:, None, None], axis=1)[:, 0]
         return self.unembed(last_BxE), cache
 
@@ -235,17 +280,24 @@ class Decoder(nn.Module):
         return self.unembed(x_BxKxE), tuple(caches)
 
 
-def decoder_lm(config: ModelConfig, vocab_size: int) -> LanguageModel:
-    """The `LanguageModel` functions of a decoder; compute and parameters in float32."""
-    module = Decoder(config, vocab_size)
+def decoder_lm(
+    config: ModelConfig, vocab_size: int, dtype: jnp.dtype = jnp.float32, remat: bool = False
+) -> LanguageModel:
+    """The `LanguageModel` functions of a `Decoder`, whose attributes these are."""
+    module = Decoder(config, vocab_size, dtype, remat)
 
     def response_cache(batch: int, samples: int, length: int):
-        empty = jnp.zeros((batch, samples, length, config.kv_heads, config.head_dim), jnp.float32)
+        empty = jnp.zeros((batch, samples, length, config.kv_heads, config.head_dim), dtype)
         return tuple((empty, empty) for _ in range(config.layers))
+
+    def head(params):
+        return {"params": {name: params["params"][name] for name in ("embedding", "final_norm")}}
 
     return LanguageModel(
         init=lambda key: module.init(key, jnp.zeros((1, 1), jnp.int32)),
-        forward=module.apply,
+        hidden=lambda p, *args: module.apply(p, *args, method=Decoder.hidden),
+        head=head,
+        unembed=lambda p, x: module.apply(p, x, method=Decoder.unembed),
         prefill=lambda p, tokens, length: module.apply(p, tokens, length, method=Decoder.prefill),
         response_cache=response_cache,
         decode=lambda p, *args: module.apply(p, *args, method=Decoder.decode),

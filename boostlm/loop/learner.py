@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses, TokenRule, generate
-from boostlm.functional.language_model import LanguageModel, Params
+from boostlm.functional.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.functional.prng import row_keys
 from boostlm.functional.train_step import (
     Batch,
@@ -181,6 +181,7 @@ class LanguageLearner:
         rows: Batch,
         config: OptimizerConfig,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        prefix_P: np.ndarray = NO_PREFIX,
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
@@ -189,6 +190,7 @@ class LanguageLearner:
           rows: numpy [steps * batch_size, T].
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
+          prefix_P: int32, tokens that stand before every row.
 
         Returns:
           The new state, with its optimizer state.
@@ -213,7 +215,8 @@ class LanguageLearner:
         step = self._step(config, optimizer)
         losses = []
         for i in range(config.steps):
-            train_state, metrics = step(train_state, jax.tree.map(lambda x, i=i: x[i], batches))
+            batch = jax.tree.map(lambda x, i=i: x[i], batches)
+            train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(metrics.loss)
             if i % 20 == 19:
                 jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
@@ -228,9 +231,9 @@ class LanguageLearner:
     def _step(self, config: OptimizerConfig, optimizer) -> Callable:
         if config not in self._steps:
             if len(self.devices) > 1:
-                self._steps[config] = pmap_train_step(self.model.forward, optimizer, self.devices)
+                self._steps[config] = pmap_train_step(self.model, optimizer, self.devices)
             else:
-                self._steps[config] = jit_train_step(self.model.forward, optimizer)
+                self._steps[config] = jit_train_step(self.model, optimizer)
         return self._steps[config]
 
 

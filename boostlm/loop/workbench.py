@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from boostlm.config import Config, ModelConfig
+from boostlm.config import ComputeConfig, Config, ModelConfig
 from boostlm.errors import BoostError
 from boostlm.functional.decoder import decoder_lm
 from boostlm.labelers.base import Labeler
@@ -82,7 +84,9 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         task=task,
         tokenizer=tokenizer,
         learner=LanguageLearner(
-            decoder_lm(model, tokenizer.vocab_size),
+            decoder_lm(
+                model, tokenizer.vocab_size, compute_dtype(config.compute), config.compute.remat
+            ),
             tokenizer.stop_ids,
             config.sample.max_new_tokens,
             config.sample.batch_prompts,
@@ -93,6 +97,13 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         verify_eval=task.answer_key(split).check,
         labeler=simulated_labeler(config.label, answers),
     )
+
+
+def compute_dtype(config: ComputeConfig) -> jnp.dtype:
+    """The dtype of matrix products on this machine's devices."""
+    if config.dtype == "auto":
+        return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    return jnp.dtype(config.dtype)
 
 
 def _model_and_tokenizer(
