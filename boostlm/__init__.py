@@ -22,7 +22,7 @@ from boostlm import ideal_learner, theory
 from boostlm.functional.allocate import allocate, expand
 from boostlm.functional.decoder import decoder_lm
 from boostlm.functional.difficulty import initial_log_weights, reweight, theta_from_beta
-from boostlm.functional.generate import Responses, TokenRule, generate
+from boostlm.functional.generate import Responses, generate
 from boostlm.functional.language_model import LanguageModel
 from boostlm.functional.mix import Mixture, draw, failing, mix, noisy_verdict
 from boostlm.functional.prng import row_keys
@@ -37,6 +37,7 @@ from boostlm.functional.round import (
     curation_round,
     initial_state,
 )
+from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import (
     Batch,
     TrainState,

@@ -11,6 +11,7 @@ from boostlm.errors import BoostError
 ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
 TASKS = ("skills", "gsm8k")
 LABELERS = ("simulated",)
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class SampleConfig:
     top_k: int = 0  # 0: all tokens
     top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all
     max_new_tokens: int = 7  # response length limit, EOS included (R)
-    batch_prompts: int = 256  # prompts sampled at once, over all devices
+    rows: int = 2048  # responses decoded at once, over all devices; one that ends makes room
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """How the model is computed on the devices at hand; nothing here is a part of the model.
+
+    Parameters, optimizer state, norms, softmax, soft caps, logits and losses are float32 always.
+    """
+
+    dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, but float32 on CPU
+    remat: bool = False  # in training, compute blocks twice rather than keep their inner values
+
+
+@dataclass(frozen=True)
 class Config:
     """One experiment: every arm, from the same seed model and the same round-0 samples."""
 
@@ -139,6 +151,7 @@ class Config:
     filter: FilterConfig = field(default_factory=FilterConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
 
 def validate(config: Config) -> Config:
@@ -156,6 +169,7 @@ def validate(config: Config) -> Config:
     need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
     need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
     need(c.label.labeler in LABELERS, f"label.labeler: choose from {', '.join(LABELERS)}")
+    need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
     for name, value, least in (
         ("rounds", c.rounds, 1),
         ("seeds", c.seeds, 1),
@@ -175,7 +189,7 @@ def validate(config: Config) -> Config:
         ("sample.k", c.sample.k, 1),
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
-        ("sample.batch_prompts", c.sample.batch_prompts, 1),
+        ("sample.rows", c.sample.rows, 1),
         ("label.budget", c.label.budget, 0),
     ):
         need(value >= least, f"{name}: {value} is below {least}")

@@ -26,6 +26,7 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
+from boostlm.functional.language_model import NO_PREFIX
 from boostlm.loop.learner import LanguageLearner
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ def tiny_config(**changes):
         data=DataConfig(train_prompts=24, eval_prompts=24),
         model=ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=16),
         seed_model=SeedModelConfig(OPTIMIZER),
-        sample=SampleConfig(k=2, batch_prompts=24),
+        sample=SampleConfig(k=2, rows=48),
         filter=FilterConfig(miss_rate=0.1, false_accept_rate=0.3),
         label=LabelConfig(budget=8),
         train=TrainConfig(optimizer=OPTIMIZER),
@@ -56,6 +57,11 @@ def on_one_device(bench):
         old.model, old.stop_ids, old.max_new_tokens, old.batch_prompts, devices
     )
     return dataclasses.replace(bench, learner=learner)
+
+
+def full_logits(model):
+    """(params, tokens_BxT) -> logits_BxTxV of a `LanguageModel`."""
+    return lambda params, tokens: model.unembed(params, model.hidden(params, tokens, NO_PREFIX))
 
 
 def as_options(config):

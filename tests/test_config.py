@@ -26,6 +26,7 @@ def other_value(name, value):
         "model.kv_heads": ("2", 2),
         "sample.top_p": ("0.5", 0.5),
         "train.alpha": ("1/4", 0.25),
+        "compute.dtype": ("bfloat16", "bfloat16"),
     }
     if name in special:
         return special[name]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sentencepiece as spm
 from etils import epath
+from helpers import full_logits
 
 from boostlm.cli import main
 from boostlm.config import Config, ModelConfig, TokenizerConfig
@@ -101,7 +102,7 @@ def test_transformers_loads_an_export_with_the_same_logits(family, tokenizer, tm
     )
     assert not any(report.values()), report
     tokens = np.random.default_rng(0).integers(0, tokenizer.vocab_size, (2, 60))
-    got = decoder_lm(model.config, tokenizer.vocab_size).forward(model.params, tokens)
+    got = full_logits(decoder_lm(model.config, tokenizer.vocab_size))(model.params, tokens)
     assert np.abs(got - ref.transformers_logits(theirs.eval(), tokens)).max() < 1e-4
 
 
@@ -217,7 +218,7 @@ def test_trimming_keeps_logits_greedy_output_and_tokens(source, tmp_path):
             table = params["params"]["embedding"]["embedding"].copy()
             table[np.setdiff1d(np.arange(len(table)), kept)] *= 0
             params = {"params": {**params["params"], "embedding": {"embedding": table}}}
-        logits.append(np.asarray(lm.forward(model.params, tokens)))
+        logits.append(np.asarray(full_logits(lm)(model.params, tokens)))
         out = generate(
             lm, params, tokens, np.array([tokens.shape[1]]),
             row_keys(jax.random.key(0), np.arange(1), 1), max_new_tokens=8,

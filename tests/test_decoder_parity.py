@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from helpers import full_logits
 
 from boostlm.functional.decoder import Decoder, decoder_lm
 from boostlm.functional.generate import TokenRule, generate
@@ -33,7 +34,7 @@ def random_tokens(rows: int, length: int) -> np.ndarray:
 
 
 def ours(config, params, tokens) -> np.ndarray:
-    return np.asarray(jax.jit(decoder_lm(config, ref.VOCAB).forward)(params, tokens))
+    return np.asarray(jax.jit(full_logits(decoder_lm(config, ref.VOCAB)))(params, tokens))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -104,7 +105,7 @@ def forward_ragged(lm, params, rows) -> np.ndarray:
     padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
     for out, row in zip(padded, rows, strict=True):
         out[: len(row)] = row
-    return np.asarray(jax.jit(lm.forward)(params, padded))
+    return np.asarray(jax.jit(full_logits(lm))(params, padded))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -221,7 +222,7 @@ def test_real_gemma3_270m(tmp_path):
         ).tokens_BxKxR[:, 0]
     )  # fmt: skip
     continuation = np.asarray(greedy(params, padded, length_B))
-    forward, usual, ill = jax.jit(lm.forward), 0.0, []
+    forward, usual, ill = jax.jit(full_logits(lm)), 0.0, []
     for b, prompt in enumerate(prompts):
         n = len(prompt)
         row = np.concatenate([padded[b, :n], continuation[b]])[None]

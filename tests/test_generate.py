@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import full_logits
 
 from boostlm import LanguageModel, TokenRule, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
@@ -17,7 +18,7 @@ EOS, PAD = 1, 0
 MODEL = decoder_lm(
     ModelConfig(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, mlp_width=64), V
 )
-FORWARD = jax.jit(MODEL.forward)
+FORWARD = jax.jit(full_logits(MODEL))
 PARAMS = jax.jit(MODEL.init)(jax.random.key(0))
 SAMPLE = TokenRule(temperature=1.0)
 
@@ -70,7 +71,7 @@ def test_decoder_is_causal_and_ignores_padding_on_the_right():
     rows = np.random.default_rng(0).integers(4, V, (4, 16)).astype(np.int32)
     changed = rows.copy()
     changed[:, 9:] = PAD
-    before, after = FORWARD(PARAMS, rows), MODEL.forward(PARAMS, changed)
+    before, after = FORWARD(PARAMS, rows), FORWARD(PARAMS, changed)
     np.testing.assert_allclose(before[:, :9], after[:, :9], atol=1e-6)
     assert np.abs(np.asarray(before[:, 9:] - after[:, 9:])).max() > 1e-2
 
@@ -129,7 +130,9 @@ def counting_model(emit):
 
     model = LanguageModel(
         init=lambda key: {},
-        forward=lambda p, t: jnp.zeros((*t.shape, V)),
+        hidden=None,
+        unembed=None,
+        head=None,
         prefill=lambda p, t, n: (logits(t.shape[:1], jnp.int32(0)), ()),
         response_cache=lambda b, k, r: (),
         decode=decode,

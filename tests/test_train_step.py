@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import full_logits
 
 from boostlm import Batch, TrainState, decoder_lm, pmap_train_step, train_step, weighted_loss
 from boostlm.config import ModelConfig, OptimizerConfig
+from boostlm.functional.language_model import NO_PREFIX
 from boostlm.functional.train_step import make_optimizer
 from boostlm.loop.learner import LanguageLearner, LearnerState
 
@@ -17,7 +19,7 @@ V, T, B = 24, 14, 16
 MODEL = decoder_lm(
     ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32), V
 )
-FORWARD = jax.jit(MODEL.forward)
+FORWARD = jax.jit(full_logits(MODEL))
 OPTIMIZER = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=0))
 
 
@@ -37,17 +39,17 @@ def fresh_state(optimizer=OPTIMIZER):
 
 @functools.cache
 def compiled(optimizer):
-    return jax.jit(functools.partial(train_step, forward=MODEL.forward, optimizer=optimizer))
+    return jax.jit(functools.partial(train_step, model=MODEL, optimizer=optimizer))
 
 
 def step_on_one(state, rows, optimizer=OPTIMIZER):
-    return compiled(optimizer)(state, rows)
+    return compiled(optimizer)(state, rows, NO_PREFIX)
 
 
 def step_on_eight(state, rows, step=None):
     spread = jax.tree.map(lambda x: x.reshape(8, -1, T), rows)
     stacked = jax.tree.map(lambda x: jnp.stack([x] * 8), state)
-    return (step or pmap_train_step(MODEL.forward, OPTIMIZER))(stacked, spread)
+    return (step or pmap_train_step(MODEL, OPTIMIZER))(stacked, spread, NO_PREFIX)
 
 
 def largest_difference(a, b):
@@ -59,9 +61,9 @@ def largest_difference(a, b):
 
 def test_loss_is_a_sum_and_a_weight_sum():
     rows = batch()
-    logits = FORWARD(fresh_state().params, rows.tokens_BxT)
-    total, weight = weighted_loss(logits, rows)
-    logprob = np.asarray(jax.nn.log_softmax(logits))
+    params = fresh_state().params
+    total, weight = weighted_loss(MODEL, params, rows, NO_PREFIX)
+    logprob = np.asarray(jax.nn.log_softmax(FORWARD(params, rows.tokens_BxT)))
     expected = 0.0
     for b in range(B):
         for t in range(1, T):
@@ -71,13 +73,13 @@ def test_loss_is_a_sum_and_a_weight_sum():
 
 
 def test_losses_of_parts_add_up():
-    rows = batch()
-    logits = FORWARD(fresh_state().params, rows.tokens_BxT)
+    params, rows = fresh_state().params, batch()
+    loss = jax.jit(functools.partial(weighted_loss, MODEL))
     parts = [
-        weighted_loss(logits[i : i + 4], jax.tree.map(lambda x, i=i: x[i : i + 4], rows))
+        loss(params, jax.tree.map(lambda x, i=i: x[i : i + 4], rows), NO_PREFIX)
         for i in range(0, B, 4)
     ]
-    np.testing.assert_allclose(np.sum(parts, axis=0), weighted_loss(logits, rows), rtol=1e-6)
+    np.testing.assert_allclose(np.sum(parts, axis=0), loss(params, rows, NO_PREFIX), rtol=1e-6)
 
 
 def test_eight_devices_take_the_same_step_as_one():
@@ -93,9 +95,9 @@ def test_eight_devices_take_the_same_step_as_one():
 def test_a_mean_of_device_means_would_be_another_step():
     """What the psum of numerator and denominator guards against; shows the test above can fail."""
 
-    def mean_of_means(state, rows):
+    def mean_of_means(state, rows, prefix):
         def loss(params):
-            total, weight = weighted_loss(FORWARD(params, rows.tokens_BxT), rows)
+            total, weight = weighted_loss(MODEL, params, rows, prefix)
             return total / jnp.maximum(weight, 1e-9)
 
         grads = jax.lax.pmean(jax.grad(loss)(state.params), "devices")
@@ -103,7 +105,7 @@ def test_a_mean_of_device_means_would_be_another_step():
         return TrainState(optax.apply_updates(state.params, updates), optimizer_state), None
 
     state, rows = fresh_state(), batch()
-    wrong, _ = step_on_eight(state, rows, jax.pmap(mean_of_means, axis_name="devices"))
+    wrong, _ = step_on_eight(state, rows, jax.pmap(mean_of_means, "devices", in_axes=(0, 0, None)))
     right, _ = step_on_one(state, rows)
     assert largest_difference(jax.tree.map(lambda x: x[0], wrong.params), right.params) > 1e-4
 
@@ -134,8 +136,10 @@ def test_one_step_of_sgd_is_the_hand_made_one():
     state = fresh_state(optimizer)
 
     def mean_loss(params):
-        total, weight = weighted_loss(FORWARD(params, rows.tokens_BxT), rows)
-        return total / weight
+        nats = optax.softmax_cross_entropy_with_integer_labels(
+            FORWARD(params, rows.tokens_BxT)[:, :-1], rows.tokens_BxT[:, 1:]
+        )
+        return jnp.average(nats, weights=rows.weight_BxT[:, 1:])
 
     expected = jax.tree.map(
         lambda p, g: p - 0.1 * g, state.params, jax.grad(mean_loss)(state.params)

@@ -15,7 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from boostlm.functional.language_model import Cache, Caches, LanguageModel, Params, Rows
+from boostlm.functional.language_model import (
+    NO_PREFIX,
+    Cache,
+    Caches,
+    LanguageModel,
+    Params,
+    Rows,
+)
 from boostlm.functional.token_rule import TokenRule, draw_token
 
 
@@ -248,7 +255,7 @@ def generate(
     `boostlm.loop.sampler`, which refills the rows that end.
 
     Args:
-      model: the functions all but `init` and `forward` are used.
+      model: the functions `read_prefix`, `prefill`, `decode` and its caches are used.
       params: of the model.
       prompt_BxP: int32, padded on the right.
       length_B: int32, real tokens of each prompt, at least 1.
@@ -260,7 +267,7 @@ def generate(
     """
     (B, K), P = key_BxK.shape, prompt_BxP.shape[1]
     sampling = Sampling(endings, pad_id, rule)
-    prefix = model.read_prefix(params, jnp.zeros((0,), jnp.int32))
+    prefix = model.read_prefix(params, NO_PREFIX)
     row_BxK = jnp.arange(B * K).reshape(B, K)
     slots = empty_slots(model, key_BxK[0, 0], pad_id, A=B * K, S=B, K=K, P=P, R=max_new_tokens)
     arrivals = Arrivals(prompt_BxP, length_B, jnp.arange(B), row_BxK, key_BxK)

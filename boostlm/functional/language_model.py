@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax import Array
 
 Params = Any  # a pytree of float arrays
 Cache = Any  # a pytree; what a model keeps of the tokens it has seen
+NO_PREFIX = np.zeros(0, np.int32)
 
 
 class Rows(NamedTuple):
@@ -52,9 +54,12 @@ class LanguageModel(NamedTuple):
 
     Attributes:
       init: key -> params.
-      forward: (params, tokens_BxT int32) -> logits_BxTxV float32. Row b's logits at t depend on
-        tokens 0..t of row b only, so padding on the right is harmless.
-      read_prefix: (params, tokens_P0) -> the cache of tokens that stand before every prompt.
+      hidden: (params, tokens_BxT int32, prefix_P int32) -> x_BxTxE. The prefix stands before every
+        row and is computed once for all of them; it may have length 0. x_BxTxE[b, t] depends on the
+        prefix and on tokens 0..t of row b only, so padding on the right is harmless.
+      unembed: (params or head(params), x [..., E]) -> logits [..., V] float32, of the next token.
+      head: params -> the parameters that `unembed` uses.
+      read_prefix: (params, prefix_P) -> the cache of tokens that stand before every prompt.
       prefill: (params, tokens_BxP, length_B, prefix cache) -> (logits_BxV after the last real
         token, cache with leaves [B, ...], which fits `prompt_cache(B, P)`).
       prompt_cache: (S, P) -> an empty cache for S prompts of up to P tokens, leaves [S, ...]; that
@@ -64,7 +69,9 @@ class LanguageModel(NamedTuple):
     """
 
     init: Callable[[Array], Params]
-    forward: Callable[[Params, Array], Array]
+    hidden: Callable[[Params, Array, Array], Array]
+    unembed: Callable[[Params, Array], Array]
+    head: Callable[[Params], Params]
     read_prefix: Callable[[Params, Array], Cache]
     prefill: Callable[[Params, Array, Array, Cache], tuple[Array, Cache]]
     prompt_cache: Callable[[int, int], Cache]

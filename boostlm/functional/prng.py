@@ -37,7 +37,5 @@ def pair_keys(key: Array, prompt_id_B: Array, sample_BxK: Array) -> Array:
 
 def row_keys(key: Array, prompt_id_B: Array, samples: int) -> Array:
     """Keys [B, samples] for samples 0..samples-1 of each prompt."""
-    sample_BxK = jax.numpy.broadcast_to(
-        jax.numpy.arange(samples), (prompt_id_B.shape[0], samples)
-    )
+    sample_BxK = jax.numpy.broadcast_to(jax.numpy.arange(samples), (prompt_id_B.shape[0], samples))
     return pair_keys(key, prompt_id_B, sample_BxK)

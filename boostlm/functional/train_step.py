@@ -1,5 +1,6 @@
 """The weighted loss and the training step: pure, the same on one device and on many."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +10,12 @@ import optax
 from jax import Array
 
 from boostlm.config import OptimizerConfig
-from boostlm.functional.language_model import Params
+from boostlm.functional.cross_entropy import cross_entropy
+from boostlm.functional.language_model import LanguageModel, Params
 
 
 class Batch(NamedTuple):
-    """Rows to train on.
+    """Rows to train on: what follows the prefix that all rows share, if they share one.
 
     Attributes:
       tokens_BxT: int32, prompt and response, padded on the right.
@@ -46,26 +48,28 @@ class StepMetrics(NamedTuple):
     grad_norm: Array
 
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+Step = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
 
 
-def weighted_loss(logits_BxTxV: Array, batch: Batch) -> tuple[Array, Array]:
-    """Weighted token cross-entropy as (weighted sum, weight sum), never as a mean.
-
-    Means of shards do not average to the mean of the whole; sums add up.
+def weighted_loss(
+    model: LanguageModel, params: Params, batch: Batch, prefix_P: Array
+) -> tuple[Array, Array]:
+    """Weighted token cross-entropy of rows as (weighted sum in nats, weight sum), two scalars.
 
     Args:
-      logits_BxTxV: float32; position t predicts token t + 1.
-      batch: what the logits were computed from.
-
-    Returns:
-      Two float32 scalars. Both are 0 for a batch without weight.
+      model: its functions `hidden`, `head` and `unembed` are used.
+      params: of the model.
+      batch: rows.
+      prefix_P: int32, tokens that stand before every row; may have length 0.
     """
-    nats = optax.softmax_cross_entropy_with_integer_labels(
-        logits_BxTxV[:, :-1].astype(jnp.float32), batch.tokens_BxT[:, 1:]
+    x_BxTxE = model.hidden(params, batch.tokens_BxT, prefix_P)
+    return cross_entropy(
+        model.unembed,
+        model.head(params),
+        x_BxTxE[:, :-1],
+        batch.tokens_BxT[:, 1:],
+        batch.weight_BxT[:, 1:],
     )
-    weight = batch.weight_BxT[:, 1:]
-    return jnp.sum(nats * weight), jnp.sum(weight)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -81,8 +85,9 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def train_step(
     state: TrainState,
     batch: Batch,
+    prefix_P: Array,
     *,
-    forward: Callable[[Params, Array], Array],
+    model: LanguageModel,
     optimizer: optax.GradientTransformation,
     axis_name: str | None = None,
 ) -> tuple[TrainState, StepMetrics]:
@@ -94,16 +99,16 @@ def train_step(
     Args:
       state: current parameters and optimizer state.
       batch: this device's rows.
-      forward: (params, tokens_BxT) -> logits_BxTxV.
+      prefix_P: int32, tokens that stand before every row; may have length 0.
+      model: its functions.
       optimizer: an optax transformation.
       axis_name: the mapped axis under pmap or shard_map; None on one device.
     """
 
-    def numerator(params):
-        total, weight = weighted_loss(forward(params, batch.tokens_BxT), batch)
-        return total, weight
+    def loss(params):
+        return weighted_loss(model, params, batch, prefix_P)
 
-    (total, weight), grads = jax.value_and_grad(numerator, has_aux=True)(state.params)
+    (total, weight), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     if axis_name is not None:
         total, weight, grads = jax.lax.psum((total, weight, grads), axis_name)
     divisor = jnp.where(weight > 0, weight, 1.0)
@@ -113,27 +118,22 @@ def train_step(
     return TrainState(optax.apply_updates(state.params, updates), optimizer_state), metrics
 
 
-def jit_train_step(forward, optimizer: optax.GradientTransformation) -> Step:
+def jit_train_step(model: LanguageModel, optimizer: optax.GradientTransformation) -> Step:
     """`train_step` compiled for one device; donates the state."""
-
-    def step(state, batch):
-        return train_step(state, batch, forward=forward, optimizer=optimizer)
-
+    step = functools.partial(train_step, model=model, optimizer=optimizer)
     return jax.jit(step, donate_argnums=0)
 
 
 def pmap_train_step(
-    forward,
+    model: LanguageModel,
     optimizer: optax.GradientTransformation,
     devices: Sequence[jax.Device] | None = None,
 ) -> Step:
     """`train_step` mapped over devices (None: all of them); donates the state.
 
     State and metrics carry a leading device axis, with equal entries; batches are [devices,
-    B / devices, T].
+    B / devices, T]; the prefix has no such axis.
     """
-
-    def step(state, batch):
-        return train_step(state, batch, forward=forward, optimizer=optimizer, axis_name="devices")
-
-    return jax.pmap(step, axis_name="devices", donate_argnums=0, devices=devices)
+    axis = "devices"
+    step = functools.partial(train_step, model=model, optimizer=optimizer, axis_name=axis)
+    return jax.pmap(step, axis, in_axes=(0, 0, None), donate_argnums=0, devices=devices)

@@ -7,13 +7,15 @@ import numpy as np
 
 from boostlm.config import Config
 from boostlm.errors import BoostError
-from boostlm.functional.generate import Responses, TokenRule
+from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import Params
 from boostlm.functional.mix import failing
 from boostlm.functional.round import RoundState
+from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.variety import distinct_fraction
 from boostlm.loop import checkpoint
-from boostlm.loop.learner import LearnerState, PromptTable, tokenize_prompts
+from boostlm.loop.learner import LearnerState
+from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.saved_state import load_learner
 from boostlm.loop.stages import Place
@@ -27,7 +29,7 @@ def greedy_verdicts(
 ) -> np.ndarray:
     """Which prompts the greedy response answers: bool [N]. Cut-off responses do not count."""
     key = jax.random.key(0)  # greedy decoding draws nothing
-    responses = bench.learner.sample(learner.params, prompts, key, GREEDY, 1, within)
+    responses = bench.sample(learner.params, prompts, key, GREEDY, 1, within)
     texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
     return verify(np.arange(len(texts)), texts) & responses.finished_BxK[:, 0]
 
@@ -127,7 +129,7 @@ def evaluate_saved(
     answered = greedy_verdicts(
         bench,
         load_learner(bench, run_dir, seed, arm, round_),
-        tokenize_prompts(bench.tokenizer, prompts.texts, limit),
+        tokenize_prompts(bench.tokenizer, {split: prompts.texts}, limit)[split],
         bench.task.answer_key(split).check,
         lambda done, total: None,
     )

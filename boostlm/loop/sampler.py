@@ -28,6 +28,7 @@ from boostlm.loop.prompts import PromptTable
 from boostlm.tasks.tokenizer import PAD_ID
 
 _NARROWEST = 16  # tokens of the narrowest prompts that are compiled for
+_WIDEST_GROUP = 8  # samples of a prompt that share its place, where they are asked for by pairs
 _ADMISSIONS = 8  # times that a round of all rows is filled in: 1 / 8 of them wait at the most
 _AXIS = "data"
 
@@ -46,12 +47,34 @@ class Groups(NamedTuple):
     sample_MxK: np.ndarray
 
 
-def width_of(length: int, widest: int) -> int:
-    """The width that a prompt of `length` tokens is padded to: a power of two, or the widest."""
+def group_pairs(
+    prompt_L: np.ndarray, sample_L: np.ndarray
+) -> tuple[Groups, tuple[np.ndarray, np.ndarray]]:
+    """Groups that hold each pair of a prompt and a sample number, and where in them each pair is.
+
+    A group has at most 8 samples, so that a prompt asked for 1,000 times does not make the others'
+    groups as wide.
+    """
+    prompt_L, sample_L = np.asarray(prompt_L), np.asarray(sample_L)
+    order = np.argsort(prompt_L, kind="stable")
+    _, first, count = np.unique(prompt_L[order], return_index=True, return_counts=True)
+    K = min(_WIDEST_GROUP, int(count.max()))
+    nth = np.arange(len(order)) - np.repeat(first, count)  # number of a pair among its prompt's
+    starts = nth % K == 0
+    m, k = np.cumsum(starts) - 1, nth % K
+    groups = Groups(prompt_L[order][starts], np.full((int(starts.sum()), K), -1))
+    groups.sample_MxK[m, k] = sample_L[order]
+    place = np.empty((2, len(order)), int)
+    place[:, order] = m, k
+    return groups, (place[0], place[1])
+
+
+def width_of(length: int) -> int:
+    """The width that a prompt of `length` tokens is padded to: a power of two."""
     width = _NARROWEST
     while width < length:
         width *= 2
-    return min(width, widest)
+    return width
 
 
 class Programs(NamedTuple):
@@ -197,8 +220,8 @@ class _Plan:
         self.D, self.K, self.A = D, K, at_once * K
         self.S = at_once if K == 1 else 2 * at_once  # a prompt with one late row keeps its slot
         self.C = max(1, at_once // _ADMISSIONS)
-        self.P = width_of(int(prompts.tokens_NxP.shape[1]), prompts.tokens_NxP.shape[1])
-        widths = [width_of(int(n), self.P) for n in prompts.length_N]
+        widths = [width_of(int(n)) for n in prompts.length_N]
+        self.P = width_of(prompts.tokens_NxP.shape[1])
         order = sorted(range(M), key=lambda m: (-widths[groups.prompt_M[m]], m))
         self._queue = collections.deque(order)
         self._width = lambda m: widths[groups.prompt_M[m]]
@@ -250,7 +273,8 @@ class _Plan:
         n, samples, width = self._groups.prompt_M[m], self._groups.sample_MxK[m], self._width(m)
         places = np.flatnonzero(samples >= 0)
         chosen = rows[: len(places)]
-        out["prompt_CxP"][d, c] = self._prompts.tokens_NxP[n, :width]
+        tokens = self._prompts.tokens_NxP[n, :width]
+        out["prompt_CxP"][d, c, : len(tokens)] = tokens
         out["length_C"][d, c] = self._prompts.length_N[n]
         out["slot_C"][d, c] = slot
         out["row_CxK"][d, c, places] = chosen

@@ -5,7 +5,8 @@ from etils import epath
 
 from boostlm.errors import BoostError
 from boostlm.functional.prng import Purpose, round_key
-from boostlm.loop.learner import LearnerState, pad_rows, tokenize_prompts, training_rows
+from boostlm.loop.learner import LearnerState
+from boostlm.loop.prompts import pad_rows, tokenize_prompts, training_rows
 from boostlm.loop.workbench import Workbench
 from boostlm.models.converted import load_params
 
@@ -35,7 +36,8 @@ def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
         raise BoostError(
             "no seed example fits data.max_prompt_tokens and sample.max_new_tokens: raise them"
         )
-    prompts = tokenize_prompts(bench.tokenizer, [prompt for prompt, _ in pairs], limit)
+    texts = {"seed": [prompt for prompt, _ in pairs]}
+    prompts = tokenize_prompts(bench.tokenizer, texts, limit)["seed"]
     tokens = pad_rows([tokens for _, tokens in pairs], R)
     length = np.array([len(tokens) for _, tokens in pairs], np.int32)
 
@@ -50,6 +52,7 @@ def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
         training_rows(prompts, chosen, tokens[chosen], length[chosen]),
         optimizer,
         within,
+        prompts.prefix_P0,
     )
     if not np.isfinite(state.loss):
         raise BoostError(

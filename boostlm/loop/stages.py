@@ -17,17 +17,19 @@ from etils import epath
 from jax import Array
 
 from boostlm.errors import BoostError
-from boostlm.functional.generate import Responses, TokenRule
+from boostlm.functional.generate import Responses
 from boostlm.functional.mix import Mixture, draw, noisy_verdict
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels, RoundFns
+from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import Batch
 from boostlm.labelers.base import Query
 from boostlm.loop.checkpoint import check_finite
 from boostlm.loop.files import write_atomically
-from boostlm.loop.learner import LearnerState, pad_rows, training_rows
+from boostlm.loop.learner import LearnerState
 from boostlm.loop.ledger import Entry, Ledger
 from boostlm.loop.progress import Progress
+from boostlm.loop.prompts import pad_rows, training_rows
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.workbench import Workbench
 
@@ -85,9 +87,7 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
         rule = TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
         key = round_key(place.seed, Purpose.SAMPLE, round_)
         with place.stage(round_, "sample", progress) as within:
-            responses = bench.learner.sample(
-                learner.params, bench.train_prompts, key, rule, K, within
-            )
+            responses = bench.sample(learner.params, bench.train_prompts, key, rule, K, within)
             save_arrays(path, **responses._asdict())
         return responses
 
@@ -113,9 +113,9 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
             weight = rows.weight_BxT * np.asarray(valid_C)[:, None]
             if config.train.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)
-            learner = bench.learner.train(
-                learner, Batch(rows.tokens_BxT, weight), optimizer, within
-            )
+            prefix_P = bench.train_prompts.prefix_P0
+            batch = Batch(rows.tokens_BxT, weight)
+            learner = bench.learner.train(learner, batch, optimizer, within, prefix_P)
             if not (np.isfinite(learner.loss) and check_finite(learner.params)):
                 raise BoostError(
                     "the loss or a parameter is not finite (NaN or infinity). The last good state "

@@ -3,17 +3,25 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from boostlm.config import Config, ModelConfig
+from boostlm.config import ComputeConfig, Config, ModelConfig
 from boostlm.errors import BoostError
 from boostlm.functional.decoder import decoder_lm
+from boostlm.functional.generate import Responses
+from boostlm.functional.language_model import Params
+from boostlm.functional.token_rule import TokenRule
 from boostlm.labelers.base import Labeler
 from boostlm.labelers.simulated import simulated_labeler
 from boostlm.loop.files import write_atomically
-from boostlm.loop.learner import LanguageLearner, PromptTable, texts_of, tokenize_prompts
+from boostlm.loop.learner import LanguageLearner, texts_of
+from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
+from boostlm.loop.sampler import Progress
+from boostlm.loop.stops import cut_at_stops, endings
 from boostlm.models.converted import open_converted
 from boostlm.tasks.base import Task
 from boostlm.tasks.registry import load_task
@@ -49,6 +57,19 @@ class Workbench:
     verify_eval: Verifier
     labeler: Labeler
 
+    def sample(
+        self,
+        params: Params,
+        prompts: PromptTable,
+        key: jax.Array,
+        rule: TokenRule,
+        k: int,
+        progress: Progress,
+    ) -> Responses:
+        """`LanguageLearner.sample`, with what ends a response of this task cut off it."""
+        responses = self.learner.sample(params, prompts, key, rule, k, progress)
+        return cut_at_stops(self.tokenizer, responses, self.task.stops)
+
     def texts(self, tokens_NxKxR: np.ndarray, length_NxK: np.ndarray) -> list[str]:
         """The N * K responses as text, in order of prompt, then sample."""
         flat = tokens_NxKxR.reshape(-1, tokens_NxKxR.shape[-1])
@@ -75,24 +96,34 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         if not task.prompts[name].texts:
             raise BoostError(f"task {task.name} has no {name} prompts")
     model, tokenizer = _model_and_tokenizer(config, run_dir, task)
-    limit = config.data.max_prompt_tokens
+    texts = {name: task.prompts[name].texts for name in ("train", split)}
+    tables = tokenize_prompts(tokenizer, texts, config.data.max_prompt_tokens)
     answers = task.answer_key("train")
     return Workbench(
         config=config,
         task=task,
         tokenizer=tokenizer,
         learner=LanguageLearner(
-            decoder_lm(model, tokenizer.vocab_size),
-            tokenizer.stop_ids,
+            decoder_lm(
+                model, tokenizer.vocab_size, compute_dtype(config.compute), config.compute.remat
+            ),
+            endings(tokenizer, task.stops),
             config.sample.max_new_tokens,
-            config.sample.batch_prompts,
+            config.sample.rows,
         ),
-        train_prompts=tokenize_prompts(tokenizer, task.prompts["train"].texts, limit),
-        eval_prompts=tokenize_prompts(tokenizer, task.prompts[split].texts, limit),
+        train_prompts=tables["train"],
+        eval_prompts=tables[split],
         verify=answers.check,
         verify_eval=task.answer_key(split).check,
         labeler=simulated_labeler(config.label, answers),
     )
+
+
+def compute_dtype(config: ComputeConfig) -> jnp.dtype:
+    """The dtype of matrix products on this machine's devices."""
+    if config.dtype == "auto":
+        return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    return jnp.dtype(config.dtype)
 
 
 def _model_and_tokenizer(

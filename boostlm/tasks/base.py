@@ -48,6 +48,7 @@ class Task(Protocol):
 
     name: str
     prompts: Mapping[str, Prompts]  # keys: SPLITS, pairwise disjoint
+    stops: tuple[str, ...]  # texts that end a response besides EOS, and are cut off it
 
     def answer_key(self, split: str) -> AnswerKey:
         """The references of a split, for its verifier and its labeler."""

@@ -145,6 +145,7 @@ class Gsm8k:
     """
 
     name = "gsm8k"
+    stops: tuple[str, ...] = ()
 
     def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig):
         """Splits the rows of the data set's "train" and "test" and takes the prompts from them.

@@ -112,6 +112,7 @@ class SkillsTask:
     """Prompts drawn evenly over the skills; no prompt occurs in two splits."""
 
     name = "skills"
+    stops: tuple[str, ...] = ()
 
     def __init__(self, data: DataConfig):
         sizes = {

@@ -94,6 +94,19 @@ class Tokenizer:
         """The text and EOS."""
         return [*self.encode(text), self.eos_id]
 
+    def spellings(self, text: str) -> list[tuple[int, ...]]:
+        """Token sequences that spell a text: its usual one, one a character, and any one token
+        that holds all of it. Other ways to split it there may be."""
+        holding = [
+            (i,) for i, piece in enumerate(self.kept) if text in self._spm.id_to_piece(int(piece))
+        ]
+        for parts in ([text], text):
+            try:
+                holding.append(tuple(i for part in parts for i in self.encode(part)))
+            except BoostError:  # a trimmed vocabulary lacks a token of it
+                continue
+        return list(dict.fromkeys(holding))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; PAD, BOS and what ends a response give nothing."""
         silent = {PAD_ID, self.bos_id, *self.stop_ids}
