@@ -54,7 +54,7 @@ def on_one_device(bench):
     old = bench.learner
     devices = jax.local_devices()[:1]
     learner = LanguageLearner(
-        old.model, old.stop_ids, old.max_new_tokens, old.batch_prompts, devices
+        old.model, old.sampler.endings, old.sampler.max_new_tokens, old.sampler.rows, devices
     )
     return dataclasses.replace(bench, learner=learner)
 

@@ -222,7 +222,7 @@ def test_trimming_keeps_logits_greedy_output_and_tokens(source, tmp_path):
         out = generate(
             lm, params, tokens, np.array([tokens.shape[1]]),
             row_keys(jax.random.key(0), np.arange(1), 1), max_new_tokens=8,
-            stop_ids=model.tokenizer.stop_ids, pad_id=0, rule=TokenRule(temperature=0.0),
+            endings=((model.tokenizer.eos_id,),), pad_id=0, rule=TokenRule(temperature=0.0),
         )  # fmt: skip
         greedy.append(model.tokenizer.decode(out.tokens_BxKxR[0, 0]))
     assert np.abs(logits[0] - logits[1][..., kept]).max() < 1e-5

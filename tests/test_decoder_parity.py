@@ -16,8 +16,10 @@ from etils import epath
 from helpers import full_logits
 
 from boostlm.functional.decoder import Decoder, decoder_lm
-from boostlm.functional.generate import TokenRule, generate
+from boostlm.functional.generate import generate
+from boostlm.functional.language_model import NO_PREFIX, Caches, Rows
 from boostlm.functional.prng import row_keys
+from boostlm.functional.token_rule import TokenRule
 from boostlm.models.gemma import GEMMA3_270M
 
 # `import transformers` and what it imports warn of their own deprecations.
@@ -116,7 +118,8 @@ def test_prefill_and_decode_agree_with_the_full_forward(family):
     length_B, K, R, P = np.array([3, 20, 41], np.int32), 2, 40, 41
     tokens = random_tokens(len(length_B) * K, P + R).reshape(len(length_B), K, P + R)
     tokens[:, 1:, :P] = tokens[:, :1, :P]
-    logits, cache = jax.jit(lm.prefill)(params, tokens[:, 0, :P], length_B)
+    prefix = lm.read_prefix(params, NO_PREFIX)
+    logits, cache = jax.jit(lm.prefill)(params, tokens[:, 0, :P], length_B, prefix)
     rows = [
         np.concatenate([tokens[b, k, :n], tokens[b, k, P:]])
         for b, n in enumerate(length_B)
@@ -125,13 +128,17 @@ def test_prefill_and_decode_agree_with_the_full_forward(family):
     full = forward_ragged(lm, params, rows)
     for b, n in enumerate(length_B):
         assert np.abs(logits[b] - full[b * K][n - 1]).max() < 1e-4
-    own, decode, worst = lm.response_cache(len(length_B), K, R), jax.jit(lm.decode), 0.0
+    A, decode, worst = len(rows), jax.jit(lm.decode), 0.0
+    own, row_SxK = lm.response_cache(A, R), np.arange(A).reshape(-1, K)
     for step in range(R):
-        token = tokens[:, :, P + step]
-        logits, own = decode(params, token, jnp.int32(step), length_B, cache, own)
-        for b, n in enumerate(length_B):
-            for k in range(K):
-                worst = max(worst, np.abs(logits[b, k] - full[b * K + k][n + step]).max())
+        at = Rows(
+            index_A=np.full(A, step), clock=np.int32(step), prompt_A=np.arange(A) // K,
+            place_A=np.arange(A) % K, row_SxK=row_SxK, length_S=length_B,
+        )  # fmt: skip
+        token_A = tokens[:, :, P + step].reshape(A)
+        logits, own = decode(params, token_A, at, Caches(prefix, cache, own))
+        for row, n in enumerate(length_B.repeat(K)):
+            worst = max(worst, np.abs(logits[row] - full[row][n + step]).max())
     assert worst < 1e-4
 
 
@@ -143,7 +150,7 @@ def test_sampler_and_trainer_agree_on_log_probabilities(family):
     prompts, length_B = random_tokens(B, P), np.array([7, 30], np.int32)
     key = row_keys(jax.random.key(5), jnp.arange(B), K)
     sample = functools.partial(
-        generate, lm, max_new_tokens=R, stop_ids=(1,), pad_id=0, rule=TokenRule()
+        generate, lm, max_new_tokens=R, endings=((1,),), pad_id=0, rule=TokenRule()
     )
     out = jax.jit(sample)(params, prompts, length_B, key)
     rows, places = [], []
@@ -161,25 +168,6 @@ def test_sampler_and_trainer_agree_on_log_probabilities(family):
     factors = np.concatenate(factors)
     assert len(factors) > 60
     assert factors.mean() < 1.0001
-
-
-def test_generation_ends_at_any_stop_token():
-    def rising(params, token, step, length, prompt_cache, cache):
-        return jax.nn.one_hot(token + 1, 8), cache
-
-    lm = decoder_lm(ref.TINY["gemma3"], 8)._replace(
-        prefill=lambda params, tokens, length: (jax.nn.one_hot(tokens[:, 0] + 1, 8), ()),
-        response_cache=lambda B, K, R: (),
-        decode=rising,
-    )
-    out = generate(
-        lm, None, jnp.array([[1], [4], [2]]), jnp.array([1, 1, 1]),
-        row_keys(jax.random.key(0), jnp.arange(3), 1),
-        max_new_tokens=4, stop_ids=(4, 6), pad_id=0, rule=TokenRule(temperature=0.0),
-    )  # fmt: skip
-    assert out.tokens_BxKxR[:, 0].tolist() == [[2, 3, 4, 0], [5, 6, 0, 0], [3, 4, 0, 0]]
-    assert out.length_BxK[:, 0].tolist() == [3, 2, 2]
-    assert out.finished_BxK.all()
 
 
 @pytest.mark.filterwarnings("ignore")  # a folder of 270M weights through three libraries
@@ -218,7 +206,7 @@ def test_real_gemma3_270m(tmp_path):
     greedy = jax.jit(
         lambda params, prompts, length: generate(
             lm, params, prompts, length, row_keys(jax.random.key(0), jnp.arange(count), 1),
-            max_new_tokens=new, stop_ids=(-1,), pad_id=0, rule=TokenRule(temperature=0.0),
+            max_new_tokens=new, endings=((-1,),), pad_id=0, rule=TokenRule(temperature=0.0),
         ).tokens_BxKxR[:, 0]
     )  # fmt: skip
     continuation = np.asarray(greedy(params, padded, length_B))

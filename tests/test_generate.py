@@ -10,8 +10,7 @@ from helpers import full_logits
 
 from boostlm import LanguageModel, TokenRule, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
-from boostlm.functional.generate import restrict
-from boostlm.loop.learner import LanguageLearner, PromptTable
+from boostlm.functional.token_rule import draw_token, restrict
 
 V, P, R, K = 32, 9, 12, 3
 EOS, PAD = 1, 0
@@ -33,7 +32,7 @@ def prompts(n=10, seed=0):
 @functools.cache
 def sampler(rule=SAMPLE, model=MODEL):
     run = functools.partial(
-        generate, model, max_new_tokens=R, stop_ids=(EOS,), pad_id=PAD, rule=rule
+        generate, model, max_new_tokens=R, endings=((EOS,),), pad_id=PAD, rule=rule
     )
     return jax.jit(run)
 
@@ -107,41 +106,33 @@ def test_samples_and_rounds_differ():
     assert (out != again).any(axis=-1).mean() > 0.9
 
 
-def test_one_device_samples_what_eight_do(devices):
-    table = PromptTable(*prompts(21))
-    out = {}
-    for n in (1, 8):
-        learner = LanguageLearner(MODEL, (EOS,), R, batch_prompts=5 * n, devices=devices[:n])
-        out[n] = learner.sample(PARAMS, table, jax.random.key(1), SAMPLE, K)
-    np.testing.assert_array_equal(out[1].tokens_BxKxR, out[8].tokens_BxKxR)
-    np.testing.assert_allclose(out[1].logprob_BxKxR, out[8].logprob_BxKxR, atol=1e-5)
-
-
-def counting_model(emit):
-    """A stub: the logits say `emit(step)`, and every decode call is counted."""
+def stub(emit):
+    """A model whose logits say `emit(number of the token in its response)`, and its decode calls."""
     calls = []
 
-    def logits(batch, step):
-        return jnp.broadcast_to(jax.nn.one_hot(emit(step), V) * 50.0, (*batch, V))
+    def logits(step_A):
+        return jax.nn.one_hot(emit(step_A), V) * 50.0
 
-    def decode(params, token, step, length, prompt_cache, cache):
-        jax.debug.callback(lambda s: calls.append(int(s)), step)
-        return logits(token.shape, step + 1), cache
+    def decode(params, token_A, rows, caches):
+        jax.debug.callback(lambda s: calls.append(int(s)), rows.clock)
+        return logits(rows.index_A + 1), ()
 
     model = LanguageModel(
-        init=lambda key: {},
+        init=None,
         hidden=None,
         unembed=None,
         head=None,
-        prefill=lambda p, t, n: (logits(t.shape[:1], jnp.int32(0)), ()),
-        response_cache=lambda b, k, r: (),
+        read_prefix=lambda params, tokens: (),
+        prefill=lambda params, tokens, n, prefix: (logits(jnp.zeros(len(tokens), jnp.int32)), ()),
+        prompt_cache=lambda S, P: (),
+        response_cache=lambda A, R: (),
         decode=decode,
     )
     return model, calls
 
 
 def test_stops_at_eos_and_leaves_the_loop_early():
-    model, calls = counting_model(lambda step: jnp.where(step == 3, EOS, 5))
+    model, calls = stub(lambda step: jnp.where(step == 3, EOS, 5))
     out = sampler(SAMPLE, model)({}, *prompts(4), keys_of(range(4)))
     jax.effects_barrier()
     assert (np.asarray(out.tokens_BxKxR)[..., :5] == [5, 5, 5, EOS, PAD]).all()
@@ -152,17 +143,33 @@ def test_stops_at_eos_and_leaves_the_loop_early():
 
 
 def test_a_response_without_eos_is_marked_as_cut_off():
-    model, _ = counting_model(lambda step: 5 + 0 * step)
+    model, _ = stub(lambda step: 5 + 0 * step)
     out = sampler(SAMPLE, model)({}, *prompts(4), keys_of(range(4)))
     assert not np.asarray(out.finished_BxK).any()
     assert (np.asarray(out.length_BxK) == R).all()
 
 
 def test_eos_as_the_very_last_token_counts_as_finished():
-    model, _ = counting_model(lambda step: jnp.where(step == R - 1, EOS, 5))
+    model, _ = stub(lambda step: jnp.where(step == R - 1, EOS, 5))
     out = sampler(SAMPLE, model)({}, *prompts(4), keys_of(range(4)))
     assert np.asarray(out.finished_BxK).all()
     assert (np.asarray(out.length_BxK) == R).all()
+
+
+@pytest.mark.parametrize(
+    ("endings", "length"),
+    [(((7,),), 3), (((7,), (6,)), 2), (((6, 7),), 3), (((5, 7), (7, 8, 9)), 5), (((5, 5),), R)],
+)
+def test_any_of_several_sequences_ends_a_response(endings, length):
+    model, _ = stub(lambda step: 5 + step)  # 5, 6, 7, ...
+    rule = TokenRule(temperature=0.0)
+    out = jax.jit(
+        functools.partial(generate, model, max_new_tokens=R, endings=endings, pad_id=PAD, rule=rule)
+    )({}, *prompts(2), keys_of(range(2)))
+    assert (np.asarray(out.length_BxK) == length).all()
+    assert (np.asarray(out.finished_BxK) == (length < R)).all()
+    assert (np.asarray(out.tokens_BxKxR)[..., :length] == 5 + np.arange(length)).all()
+    assert (np.asarray(out.tokens_BxKxR)[..., length:] == PAD).all()
 
 
 def kept_by_sorting(logits, rule):
@@ -197,3 +204,35 @@ def test_temperature_shapes_the_distribution():
         seen = np.bincount(np.asarray(out.tokens_BxKxR)[..., 0].ravel(), minlength=V) / 3200
         logits = FORWARD(PARAMS, jnp.full((1, 1), 5))[0, 0]
         np.testing.assert_allclose(seen, jax.nn.softmax(logits / temperature), atol=0.035)
+
+
+@pytest.mark.parametrize("vocabulary", [5, 512, 1500])
+def test_tokens_are_drawn_with_their_probabilities(vocabulary):
+    """By the share of 20,000 draws, token by token; 1,500 tokens are three blocks, one not full."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, vocabulary).astype(np.float32)
+    logits[rng.permutation(vocabulary)[: vocabulary // 3]] = -np.inf
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draw = jax.jit(jax.vmap(lambda k: draw_token(k[None], logits[None], SAMPLE)))
+    token, logprob = (np.asarray(x)[:, 0] for x in draw(keys))
+    want = np.asarray(jax.nn.softmax(logits))
+    seen = np.bincount(token, minlength=vocabulary) / len(keys)
+    assert seen[np.isneginf(logits)].max() == 0
+    np.testing.assert_allclose(seen, want, atol=5 * np.sqrt(want.max() / len(keys)))
+    chi2 = np.sum((seen - want)[want > 1e-4] ** 2 / want[want > 1e-4]) * len(keys)
+    assert chi2 < (want > 1e-4).sum() + 5 * np.sqrt(2 * (want > 1e-4).sum())
+    np.testing.assert_allclose(logprob, np.log(want[token]), atol=1e-4)
+
+
+def test_the_logprob_is_the_models_own_under_any_rule():
+    logits = np.random.default_rng(0).normal(0, 2, (6, V)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 6)
+    for rule in (
+        TokenRule(0.0),
+        TokenRule(0.5),
+        TokenRule(1.0, top_k=3),
+        TokenRule(2.0, top_p=0.5),
+    ):
+        token, logprob = draw_token(keys, jnp.asarray(logits), rule)
+        want = np.asarray(jax.nn.log_softmax(logits))[np.arange(6), token]
+        np.testing.assert_allclose(logprob, want, atol=1e-5)

@@ -97,9 +97,8 @@ class Tokenizer:
     def spellings(self, text: str) -> list[tuple[int, ...]]:
         """Token sequences that spell a text: its usual one, one a character, and any one token
         that holds all of it. Other ways to split it there may be."""
-        holding = [
-            (i,) for i, piece in enumerate(self.kept) if text in self._spm.id_to_piece(int(piece))
-        ]
+        pieces = self._spm.decode([[int(piece)] for piece in self.kept])
+        holding = [(i,) for i, piece in enumerate(pieces) if text in piece]
         for parts in ([text], text):
             try:
                 holding.append(tuple(i for part in parts for i in self.encode(part)))
