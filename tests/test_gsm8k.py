@@ -19,7 +19,7 @@ from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks import gsm8k, gsm8k_source
+from boostlm.tasks import gsm8k, prepared
 from boostlm.tasks.base import SPLITS
 from boostlm.tasks.final_answer import is_correct
 from boostlm.tasks.gsm8k_source import LocalGsm8k, Row, load_rows
@@ -384,7 +384,7 @@ def test_second_load_takes_the_cache(monkeypatch, data_dir, capsys):
     assert len(caches(data_dir)) == 1
     assert not leftovers(data_dir)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    monkeypatch.setattr(gsm8k_source, "_new_folder", refuse)  # a cache may be read-only
+    monkeypatch.setattr(prepared, "_new_folder", refuse)  # a cache may be read-only
     assert load_rows(str(FIXTURES)) == first
 
 
@@ -415,7 +415,7 @@ def empty_folder(cache):
 
 
 def other_data(cache):
-    swapped = {"train": FIXTURES / "test.jsonl", "test": FIXTURES / "train.jsonl"}
+    swapped = {"train.jsonl": FIXTURES / "test.jsonl", "test.jsonl": FIXTURES / "train.jsonl"}
     cache.rename(cache.parent / "away")
     LocalGsm8k(files=swapped, data_dir=cache).download_and_prepare(file_format="array_record")
 
@@ -513,9 +513,9 @@ def test_second_of_two_keeps_the_firsts_cache(files, data_dir, monkeypatch):
 
 
 def test_files_that_change_meanwhile(files, monkeypatch, data_dir):
-    find = gsm8k_source._read_bytes
+    find = prepared._read_bytes
     monkeypatch.setattr(
-        gsm8k_source, "_read_bytes", lambda file: find(file).replace(b"#### 101", b"#### 102")
+        prepared, "_read_bytes", lambda file: find(file).replace(b"#### 101", b"#### 102")
     )
     with pytest.raises(BoostError, match="changed meanwhile"):
         load_rows(str(files))
@@ -641,7 +641,7 @@ def test_download_works_and_is_kept(monkeypatch, data_dir):
     assert loaded.prompts == gsm8k.load_gsm8k(config()).prompts
     assert (data_dir / "gsm8k" / "1.0.0" / "dataset_info.json").exists()
     monkeypatch.setattr(manager, "download_and_extract", refuse)
-    monkeypatch.setattr(gsm8k_source, "_new_folder", refuse)
+    monkeypatch.setattr(prepared, "_new_folder", refuse)
     assert gsm8k.load_gsm8k(config("")).prompts == loaded.prompts
 
 
