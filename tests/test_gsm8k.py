@@ -155,6 +155,7 @@ def test_prompt_and_response_text():
         "Question: Bo pays €2 for each of 3 buns. How much?\nAnswer:",
         "He pays 3*2 = €6.\nThat is €6 in all.\n#### 6",
         "2 numbers",
+        "Bo pays €2 for each of 3 buns. How much?",
     )
 
 
@@ -699,7 +700,7 @@ def test_real_counts(real, real_path):
     with pytest.raises(BoostError, match="7000"):
         real.seed_examples(0)
     ours = "\n".join(real.prompts["validation"].texts)
-    assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "66952c2e68a72c26"  # fixed for good
+    assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "8da8cd47b1f262eb"  # fixed for good
 
 
 @pytest.mark.parametrize("split", SPLITS)

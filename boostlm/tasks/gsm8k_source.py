@@ -1,4 +1,4 @@
-"""Where GSM8K's rows come from: tensorflow-datasets' builder, downloading or reading local files."""
+"""Where GSM8K's rows come from: tensorflow-datasets' builder, with a download or local files."""
 
 import re
 from collections.abc import Mapping
