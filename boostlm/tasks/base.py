@@ -26,7 +26,7 @@ class Prompts:
       texts: N prompts, each exactly what the model is shown, few-shot examples included.
       bands: N names, one a prompt, that reports group by (a skill, a number of steps).
       problems: N texts that say what is asked and nothing that prompts share, for telling whether
-        two prompts overlap; empty: the prompts themselves.
+        two prompts overlap; empty: the prompts themselves, without few-shot examples.
     """
 
     texts: tuple[str, ...]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from boostlm.errors import BoostError
-from boostlm.tasks.base import Prompts, Task
+from boostlm.tasks.base import Task
 
 WORDS = 13  # consecutive words that may not be shared
 
@@ -86,7 +86,7 @@ def refuse_overlap(task: Task) -> None:
     Raises:
       BoostError: some are; it names the first pairs, with the words they share, and counts all.
     """
-    test = _problems(task.prompts["test"])
+    test = _problems(task, "test")
     index = TestIndex(test)
     if inside := list(dict.fromkeys(index.inside(task.few_shot))) if task.few_shot else []:
         raise BoostError(
@@ -95,13 +95,13 @@ def refuse_overlap(task: Task) -> None:
             + "\n  ".join(inside[:_SHOWN])
             + "\nTake other examples (data.few_shot)"
         )
-    train = _problems(task.prompts["train"])
+    train = _problems(task, "train")
     _refuse(index.overlaps(train), f"training problems of task {task.name}", train, test)
 
 
 def refuse_seed_overlap(task: Task, prompts: Sequence[str]) -> None:
     """The same for the prompts of the examples that a seed model is trained on."""
-    test = _problems(task.prompts["test"])
+    test = _problems(task, "test")
     bare = [prompt.removeprefix(task.few_shot) for prompt in prompts]
     _refuse(TestIndex(test).overlaps(bare), f"seed examples of task {task.name}", bare, test)
 
@@ -122,8 +122,9 @@ def _refuse(found: list[Overlap], what: str, texts: Sequence[str], test: Sequenc
     )
 
 
-def _problems(prompts: Prompts) -> Sequence[str]:
-    return prompts.problems or prompts.texts
+def _problems(task: Task, split: str) -> Sequence[str]:
+    prompts = task.prompts[split]
+    return prompts.problems or [text.removeprefix(task.few_shot) for text in prompts.texts]
 
 
 def _plain_words(text: str) -> list[str]:
