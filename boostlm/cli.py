@@ -212,6 +212,8 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
         )
         try:
             bench = build_workbench(config, run_dir)
+            for note in bench.task.notes:
+                progress.say(note)
             run_experiment(bench, run_dir, progress)
         finally:
             progress.close()

@@ -4,12 +4,14 @@ Plain nested frozen dataclasses of int, float, bool, str and tuple of str. `conf
 overrides, compares and writes them. Lengths are in tokens.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from boostlm.errors import BoostError
 
 ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
-TASKS = ("skills", "gsm8k")
+TASKS = ("skills", "gsm8k", "mbpp")
+OWN_TASK = re.compile(r"(.+\.py):([A-Za-z_]\w*)")  # the file and the class
 LABELERS = ("simulated",)
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -18,12 +20,13 @@ DTYPES = ("auto", "float32", "bfloat16")
 class DataConfig:
     """Which prompts."""
 
-    task: str = "skills"  # one of TASKS
+    task: str = "skills"  # one of TASKS, or FILE.py:CLASS for a task of your own
     path: str = ""  # folder with the data set's own files; empty: tensorflow-datasets downloads
     train_prompts: int = 1024  # prompts that are sampled, labeled and trained on (N)
     eval_prompts: int = 512  # prompts of the evaluated split
     eval_split: str = "test"  # "validation" while choosing settings, "test" once they are chosen
     max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
+    few_shot: str = ""  # examples before each prompt: a packaged file's name or a path; empty: none
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,11 @@ def validate(config: Config) -> Config:
     unknown = [a for a in c.arms if a not in ARMS]
     need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARMS)}")
     need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
-    need(c.data.task in TASKS, f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}")
+    need(
+        c.data.task in TASKS or OWN_TASK.fullmatch(c.data.task) is not None,
+        f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}, or name your own class as "
+        "FILE.py:CLASS",
+    )
     need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
     need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
     need(c.label.labeler in LABELERS, f"label.labeler: choose from {', '.join(LABELERS)}")

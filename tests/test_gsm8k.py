@@ -1,5 +1,6 @@
 """GSM8K: the splits, the prompts, the answer key, and where the rows come from."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,10 +20,11 @@ from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks import gsm8k, gsm8k_source
+from boostlm.tasks import gsm8k, prepared
 from boostlm.tasks.base import SPLITS
 from boostlm.tasks.final_answer import is_correct
 from boostlm.tasks.gsm8k_source import LocalGsm8k, Row, load_rows
+from boostlm.tasks.overlap import TestIndex, refuse_overlap
 
 FIXTURES = Path(__file__).parent / "data" / "gsm8k"
 REPOSITORY = Path(__file__).parents[1]
@@ -155,6 +157,7 @@ def test_prompt_and_response_text():
         "Question: Bo pays €2 for each of 3 buns. How much?\nAnswer:",
         "He pays 3*2 = €6.\nThat is €6 in all.\n#### 6",
         "2 numbers",
+        "Bo pays €2 for each of 3 buns. How much?",
     )
 
 
@@ -235,6 +238,74 @@ def test_references_are_private():
     for secret in secrets:
         assert repr(secret)[1:-1] not in repr(shown)
     assert repr(loaded) == "Gsm8k(train=10, validation=3, test=12, seed=27)"
+
+
+# --- few-shot examples and the test set --------------------------------------------------------
+
+
+def few_shot_task(rows=None, **changes):
+    changes = {"few_shot": "gsm8k_3shot.txt", **changes}
+    data = dataclasses.replace(config("", 10, 3), **changes)
+    return gsm8k.Gsm8k(rows or fixture_rows(), data)
+
+
+def test_few_shot_examples_stand_before_every_prompt():
+    bare, shown = task(), few_shot_task()
+    assert (bare.stops, bare.few_shot) == ((), "")
+    assert shown.stops == ("\n\n",)
+    assert shown.few_shot.endswith("\n\n")
+    for split in SPLITS:
+        before, after = bare.prompts[split], shown.prompts[split]
+        assert after.texts == tuple(shown.few_shot + text for text in before.texts)
+        assert (after.bands, after.problems) == (before.bands, before.problems)
+        assert references(shown, split) == references(bare, split)
+    pairs = [(shown.few_shot + prompt, response) for prompt, response in bare.seed_examples(0)]
+    assert shown.seed_examples(0) == pairs
+    assert shown.tokenizer_texts() == [shown.few_shot, *bare.tokenizer_texts()]
+
+
+def test_few_shot_answers_are_right_and_look_like_references():
+    parts = few_shot_task().few_shot.removesuffix("\n\n").split("\n\n")
+    assert len(parts) == 3
+    for part in parts:
+        steps = re.findall(r"(\d[\d+*/ -]*) = \$?(\d+)", part)
+        assert len(steps) >= 3
+        assert all(eval(left) == int(right) for left, right in steps)
+        assert is_correct(part.partition("\nAnswer:")[2], f"#### {steps[-1][1]}")
+
+
+def test_blank_lines_in_a_solution_would_end_it_and_are_taken_out():
+    rows = fixture_rows()
+    rows["train"] = [Row(r.question, r.answer.replace("\n", "\n \n", 1)) for r in rows["train"]]
+    assert all("\n \n" in text for text in references(task(rows=rows), "train"))
+    assert references(few_shot_task(rows), "train") == references(task(), "train")
+
+
+@pytest.mark.parametrize("text", ["Question: How?\nAnswer: 1\n#### 1\n", "Q: 1\nA: 2\n\n", "Question: How?\nAnswer: 1\n\n"])  # fmt: skip
+def test_few_shot_files_of_another_form_are_refused(text, tmp_path):
+    (tmp_path / "mine.txt").write_text(text)
+    with pytest.raises(BoostError, match=r"data\.few_shot: .*mine\.txt"):
+        few_shot_task(few_shot=str(tmp_path / "mine.txt"))
+    with pytest.raises(BoostError, match=r"mbpp_3shot\.txt"):
+        few_shot_task(few_shot="mbpp_3shot.txt")
+
+
+def test_training_problems_that_overlap_the_test_set_are_for_validation():
+    rows = fixture_rows()
+    first = questions(task(37, 3), "train")[0]
+    leaked = f"By the way, {first.lower()}"
+    assert len(first.split()) >= 13
+    rows["test"] = [Row(leaked, "1\n#### 1"), *rows["test"]]
+    loaded = task(37, 3, rows=rows)
+    assert first not in questions(loaded, "train")
+    assert len(set(questions(loaded, "train"))) == 37
+    assert first in questions(gsm8k.Gsm8k(rows, config("", 37, 3, "validation")), "validation")
+    assert loaded.notes == (
+        "gsm8k: 1 training problems overlap the test set; they are in the validation split and "
+        "never trained on",
+    )
+    refuse_overlap(loaded)
+    assert task().notes == ()
 
 
 # --- the answer key ---------------------------------------------------------------------------
@@ -384,7 +455,7 @@ def test_second_load_takes_the_cache(monkeypatch, data_dir, capsys):
     assert len(caches(data_dir)) == 1
     assert not leftovers(data_dir)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    monkeypatch.setattr(gsm8k_source, "_new_folder", refuse)  # a cache may be read-only
+    monkeypatch.setattr(prepared, "_new_folder", refuse)  # a cache may be read-only
     assert load_rows(str(FIXTURES)) == first
 
 
@@ -415,7 +486,7 @@ def empty_folder(cache):
 
 
 def other_data(cache):
-    swapped = {"train": FIXTURES / "test.jsonl", "test": FIXTURES / "train.jsonl"}
+    swapped = {"train.jsonl": FIXTURES / "test.jsonl", "test.jsonl": FIXTURES / "train.jsonl"}
     cache.rename(cache.parent / "away")
     LocalGsm8k(files=swapped, data_dir=cache).download_and_prepare(file_format="array_record")
 
@@ -513,9 +584,9 @@ def test_second_of_two_keeps_the_firsts_cache(files, data_dir, monkeypatch):
 
 
 def test_files_that_change_meanwhile(files, monkeypatch, data_dir):
-    find = gsm8k_source._read_bytes
+    find = prepared._read_bytes
     monkeypatch.setattr(
-        gsm8k_source, "_read_bytes", lambda file: find(file).replace(b"#### 101", b"#### 102")
+        prepared, "_read_bytes", lambda file: find(file).replace(b"#### 101", b"#### 102")
     )
     with pytest.raises(BoostError, match="changed meanwhile"):
         load_rows(str(files))
@@ -641,7 +712,7 @@ def test_download_works_and_is_kept(monkeypatch, data_dir):
     assert loaded.prompts == gsm8k.load_gsm8k(config()).prompts
     assert (data_dir / "gsm8k" / "1.0.0" / "dataset_info.json").exists()
     monkeypatch.setattr(manager, "download_and_extract", refuse)
-    monkeypatch.setattr(gsm8k_source, "_new_folder", refuse)
+    monkeypatch.setattr(prepared, "_new_folder", refuse)
     assert gsm8k.load_gsm8k(config("")).prompts == loaded.prompts
 
 
@@ -699,7 +770,19 @@ def test_real_counts(real, real_path):
     with pytest.raises(BoostError, match="7000"):
         real.seed_examples(0)
     ours = "\n".join(real.prompts["validation"].texts)
-    assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "66952c2e68a72c26"  # fixed for good
+    assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "8da8cd47b1f262eb"  # fixed for good
+
+
+def test_real_overlaps(real):
+    """Four training problems share 13 words with three test problems; all are in validation."""
+    index = TestIndex(real.prompts["test"].problems)
+    assert index.overlaps(real.prompts["train"].problems) == []
+    found = index.overlaps(real.prompts["validation"].problems)
+    assert (len({o.index for o in found}), len({o.test for o in found})) == (4, 3)
+    assert "4 training problems overlap" in real.notes[0]
+    examples = (REPOSITORY / "boostlm" / "tasks" / "prompts" / "gsm8k_3shot.txt").read_text()
+    assert index.inside(examples) == []
+    assert TestIndex([examples]).overlaps(real.prompts["train"].problems) == []
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -16,7 +16,7 @@ from boostlm.loop.experiment import planned_stages, run_experiment
 from boostlm.loop.progress import Progress
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.workbench import build_workbench
-from boostlm.tasks.base import SPLITS
+from boostlm.tasks.base import SPLITS, Task
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.skills import SEED_EXAMPLES, SKILLS, SkillsTask
 from boostlm.tasks.tokenizer import PAD_ID, Tokenizer, train_tokenizer
@@ -225,7 +225,7 @@ class WatchedKey:
         return asked
 
 
-class WatchedTask:
+class WatchedTask(Task):
     """The skills task with watched keys; who fetches a key is written down too."""
 
     def __init__(self, data, callers):

@@ -1,6 +1,7 @@
 """A run directory: what lies where, whose it is, and the rows of metrics.jsonl.
 
 config.json                         the settings; a run with others is refused
+task.json                           what the prompts are; a run with others is refused
 tokenizer.model                     SentencePiece
 metrics.jsonl                       a line for each arm, seed and round
 ledger/seed0-boosting-round00.jsonl every label bought
@@ -10,6 +11,7 @@ report.html, summary.png            made from the above
 """
 
 import fcntl
+import hashlib
 import itertools
 import json
 import os
@@ -24,6 +26,7 @@ from boostlm.config import Config
 from boostlm.config_io import differences, from_json, to_json
 from boostlm.errors import BoostError
 from boostlm.loop.files import is_local, remove_leftovers, write_atomically
+from boostlm.tasks.base import Task
 
 SHARED = "shared"  # stands in for the arm in what all arms share: the seed model, round 0's samples
 
@@ -57,6 +60,27 @@ class RunDir:
         if not self.config_path.exists():
             raise BoostError(f"{self.name} is no run directory: it has no config.json")
         return from_json(self.config_path.read_text(), str(self.config_path))
+
+    def keep_task(self, task: Task) -> None:
+        """Writes down what the prompts are, and the task's notes, or checks that they are the same.
+
+        Data, a few-shot file or a task's code that changed half way would mix two experiments.
+        """
+        path, now = self.root / "task.json", _described(task)
+        if not path.exists():
+            write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
+            return
+        try:
+            before = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise BoostError(f"{path} is damaged: remove it and run again ({error})") from error
+        changed = [what for what in now if before.get(what) != now[what]]
+        if changed:
+            raise BoostError(
+                f"{self.name} was started with other prompts (see {' and '.join(changed)} in "
+                f"{path}): the data, the few-shot file or the task's code has changed since. Put "
+                "it back, or give the new one a --run-dir of its own"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -156,3 +180,12 @@ class Metrics:
     def rows(self) -> list[dict[str, Any]]:
         """All rows, in order."""
         return [self._rows[place] for place in sorted(self._rows, key=self._order.__getitem__)]
+
+
+def _described(task: Task) -> dict[str, Any]:
+    """A task as JSON: its few-shot examples in full, its prompts by number and hash."""
+    described = {"name": task.name, "few_shot": task.few_shot, "notes": list(task.notes)}
+    for split, prompts in task.prompts.items():
+        digest = hashlib.sha256("\0".join((*prompts.texts, *prompts.bands)).encode()).hexdigest()
+        described[f"{split} prompts"] = {"number": len(prompts.texts), "sha256": digest}
+    return described

@@ -9,6 +9,7 @@ from boostlm.loop.learner import LearnerState
 from boostlm.loop.prompts import pad_rows, tokenize_prompts, training_rows
 from boostlm.loop.workbench import Workbench
 from boostlm.models.converted import load_params
+from boostlm.tasks.overlap import refuse_seed_overlap
 
 
 def make_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
@@ -36,8 +37,9 @@ def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
         raise BoostError(
             "no seed example fits data.max_prompt_tokens and sample.max_new_tokens: raise them"
         )
-    texts = {"seed": [prompt for prompt, _ in pairs]}
-    prompts = tokenize_prompts(bench.tokenizer, texts, limit)["seed"]
+    texts = [prompt for prompt, _ in pairs]
+    refuse_seed_overlap(bench.task, texts)
+    prompts = tokenize_prompts(bench.tokenizer, {"seed": texts}, limit)["seed"]
     tokens = pad_rows([tokens for _, tokens in pairs], R)
     length = np.array([len(tokens) for _, tokens in pairs], np.int32)
 

@@ -24,6 +24,7 @@ from boostlm.loop.sampler import Progress
 from boostlm.loop.stops import cut_at_stops, endings
 from boostlm.models.converted import open_converted
 from boostlm.tasks.base import Task
+from boostlm.tasks.overlap import refuse_overlap
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.tokenizer import Tokenizer, train_tokenizer
 
@@ -83,18 +84,22 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
 
     Args:
       config: the settings.
-      run_dir: where the tokenizer lies.
+      run_dir: where the tokenizer lies, and what the prompts were.
       task: in place of the config's own.
 
     Raises:
-      BoostError: a split without prompts, a prompt that does not fit, or a `seed_model.path` that
-        holds no converted model or one that contradicts the config's `model`.
+      BoostError: a split without prompts, a prompt that does not fit, a training prompt or few-shot
+        example that overlaps the test set, prompts that are not those the run was started with, or
+        a `seed_model.path` that holds no converted model or one that contradicts the config's
+        `model`.
     """
     task = task or load_task(config.data)
     split = config.data.eval_split
     for name in ("train", split):
         if not task.prompts[name].texts:
             raise BoostError(f"task {task.name} has no {name} prompts")
+    refuse_overlap(task)
+    run_dir.keep_task(task)
     model, tokenizer = _model_and_tokenizer(config, run_dir, task)
     texts = {name: task.prompts[name].texts for name in ("train", split)}
     tables = tokenize_prompts(tokenizer, texts, config.data.max_prompt_tokens)

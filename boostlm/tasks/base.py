@@ -5,11 +5,15 @@ asks it to `check`) and to the simulated labeler (which asks for right and wrong
 nobody else: sampling, curation, training and reporting never hold one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+from boostlm.config import DataConfig
+from boostlm.errors import BoostError
 
 SPLITS = ("train", "validation", "test")
 
@@ -19,12 +23,15 @@ class Prompts:
     """The prompts of one split; a prompt's id is its index.
 
     Attributes:
-      texts: N prompts, each exactly what the model is shown.
+      texts: N prompts, each exactly what the model is shown, few-shot examples included.
       bands: N names, one a prompt, that reports group by (a skill, a number of steps).
+      problems: N texts that say what is asked and nothing that prompts share, for telling whether
+        two prompts overlap; empty: the prompts themselves, without few-shot examples.
     """
 
     texts: tuple[str, ...]
     bands: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 class AnswerKey(Protocol):
@@ -43,21 +50,56 @@ class AnswerKey(Protocol):
         ...
 
 
-class Task(Protocol):
-    """Prompts, references and a verifier."""
+class Task(ABC):
+    """Prompts, references and a verifier: a subclass is made from a `DataConfig`.
+
+    Attributes:
+      name: of the task.
+      prompts: by SPLITS, pairwise disjoint.
+      stops: texts that end a response, besides the end-of-sequence token; they are no part of it.
+      few_shot: what every prompt starts with; "" for nothing.
+      notes: lines about the data that whoever starts a run should know.
+    """
 
     name: str
-    prompts: Mapping[str, Prompts]  # keys: SPLITS, pairwise disjoint
-    stops: tuple[str, ...]  # texts that end a response besides EOS, and are cut off it
+    prompts: Mapping[str, Prompts]
+    stops: tuple[str, ...] = ()
+    few_shot: str = ""
+    notes: tuple[str, ...] = ()
 
+    @abstractmethod
     def answer_key(self, split: str) -> AnswerKey:
         """The references of a split, for its verifier and its labeler."""
-        ...
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:
-        """(prompt, response) pairs that the seed model is trained on; prompts of no split."""
-        ...
+        """(prompt, response) pairs that a seed model is trained on; prompts of no split.
+
+        Raises:
+          BoostError: there are none, as in a task that only pretrained models are meant for.
+        """
+        del seed
+        raise BoostError(
+            f"task {self.name} has no examples to train a seed model on: start from a pretrained "
+            "model with --seed_model.path FOLDER"
+        )
 
     def tokenizer_texts(self) -> Sequence[str]:
         """Texts that a tokenizer for this task is trained on; none from validation or test."""
-        ...
+        return self.prompts["train"].texts
+
+
+def need_prompts(data: DataConfig, sizes: Mapping[str, int], name: str) -> None:
+    """Makes sure that a data set has as many prompts as a config asks for.
+
+    Args:
+      data: what is asked for; `eval_prompts` of the evaluated split only.
+      sizes: how many problems each of SPLITS has.
+      name: of the task.
+    """
+    for split, setting in (("train", "train_prompts"), (data.eval_split, "eval_prompts")):
+        count = getattr(data, setting)
+        if count > sizes[split]:
+            raise BoostError(
+                f"data.{setting} is {count}, and the {split} split of {name} has {sizes[split]} "
+                f"problems: lower data.{setting}"
+            )

@@ -6,7 +6,13 @@ calculator that runs beside the model, and without one they only say every step 
 
 Of the 7,473 training problems 7,000 are for training and 473 are the validation split. Which ones
 is fixed: problems are ordered by a hash of their question, so neither the order of the file, nor a
-run's seed, nor a library's version changes it.
+run's seed, nor a library's version changes it. The 4 that share 13 words in a row with one of the
+1,319 test problems (see `overlap`) are in the validation split, on which nothing is trained.
+
+With few-shot examples (`data.few_shot`; the packaged gsm8k_3shot.txt holds three problems of our
+own, so they are in no split), prompts start with them and a blank line ends a response, as it ends
+each example. For that, blank lines inside a solution (4 training and 2 test solutions have one) are
+taken out.
 """
 
 import hashlib
@@ -19,9 +25,11 @@ import numpy as np
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks.base import Prompts
+from boostlm.tasks.base import Prompts, Task, need_prompts
+from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.final_answer import is_correct
 from boostlm.tasks.gsm8k_source import MARK, Row, load_rows
+from boostlm.tasks.overlap import without_overlap
 
 TRAINING_SHARE = (7000, 7473)  # of the data set's training problems; the rest is for validation
 MOST_NUMBERS = 6  # questions with so many numbers or more share a band
@@ -29,6 +37,9 @@ MOST_NUMBERS = 6  # questions with so many numbers or more share a band
 _ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems and so what is in which split
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 _NUMBER = re.compile(r"(?<![0-9.])(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)")
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_EXAMPLE = r"Question: .+\nAnswer: .+\n#### [^\s]+"
+_SEPARATOR = "\n\n"  # between few-shot examples, and so the end of a response
 _TRIES = 1000
 
 
@@ -36,14 +47,16 @@ class Problem(NamedTuple):
     """A prompt and its reference.
 
     Attributes:
-      prompt: what the model is shown.
+      prompt: what the model is shown, after few-shot examples if there are any.
       reference: the solution without annotations, a line break and `#### N`.
       band: how many numbers the question holds.
+      question: the problem alone.
     """
 
     prompt: str
     reference: str
     band: str
+    question: str
 
 
 def make_problem(row: Row) -> Problem:
@@ -54,6 +67,7 @@ def make_problem(row: Row) -> Problem:
         prompt=f"Question: {question}\nAnswer:",
         reference=f"{solution.strip()}\n{MARK}{number.strip()}",
         band=band(question),
+        question=question,
     )
 
 
@@ -136,13 +150,8 @@ class Gsm8kAnswerKey:
         return self._references[prompt_id]
 
 
-class Gsm8k:
-    """The task; see `Task`. Its public attributes and its repr hold no references.
-
-    Attributes:
-      name: "gsm8k".
-      prompts: by split.
-    """
+class Gsm8k(Task):
+    """The task; see `Task`. Its public attributes and its repr hold no references."""
 
     name = "gsm8k"
     stops: tuple[str, ...] = ()
@@ -152,33 +161,57 @@ class Gsm8k:
 
         Args:
           rows: by source split; no question occurs twice. Their order does not matter.
-          data: how many prompts. The split that is not evaluated may have fewer than
-            `eval_prompts`, or else the 473 validation problems would limit the test.
+          data: how many prompts, and the few-shot examples before each. The split that is not
+            evaluated may have fewer than `eval_prompts`, or else the 473 validation problems would
+            limit the test.
 
         Raises:
-          BoostError: more prompts are asked for than there are.
+          BoostError: more prompts are asked for than there are, or `data.few_shot` is unusable.
         """
-        problems = {split: _ordered(rows[split]) for split in ("train", "test")}
-        share, whole = TRAINING_SHARE
-        cut = len(problems["train"]) * share // whole
-        parts = {
-            "train": problems["train"][:cut],
-            "validation": problems["train"][cut:],
-            "test": problems["test"],
-        }
-        _need(data.train_prompts, parts, "train", "train_prompts")
-        _need(data.eval_prompts, parts, data.eval_split, "eval_prompts")
+        self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
+        self.stops = (_SEPARATOR,) if self.few_shot else ()
+        parts = self.__split(rows)
+        need_prompts(data, {split: len(problems) for split, problems in parts.items()}, self.name)
         chosen = {
             "train": parts["train"][: data.train_prompts],
             "validation": parts["validation"][: data.eval_prompts],
             "test": parts["test"][: data.eval_prompts],
         }
         self.prompts = {
-            split: Prompts(tuple(p.prompt for p in kept), tuple(p.band for p in kept))
+            split: Prompts(
+                tuple(self.few_shot + p.prompt for p in kept),
+                tuple(p.band for p in kept),
+                tuple(p.question for p in kept),
+            )
             for split, kept in chosen.items()
         }
-        self.__references = {s: [p.reference for p in kept] for s, kept in chosen.items()}
+        self.__references = {s: [self.__solved(p) for p in kept] for s, kept in chosen.items()}
         self.__seed_problems = parts["train"][data.train_prompts :]
+
+    def __split(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Problem]]:
+        """The problems by split; those that overlap the test set are for validation."""
+        problems = {split: _ordered(rows[split]) for split in ("train", "test")}
+        share, whole = TRAINING_SHARE
+        cut = len(problems["train"]) * share // whole
+        questions = {split: [p.question for p in found] for split, found in problems.items()}
+        clean = without_overlap(questions["train"], questions["test"])
+        ours = [p for p, is_clean in zip(problems["train"], clean, strict=True) if is_clean]
+        dirty = [p for p, is_clean in zip(problems["train"], clean, strict=True) if not is_clean]
+        if dirty:
+            self.notes = (
+                f"gsm8k: {len(dirty)} training problems overlap the test set; they are in the "
+                "validation split and never trained on",
+            )
+        return {
+            "train": ours[:cut],
+            "validation": ours[cut:] + dirty,
+            "test": problems["test"],
+        }
+
+    def __solved(self, problem: Problem) -> str:
+        if not self.few_shot:
+            return problem.reference
+        return _BLANK_LINES.sub("\n", problem.reference)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())
@@ -205,12 +238,14 @@ class Gsm8k:
         return [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))]
 
     def tokenizer_texts(self) -> list[str]:
-        """The seed examples' texts and the training prompts; no reference of any prompt."""
-        seed_texts = [text for pair in self.__seed_pairs() for text in pair]
-        return seed_texts + list(self.prompts["train"].texts)
+        """Seed examples, training prompts, few-shot examples once; no reference of any prompt."""
+        texts = [text for pair in self.__seed_pairs() for text in pair]
+        texts += self.prompts["train"].texts
+        once = [self.few_shot] * bool(self.few_shot)
+        return once + [text.removeprefix(self.few_shot) for text in texts]
 
     def __seed_pairs(self) -> list[tuple[str, str]]:
-        return [(p.prompt, " " + p.reference) for p in self.__seed_problems]
+        return [(self.few_shot + p.prompt, " " + self.__solved(p)) for p in self.__seed_problems]
 
 
 def load_gsm8k(data: DataConfig) -> Gsm8k:
@@ -229,11 +264,3 @@ def _ordered(rows: Sequence[Row]) -> list[Problem]:
         return hashlib.sha256(f"{_ORDER_SEED}\n{row.question.strip()}".encode()).digest()
 
     return [make_problem(row) for row in sorted(rows, key=key)]
-
-
-def _need(count: int, parts: Mapping[str, Sequence[Problem]], split: str, setting: str) -> None:
-    if count > len(parts[split]):
-        raise BoostError(
-            f"data.{setting} is {count}, and the {split} split of gsm8k has {len(parts[split])} "
-            f"problems: lower data.{setting}"
-        )

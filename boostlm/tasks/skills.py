@@ -12,7 +12,7 @@ import numpy as np
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks.base import Prompts
+from boostlm.tasks.base import Prompts, Task
 
 LETTERS = "abcdefghij"
 LENGTH = 5
@@ -108,13 +108,15 @@ class _AnswerKey:
         return wrong_answer(*self._questions[prompt_id], rng)
 
 
-class SkillsTask:
+class SkillsTask(Task):
     """Prompts drawn evenly over the skills; no prompt occurs in two splits."""
 
     name = "skills"
     stops: tuple[str, ...] = ()
 
     def __init__(self, data: DataConfig):
+        if data.few_shot:
+            raise BoostError("the skills task takes no few-shot examples: leave out data.few_shot")
         sizes = {
             "train": data.train_prompts,
             "validation": data.eval_prompts,
