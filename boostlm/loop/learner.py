@@ -124,6 +124,7 @@ class LanguageLearner:
         self._by_row = NamedSharding(mesh, PartitionSpec("data"))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._samplers: dict[tuple[TokenRule, int], Callable] = {}
+        self._pair_samplers: dict[TokenRule, Callable] = {}
         self._steps: dict[OptimizerConfig, Callable] = {}
 
     def init(self, key: jax.Array) -> LearnerState:
@@ -156,6 +157,54 @@ class LanguageLearner:
             progress(min(start + B, N), N)
         joined = jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[:N], *parts)
         return joined
+
+    def sample_pairs(
+        self,
+        params: Params,
+        prompts: PromptTable,
+        prompt_id_L: np.ndarray,
+        sample_L: np.ndarray,
+        key: jax.Array,
+        rule: TokenRule,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Responses:
+        """A response to each (prompt, sample) pair, as numpy arrays [L, ...].
+
+        Each is what `sample` with the same key draws as that sample of that prompt.
+        """
+        L, B = len(prompt_id_L), self.batch_prompts
+        sampler = self._pair_sampler(rule)
+        params = jax.device_put(params, self._replicated)
+        parts = []
+        for start in range(0, L, B):
+            places = np.minimum(np.arange(start, start + B), L - 1)
+            ids = np.asarray(prompt_id_L, np.int32)[places]
+            rows = (prompts.tokens_NxP[ids], prompts.length_N[ids], ids)
+            rows = (*rows, np.asarray(sample_L, np.int32)[places])
+            parts.append(sampler(params, *jax.device_put(rows, self._by_row), key))
+            progress(min(start + B, L), L)
+        return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[:L, 0], *parts)
+
+    def _pair_sampler(self, rule: TokenRule) -> Callable:
+        if rule not in self._pair_samplers:
+            fold = jax.vmap(jax.random.fold_in)
+
+            def run(params, tokens_BxP, length_B, prompt_id_B, sample_B, key):
+                key_B = fold(jax.vmap(jax.random.fold_in, (None, 0))(key, prompt_id_B), sample_B)
+                return generate(
+                    self.model,
+                    params,
+                    tokens_BxP,
+                    length_B,
+                    key_B[:, None],
+                    max_new_tokens=self.max_new_tokens,
+                    stop_ids=self.stop_ids,
+                    pad_id=PAD_ID,
+                    rule=rule,
+                )
+
+            self._pair_samplers[rule] = jax.jit(run, out_shardings=self._by_row)
+        return self._pair_samplers[rule]
 
     def _sampler(self, rule: TokenRule, k: int) -> Callable:
         if (rule, k) not in self._samplers:

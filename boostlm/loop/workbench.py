@@ -9,13 +9,18 @@ from etils import epath
 from boostlm.config import Config, ModelConfig
 from boostlm.errors import BoostError
 from boostlm.functional.decoder import decoder_lm
+from boostlm.functional.language_model import Params
 from boostlm.labelers.base import Labeler
+from boostlm.labelers.endpoint import endpoint_labeler
+from boostlm.labelers.frozen_model import frozen_model_labeler
+from boostlm.labelers.people import people_labeler
 from boostlm.labelers.simulated import simulated_labeler
 from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LanguageLearner, PromptTable, texts_of, tokenize_prompts
+from boostlm.loop.ledger import spent
 from boostlm.loop.run_dir import RunDir
 from boostlm.models.converted import open_converted
-from boostlm.tasks.base import Task
+from boostlm.tasks.base import AnswerKey, Task
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.tokenizer import Tokenizer, train_tokenizer
 
@@ -36,7 +41,8 @@ class Workbench:
       eval_prompts: prompts of the evaluated split.
       verify: the training prompts' verifier.
       verify_eval: the evaluated split's verifier.
-      labeler: of the training prompts.
+      make_labeler: of the training prompts, from a learner and the seed model's parameters, which
+        are the model that the frozen_model labeler samples.
     """
 
     config: Config
@@ -47,7 +53,7 @@ class Workbench:
     eval_prompts: PromptTable
     verify: Verifier
     verify_eval: Verifier
-    labeler: Labeler
+    make_labeler: Callable[[LanguageLearner, Params], Labeler]
 
     def texts(self, tokens_NxKxR: np.ndarray, length_NxK: np.ndarray) -> list[str]:
         """The N * K responses as text, in order of prompt, then sample."""
@@ -77,6 +83,7 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
     model, tokenizer = _model_and_tokenizer(config, run_dir, task)
     limit = config.data.max_prompt_tokens
     answers = task.answer_key("train")
+    train_prompts = tokenize_prompts(tokenizer, task.prompts["train"].texts, limit)
     return Workbench(
         config=config,
         task=task,
@@ -87,12 +94,34 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
             config.sample.max_new_tokens,
             config.sample.batch_prompts,
         ),
-        train_prompts=tokenize_prompts(tokenizer, task.prompts["train"].texts, limit),
+        train_prompts=train_prompts,
         eval_prompts=tokenize_prompts(tokenizer, task.prompts[split].texts, limit),
         verify=answers.check,
         verify_eval=task.answer_key(split).check,
-        labeler=simulated_labeler(config.label, answers),
+        make_labeler=lambda learner, seed_params: _labeler(
+            config, run_dir, answers, learner, seed_params, train_prompts, tokenizer
+        ),
     )
+
+
+def _labeler(
+    config: Config,
+    run_dir: RunDir,
+    answers: AnswerKey,
+    learner: LanguageLearner,
+    seed_params: Params,
+    prompts: PromptTable,
+    tokenizer: Tokenizer,
+) -> Labeler:
+    """The config's labeler; see `LABELERS`."""
+    match config.label.labeler:
+        case "frozen_model":
+            return frozen_model_labeler(config, learner, seed_params, prompts, tokenizer)
+        case "people":
+            return people_labeler(run_dir.people_folder, config.label.cost)
+        case "endpoint":
+            return endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
+    return simulated_labeler(config.label, answers)
 
 
 def _model_and_tokenizer(
