@@ -52,4 +52,4 @@ def frozen_model_labeler(
             for text, finished in zip(texts, responses.finished_BxK, strict=True)
         ]
 
-    return in_batches(label, _BATCHES_AT_ONCE * learner.batch_prompts)
+    return in_batches(label, int(_BATCHES_AT_ONCE * learner.batch_prompts))

@@ -253,7 +253,10 @@ def _csv_rows(text: str, path: epath.Path) -> Iterator[tuple[int, dict[str, Any]
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    names = [name.strip().lower() for name in next(reader, [])]
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+    except csv.Error:
+        names = []
     lacking = [name for name in (*_KEY, "answer") if name not in names]
     if lacking:
         raise BoostError(f"{path} has no column {', '.join(lacking)} in its first line")
@@ -266,7 +269,9 @@ def _csv_rows(text: str, path: epath.Path) -> Iterator[tuple[int, dict[str, Any]
         except csv.Error as error:
             yield line, f"unreadable ({error})"
             continue
+        if not any(cell.strip() for cell in cells):
+            continue
         if len(cells) == len(names):
             yield line, dict(zip(names, cells, strict=True))
-        elif any(cell.strip() for cell in cells):
+        else:
             yield line, f"{len(cells)} cells, and the first line has {len(names)}"
