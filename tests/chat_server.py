@@ -54,6 +54,11 @@ class ChatServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        """What a client that follows redirects would send."""
+        self.server.paths.append(self.path)
+        self.send_error(405)
+
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

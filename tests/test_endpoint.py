@@ -171,6 +171,15 @@ def test_what_will_not_pass_is_said_and_not_tried_again(reply, said):
     assert (labels, len(server.asked)) == ({}, 1)
 
 
+def test_a_redirect_does_not_carry_the_key_elsewhere():
+    with serving(echo) as other:
+        moved = (302, {"Location": f"{other.url}/chat/completions"}, b"")
+        with serving(lambda n, body: moved) as server:
+            labels, error = ask(server, 1)
+    assert "answered 302" in error
+    assert (labels, other.paths) == ({}, [])
+
+
 def test_a_slow_server_is_given_up_and_asked_again():
     def reply(number, body):
         if number == 0:
