@@ -1,4 +1,4 @@
-"""The command line: run, convert, report, eval, plan."""
+"""The command line: run, label, convert, report, eval, plan."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from boostlm import config as config_module
 from boostlm.config import ARMS, Config
 from boostlm.config_io import load_config, override
-from boostlm.errors import BoostError
+from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.tasks.base import SPLITS
 
 _EPILOG = """
@@ -21,6 +21,7 @@ examples:
   boostlm run                                   the embedded task: four arms, a few minutes
   boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
   boostlm run configs/gsm8k_tiny.py --data.path DIR
+  boostlm label runs/mine                       answer what a run asks people
   boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
   boostlm run --seed_model.path models/gemma --data.task gsm8k
   boostlm convert runs/gsm8k out --to huggingface
@@ -34,7 +35,10 @@ _RATE_HELP = "chance that the filter misjudges a {} response; default: 0"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status (0; 2 what the user can put right; 130 Ctrl-C)."""
+    """Runs a command; returns the exit status.
+
+    0 done; 2 what the user can put right; 3 the run waits for people's answers; 130 Ctrl-C.
+    """
     warnings.showwarning = _show_warning
     args, rest = _parser().parse_known_args(_join_values(sys.argv[1:] if argv is None else argv))
     try:
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.command(args, rest)
     except BoostError as error:
         print(f"boostlm: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, WaitingForPeople) else 2
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(
@@ -95,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("config", nargs="?", help="a configs/*.py file; default: the embedded task")
     run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
     run.set_defaults(command=_run)
+
+    _add_label(commands)
 
     convert = commands.add_parser(
         "convert",
@@ -162,6 +168,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.set_defaults(command=_plan)
     return parser
+
+
+def _add_label(commands) -> None:
+    label = commands.add_parser(
+        "label",
+        help="answer what a run with the people labeler asks",
+        description="Asks in the terminal for the answers that a run waits for (it stopped with "
+        "status 3), or reads them from a filled-in copy of the run's people/queue.csv or "
+        "queue.jsonl. Every good answer is kept; rows that cannot be used are named.",
+    )
+    label.add_argument("run_dir", help=_RUN_DIR_HELP)
+    label.add_argument("--from", dest="file", metavar="FILE", help=".csv or .jsonl with answers")
+    label.set_defaults(command=_label)
 
 
 def _field_help() -> str:
@@ -233,6 +252,13 @@ def _quieten_orbax() -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = show
+
+
+def _label(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.labelers.terminal import label_run
+    from boostlm.loop.run_dir import RunDir
+
+    label_run(RunDir(args.run_dir), args.file)
 
 
 def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:

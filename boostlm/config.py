@@ -5,15 +5,32 @@ overrides, compares and writes them. Lengths are in tokens.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from boostlm.errors import BoostError
 
 ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
 TASKS = ("skills", "gsm8k", "mbpp")
 OWN_TASK = re.compile(r"(.+\.py):([A-Za-z_]\w*)")  # the file and the class
-LABELERS = ("simulated",)
 DTYPES = ("auto", "float32", "bfloat16")
+LABELERS = ("simulated", "frozen_model", "people", "endpoint")
+
+# Fields that a run may be given other values of when it goes on: how a server is reached and what
+# may be spent there changes no label.
+MAY_CHANGE = tuple(
+    f"label.endpoint.{name}:"
+    for name in (
+        "url",
+        "key_variable",
+        "concurrency",
+        "timeout",
+        "prompt_price",
+        "response_price",
+        "max_cost",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -107,14 +124,38 @@ class FilterConfig:
 
 
 @dataclass(frozen=True)
+class EndpointConfig:
+    """A server that speaks the OpenAI chat-completions protocol, for the endpoint labeler.
+
+    It draws by `sample`'s temperature, top_p and max_new_tokens. All but `model` may be changed
+    when a run goes on.
+    """
+
+    url: str = ""  # up to and without /chat/completions, such as http://localhost:8000/v1
+    model: str = ""  # the model's name there
+    key_variable: str = "OPENAI_API_KEY"  # environment variable with the key; empty: none is sent
+    concurrency: int = 8  # requests under way at once
+    timeout: float = 120.0  # seconds that one request may take
+    prompt_price: float = 0.0  # of a million prompt tokens; both prices 0: label.cost a label
+    response_price: float = 0.0  # of a million response tokens
+    max_cost: float = 0.0  # of all labels of the run, where it stops; 0: no limit
+
+
+@dataclass(frozen=True)
 class LabelConfig:
-    """The outside labels: who gives them, how good they are and how many may be bought."""
+    """The outside labels: who gives them, how good they are and how many may be bought.
+
+    The labelers: `simulated` answers from the references, right at the rate `beta`; `frozen_model`
+    is the seed model, sampled again by `sample`'s settings; `people` answer what the run asks them;
+    `endpoint` is a server.
+    """
 
     labeler: str = "simulated"  # one of LABELERS
     beta: float = 0.3  # fraction right: what the simulated labeler gives and reweighting assumes
     budget: int = 256  # labels a round, never exceeded
     filter_labels: bool = True  # train only on labels that the filter accepts
     cost: float = 1.0  # of one label, in any unit; the ledger adds it up
+    endpoint: EndpointConfig = EndpointConfig()
 
 
 @dataclass(frozen=True)
@@ -198,6 +239,11 @@ def validate(config: Config) -> Config:
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
         ("sample.rows", c.sample.rows, 1),
         ("label.budget", c.label.budget, 0),
+        ("label.cost", c.label.cost, 0),
+        ("label.endpoint.concurrency", c.label.endpoint.concurrency, 1),
+        ("label.endpoint.prompt_price", c.label.endpoint.prompt_price, 0),
+        ("label.endpoint.response_price", c.label.endpoint.response_price, 0),
+        ("label.endpoint.max_cost", c.label.endpoint.max_cost, 0),
     ):
         need(value >= least, f"{name}: {value} is below {least}")
     need(c.model.head_dim % 2 == 0, f"model.head_dim: {c.model.head_dim} is odd; RoPE needs pairs")
@@ -213,6 +259,7 @@ def validate(config: Config) -> Config:
         ("train.alpha", c.train.alpha),
     ):
         need(0 <= rate <= 1, f"{name}: {rate} is not in [0, 1]")
+    _validate_endpoint(c.label, need)
     need(0 < c.label.beta < 1, f"label.beta: {c.label.beta} is not in (0, 1)")
     for name, o in (
         ("seed_model.optimizer", c.seed_model.optimizer),
@@ -225,3 +272,26 @@ def validate(config: Config) -> Config:
     if wrong:
         raise BoostError("the config is not usable:\n  " + "\n  ".join(wrong))
     return config
+
+
+def _validate_endpoint(label: LabelConfig, need: Callable[[bool, str], None]) -> None:
+    """Where the server is, and that no key stands in the config, which is written to disk."""
+    e, used = label.endpoint, label.labeler == "endpoint"
+    need(
+        not e.key_variable or re.fullmatch("[A-Z_][A-Z0-9_]*", e.key_variable) is not None,
+        "label.endpoint.key_variable: not the name of an environment variable, in capitals (the "
+        "key itself must stand in that variable, and nowhere else)",
+    )
+    try:
+        parts = urlsplit(e.url)
+        good_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        secret = parts.username is not None or parts.password is not None or bool(parts.query)
+    except ValueError:
+        good_url, secret = False, False
+    need(not secret, "label.endpoint.url: no names, passwords or queries in it; see key_variable")
+    need(
+        not used or secret or good_url,
+        f"label.endpoint.url: {e.url!r} is no http:// or https:// address",
+    )
+    need(not used or e.model != "", "label.endpoint.model: the server's name of the model")
+    need(e.timeout > 0, "label.endpoint.timeout: must be above 0")

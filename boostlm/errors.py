@@ -1,4 +1,7 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class BoostError(Exception):
@@ -6,3 +9,15 @@ class BoostError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class WaitingForPeople(BoostError):
+    """Nothing is wrong: the run goes on once people have answered. Exit status 3.
+
+    Attributes:
+      queries: what they are asked.
+    """
+
+    def __init__(self, message: str, queries: Sequence[Any] = ()):
+        super().__init__(message)
+        self.queries = tuple(queries)

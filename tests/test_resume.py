@@ -30,6 +30,7 @@ from helpers import (
 from boostlm.cli import main
 from boostlm.config import FilterConfig
 from boostlm.errors import BoostError
+from boostlm.labelers import simulated
 from boostlm.loop import checkpoint, ledger, run_dir, saved_state, stages
 from boostlm.loop.experiment import planned_stages, run_experiment
 from boostlm.loop.learner import LanguageLearner
@@ -53,27 +54,29 @@ def bench(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Several commits of labels a round."""
-    monkeypatch.setattr(stages, "_LABELS_AT_ONCE", 3)
+    monkeypatch.setattr(simulated, "_AT_ONCE", 3)
 
 
 class Shop:
     """The labeler, with a receipt for every label."""
 
-    def __init__(self, labeler):
-        self.labeler = labeler
+    def __init__(self, bench):
+        self.labeler = bench.make_labeler(bench.learner, None)
         self.sold = []
 
     def __call__(self, queries):
-        self.sold += [(q.seed, q.round, q.prompt, q.sample) for q in queries]
-        return self.labeler(queries)
+        for batch in self.labeler(queries):
+            self.sold += [(q.seed, q.round, q.prompt, q.sample) for q, _ in batch]
+            yield batch
 
 
-def live(bench, root, labeler=None):
+def live(bench, root, shop=None):
     """One process's life, as the command line would have it."""
     folder = RunDir(root)
     with folder.locked():
         folder.create(bench.config)
-        bench = replace(bench, labeler=labeler or bench.labeler)
+        if shop:
+            bench = replace(bench, make_labeler=lambda *of: shop)
         with open(os.devnull, "w") as out:
             return run_experiment(bench, folder, Progress(planned_stages(bench.config), out))
 
@@ -105,7 +108,7 @@ def files_below(root):
 def whole(bench, tmp_path_factory):
     """(folder, outcome) of a run that nothing interrupted. Read only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_LABELS_AT_ONCE", 3)
+        patch.setattr(simulated, "_AT_ONCE", 3)
         root = tmp_path_factory.mktemp("whole")
         live(bench, root)
     return root, outcome(bench, root)
@@ -235,7 +238,7 @@ def labels_on_disk(root):
 @pytest.mark.parametrize(("at", "how"), [(0, "after"), (1, "half")])
 def test_a_crash_at_every_commit(bench, whole, tmp_path, at, how):
     """Every life commits one thing more and dies: so each commit of the run is crashed at once."""
-    shop = Shop(bench.labeler)
+    shop = Shop(bench)
     crashed = lives(bench, tmp_path, shop, at, how)
     kinds = ("config", "samples", "verdicts", "ledger", "manifest", "metrics", "round01", "round02")
     for kind in kinds[(at > 0) :]:
@@ -250,7 +253,7 @@ def test_a_crash_at_every_commit(bench, whole, tmp_path, at, how):
 def test_one_crash_and_a_run_to_the_end(bench, whole, tmp_path, how):
     """A spread of the commits, others for each way."""
     for at in range({"half": 4, "after": 10}[how], 35, 12):
-        root, shop = tmp_path / str(at), Shop(bench.labeler)
+        root, shop = tmp_path / str(at), Shop(bench)
         with pytest.MonkeyPatch.context() as patch:
             Crashes(patch, at, how)
             with pytest.raises(Killed):
@@ -265,7 +268,7 @@ def test_a_finished_run_does_no_work(bench, copy, whole, monkeypatch):
     before = {str(p): (p.read_bytes(), p.stat().mtime) for p in files_below(copy)}
     for name in ("sample", "train"):
         monkeypatch.setattr(bench.learner, name, lambda *a, **k: pytest.fail("worked"))
-    shop = Shop(bench.labeler)
+    shop = Shop(bench)
     rows = live(bench, copy, shop)
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in rows] == whole[1]["rows"]
     assert shop.sold == []
@@ -308,7 +311,7 @@ def test_torn_checkpoints_fall_back_with_a_warning_and_end_alike(keeping_two, tm
     folder = RunDir(tmp_path / "run")
     drop_rows(folder.root, lambda row: (row["arm"], row["round"]) != ("boosting", 2))
     files = [tear(folder.checkpoint_path(0, "boosting", r)) for r in torn]
-    shop = Shop(bench.labeler)
+    shop = Shop(bench)
     if 2 in torn:
         with pytest.warns(UserWarning, match="checkpoint file") as caught:
             live(bench, folder.root, shop)
@@ -346,7 +349,7 @@ def test_a_missing_row_is_made_again(bench, copy, whole, arm, round_):
 
 def test_all_rows_missing_are_made_again_from_what_was_committed(bench, copy, whole):
     (copy / "metrics.jsonl").unlink()
-    shop = Shop(bench.labeler)
+    shop = Shop(bench)
     live(bench, copy, shop)
     assert outcome(bench, copy) == whole[1]
     assert shop.sold == []

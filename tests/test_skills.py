@@ -252,6 +252,6 @@ def test_nobody_but_labeler_and_verifier_sees_a_reference(tmp_path):
         ("right", "simulated.py", "label_one"),
         ("wrong", "simulated.py", "label_one"),
         ("check", "stages.py", "verdicts"),
-        ("check", "stages.py", "_buy"),
+        ("check", "buying.py", "_judged"),
         ("check", "evaluate.py", "greedy_verdicts"),
     }

@@ -6,8 +6,10 @@ import numpy as np
 
 from boostlm.config import LabelConfig
 from boostlm.functional.prng import Purpose
-from boostlm.labelers.base import Label, Labeler, Query
+from boostlm.labelers.base import Label, Labeler, Query, in_batches
 from boostlm.tasks.base import AnswerKey
+
+_AT_ONCE = 64  # labels made, judged and committed together
 
 
 def simulated_labeler(config: LabelConfig, key: AnswerKey) -> Labeler:
@@ -23,4 +25,4 @@ def simulated_labeler(config: LabelConfig, key: AnswerKey) -> Labeler:
     def label(queries: Sequence[Query]) -> list[Label]:
         return [label_one(query) for query in queries]
 
-    return label
+    return in_batches(label, _AT_ONCE)

@@ -4,9 +4,13 @@ import time
 from typing import Any
 
 from boostlm.config import Config
+from boostlm.errors import WaitingForPeople
 from boostlm.functional.difficulty import theta_from_beta
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import ARMS, Curation, curation_round
+from boostlm.labelers.base import Query
+from boostlm.labelers.endpoint import read_key
+from boostlm.labelers.people import ask_people
 from boostlm.loop import checkpoint
 from boostlm.loop.evaluate import greedy_verdicts, metrics_row
 from boostlm.loop.learner import LearnerState
@@ -32,8 +36,16 @@ def planned_stages(config: Config) -> dict[str, int]:
 
 
 def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> list[dict[str, Any]]:
-    """Runs, or goes on with, every seed and arm; returns the rows of metrics."""
+    """Runs, or goes on with, every seed and arm; returns the rows of metrics.
+
+    Raises:
+      WaitingForPeople: after everything that can be done without their answers.
+      BoostError: what stopped a stage.
+    """
     metrics = Metrics(run_dir, bench.config)
+    waiting: list[Query] = []
+    if bench.config.label.labeler == "endpoint":
+        read_key(bench.config.label.endpoint)  # a key that is missing is said before any work
     for seed in range(bench.config.seeds):
         learner = None
         for arm in bench.config.arms:
@@ -43,7 +55,12 @@ def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> lis
                 continue
             if learner is None:
                 learner = seed_learner(bench, run_dir, seed, progress)
-            run_arm(bench, run_dir, metrics, place, learner, progress)
+            try:
+                run_arm(bench, run_dir, metrics, place, learner, progress)
+            except WaitingForPeople as wait:
+                waiting += wait.queries
+    if waiting:
+        ask_people(run_dir.people_folder, run_dir.name, waiting)
     return metrics.rows
 
 
@@ -70,7 +87,8 @@ def run_arm(
 ) -> None:
     """One arm of one seed, from its last good checkpoint to the end."""
     config = bench.config
-    fns = durable_fns(bench, run_dir, place, progress)
+    labeler = bench.make_labeler(bench.learner, seed_model.params)
+    fns = durable_fns(bench, labeler, run_dir, place, progress)
     curation = Curation(theta_from_beta(config.label.beta), config.label.budget, config.train.alpha)
     start, state = last_good(bench, run_dir, metrics, place, seed_model)
     _skip_rounds(config, place.arm, start, progress)

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,18 @@ def append_durably(path: epath.Path, data: bytes) -> None:
         os.fsync(file.fileno())
     if new:
         sync_folder(path.parent)
+
+
+def whole_lines(path: epath.Path) -> list[bytes]:
+    """The lines that `append_durably` wrote; a torn last one is cut off, with a warning."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        warnings.warn(f"{path}: cut off a torn last line, left by a kill", stacklevel=3)
+        write_atomically(path, whole)
+    return whole.splitlines()
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """The label ledger: every label that was bought, by whom, for what, and what came of it."""
 
 import json
-import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from etils import epath
 
 from boostlm.errors import BoostError
-from boostlm.loop.files import append_durably, write_atomically
+from boostlm.loop.files import append_durably, whole_lines
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,11 @@ class Entry:
       source: the labeler's name.
       cost: what it cost, in the config's unit.
       text: the response that it gave.
-      correct: the exact verifier's verdict.
+      finished: False if a limit on length cut it off.
+      correct: the exact verifier's verdict; never True of what was cut off.
       accepted: the filter's verdict.
-      kept: whether it was trained on: accepted, where labels are filtered, and short enough.
+      kept: whether it was trained on: finished, accepted where labels are filtered, and fit for
+        the tokenizer and its limit on length.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Entry:
     source: str
     cost: float
     text: str
+    finished: bool
     correct: bool
     accepted: bool
     kept: bool
@@ -49,14 +51,7 @@ class Ledger:
         """Reads what is there; a torn last line (a kill while writing) is cut off."""
         self.path = path
         self.entries: dict[tuple[int, int], Entry] = {}
-        if not path.exists():
-            return
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
-            warnings.warn(f"{path}: cut off a torn last line, left by a kill", stacklevel=2)
-            write_atomically(path, whole)
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(whole_lines(path), 1):
             try:
                 entry = Entry(**json.loads(line))
             except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
@@ -72,3 +67,11 @@ class Ledger:
         lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
         append_durably(self.path, lines.encode())
         self.entries |= {(e.prompt, e.sample): e for e in entries}
+
+
+def spent(folder: epath.Path) -> float:
+    """What all labels in a folder of ledgers cost, in the config's unit."""
+    if not folder.exists():
+        return 0.0
+    ledgers = [Ledger(path) for path in sorted(folder.glob("*.jsonl"))]
+    return sum(entry.cost for ledger in ledgers for entry in ledger.entries.values())

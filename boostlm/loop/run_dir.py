@@ -5,6 +5,8 @@ task.json                           what the prompts are; a run with others is r
 tokenizer.model                     SentencePiece
 metrics.jsonl                       a line for each arm, seed and round
 ledger/seed0-boosting-round00.jsonl every label bought
+people/queue.jsonl, queue.csv       prompts that wait for people's answers
+people/answers.jsonl                the answers that were given
 stages/seed0/boosting/round00/      samples and verdicts, by stage
 checkpoints/seed0/boosting/round01  the model after 1 round, and what the round needs with it
 report.html, summary.png            made from the above
@@ -22,7 +24,7 @@ from typing import Any
 
 from etils import epath
 
-from boostlm.config import Config
+from boostlm.config import MAY_CHANGE, Config
 from boostlm.config_io import differences, from_json, to_json
 from boostlm.errors import BoostError
 from boostlm.loop.files import is_local, remove_leftovers, write_atomically
@@ -44,7 +46,12 @@ class RunDir:
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""
         if self.config_path.exists():
-            changed = differences(from_json(self.config_path.read_text(), self.name), config)
+            old = from_json(self.config_path.read_text(), self.name)
+            changed = differences(old, config)
+            if all(line.startswith(MAY_CHANGE) for line in changed):
+                if changed:
+                    write_atomically(self.config_path, to_json(config).encode())
+                return
             if changed:
                 raise BoostError(
                     f"{self.name} was started with another config:\n  "
@@ -126,8 +133,16 @@ class RunDir:
     def metrics_path(self) -> epath.Path:
         return self.root / "metrics.jsonl"
 
+    @property
+    def ledger_folder(self) -> epath.Path:
+        return self.root / "ledger"
+
+    @property
+    def people_folder(self) -> epath.Path:
+        return self.root / "people"
+
     def ledger_path(self, seed: int, arm: str, round_: int) -> epath.Path:
-        return self.root / "ledger" / f"seed{seed}-{arm}-round{round_:02d}.jsonl"
+        return self.ledger_folder / f"seed{seed}-{arm}-round{round_:02d}.jsonl"
 
     def stage_path(self, seed: int, arm: str, round_: int, stage: str) -> epath.Path:
         """Where a stage's arrays lie. Round 0 starts from the seed model, alike for every arm."""

@@ -16,24 +16,23 @@ import numpy as np
 from etils import epath
 from jax import Array
 
-from boostlm.errors import BoostError
+from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.functional.generate import Responses
 from boostlm.functional.mix import Mixture, draw, noisy_verdict
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels, RoundFns
 from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import Batch
-from boostlm.labelers.base import Query
+from boostlm.labelers.base import Labeler
+from boostlm.loop.buying import buy
 from boostlm.loop.checkpoint import check_finite
 from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LearnerState
-from boostlm.loop.ledger import Entry, Ledger
+from boostlm.loop.ledger import Ledger
 from boostlm.loop.progress import Progress
-from boostlm.loop.prompts import pad_rows, training_rows
+from boostlm.loop.prompts import training_rows
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.workbench import Workbench
-
-_LABELS_AT_ONCE = 64  # labels bought, judged and committed together
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ class Place:
         """Times a stage, and says in every error where it happened."""
         try:
             yield progress.start(name)
+        except WaitingForPeople:
+            raise
         except BoostError as error:
             where = f"seed {self.seed}, arm {self.arm}, round {round_}, stage {name}"
             raise BoostError(f"{where}: {error}") from error
@@ -76,7 +77,9 @@ def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progress) -> RoundFns:
+def durable_fns(
+    bench: Workbench, labeler: Labeler, run_dir: RunDir, place: Place, progress: Progress
+) -> RoundFns:
     """The callables of `curation_round` for a language model, committing to `run_dir`."""
     config, (N, K) = bench.config, (len(bench.train_prompts.length_N), bench.config.sample.k)
 
@@ -96,7 +99,8 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
 
     def label(request: LabelRequest, round_: int) -> Labels:
         with place.stage(round_, "label", progress) as within:
-            return _buy(bench, run_dir, place, request, round_, within)
+            ledger = Ledger(run_dir.ledger_path(place.seed, place.arm, round_))
+            return buy(bench, labeler, ledger, place.seed, place.arm, round_, request, within)
 
     def train(learner, responses, labels, mixture: Mixture, round_: int) -> LearnerState:
         optimizer = config.train.optimizer
@@ -147,81 +151,6 @@ def verdicts(
     arrays = {"correct": correct, "accepted": np.asarray(noisy_verdict(key, correct, *rates))}
     save_arrays(path, **arrays)
     return arrays
-
-
-def _buy(bench, run_dir, place: Place, request: LabelRequest, round_: int, within) -> Labels:
-    """Buys the requested labels that the ledger does not hold yet, and tokenizes all of them."""
-    config, (L,) = bench.config, request.valid_L.shape
-    ledger = Ledger(run_dir.ledger_path(place.seed, place.arm, round_))
-    bought = np.flatnonzero(np.asarray(request.valid_L))
-    prompt, sample = np.asarray(request.prompt_id_L), np.asarray(request.sample_L)
-    wanted = [(int(prompt[i]), int(sample[i])) for i in bought]
-    strange = ledger.entries.keys() - set(wanted)
-    if strange:
-        raise BoostError(
-            f"{ledger.path} holds labels that this run would not buy, such as for prompt "
-            f"{min(strange)[0]}: it was made by other code or data. Nothing was changed"
-        )
-    rates = (config.filter.miss_rate, config.filter.false_accept_rate)
-    key = round_key(place.seed, Purpose.LABEL_FILTER, round_)
-    if_right, if_wrong = (
-        np.asarray(noisy_verdict(key, jnp.full((L,), correct), *rates)) for correct in (True, False)
-    )
-    texts = bench.task.prompts["train"].texts
-    for start in range(0, len(wanted), _LABELS_AT_ONCE):
-        chunk = range(start, min(start + _LABELS_AT_ONCE, len(wanted)))
-        missing = [i for i in chunk if wanted[i] not in ledger.entries]
-        if missing:
-            asked = [Query(place.seed, round_, *wanted[i], texts[wanted[i][0]]) for i in missing]
-            given = bench.labeler(asked)
-            correct = bench.verify([q.prompt for q in asked], [label.text for label in given])
-            entries = []
-            for i, query, label, right in zip(missing, asked, given, correct, strict=True):
-                accepted = bool((if_right if right else if_wrong)[bought[i]])
-                fits = _fits(bench, label.text)
-                entries.append(
-                    Entry(
-                        seed=place.seed,
-                        arm=place.arm,
-                        round=round_,
-                        prompt=query.prompt,
-                        sample=query.sample,
-                        source=label.source,
-                        cost=label.cost,
-                        text=label.text,
-                        correct=bool(right),
-                        accepted=accepted,
-                        kept=fits and (accepted or not config.label.filter_labels),
-                    )
-                )
-            ledger.append(entries)
-        within(chunk.stop, len(wanted))
-    return _labels_from(bench, ledger, wanted, bought, L)
-
-
-def _fits(bench: Workbench, text: str) -> bool:
-    """Whether a label can be trained on: the tokenizer knows its characters, and it is not long."""
-    try:
-        tokens = bench.tokenizer.encode_response(text)
-    except BoostError:
-        return False
-    return len(tokens) <= bench.config.sample.max_new_tokens
-
-
-def _labels_from(bench, ledger: Ledger, wanted, bought: np.ndarray, L: int) -> Labels:
-    """The ledger's labels in the order of the request; examples are (prompt, tokens, length)."""
-    R = bench.config.sample.max_new_tokens
-    kept_L = np.zeros((L,), bool)
-    prompt_L = np.zeros((L,), np.int32)
-    rows: list[list[int]] = [[] for _ in range(L)]
-    for place, pair in zip(bought, wanted, strict=True):
-        entry = ledger.entries[pair]
-        prompt_L[place] = entry.prompt
-        if entry.kept:
-            kept_L[place] = True
-            rows[place] = bench.tokenizer.encode_response(entry.text)
-    length_L = np.array([len(r) for r in rows], np.int32)
-    return Labels((prompt_L, pad_rows(rows, R), length_L), jnp.asarray(kept_L))
 
 
 def _rows(bench, responses: Responses, labels: Labels, index_C, N: int, K: int) -> Batch:

@@ -15,9 +15,13 @@ from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import Params
 from boostlm.functional.token_rule import TokenRule
 from boostlm.labelers.base import Labeler
+from boostlm.labelers.endpoint import endpoint_labeler
+from boostlm.labelers.frozen_model import frozen_model_labeler
+from boostlm.labelers.people import people_labeler
 from boostlm.labelers.simulated import simulated_labeler
 from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LanguageLearner, texts_of
+from boostlm.loop.ledger import spent
 from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.sampler import Progress
@@ -45,7 +49,8 @@ class Workbench:
       eval_prompts: prompts of the evaluated split.
       verify: the training prompts' verifier.
       verify_eval: the evaluated split's verifier.
-      labeler: of the training prompts.
+      make_labeler: of the training prompts, from a learner and the seed model's parameters, which
+        are the model that the frozen_model labeler samples.
     """
 
     config: Config
@@ -56,7 +61,7 @@ class Workbench:
     eval_prompts: PromptTable
     verify: Verifier
     verify_eval: Verifier
-    labeler: Labeler
+    make_labeler: Callable[[LanguageLearner, Params], Labeler]
 
     def sample(
         self,
@@ -120,7 +125,9 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         eval_prompts=tables[split],
         verify=answers.check,
         verify_eval=task.answer_key(split).check,
-        labeler=simulated_labeler(config.label, answers),
+        make_labeler=lambda learner, seed_params: _labeler(
+            config, run_dir, task, learner, seed_params, tables["train"], tokenizer
+        ),
     )
 
 
@@ -129,6 +136,28 @@ def compute_dtype(config: ComputeConfig) -> jnp.dtype:
     if config.dtype == "auto":
         return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
     return jnp.dtype(config.dtype)
+
+
+def _labeler(
+    config: Config,
+    run_dir: RunDir,
+    task: Task,
+    learner: LanguageLearner,
+    seed_params: Params,
+    prompts: PromptTable,
+    tokenizer: Tokenizer,
+) -> Labeler:
+    """The config's labeler; see `LABELERS`."""
+    match config.label.labeler:
+        case "frozen_model":
+            return frozen_model_labeler(
+                config, learner, seed_params, prompts, tokenizer, task.stops
+            )
+        case "people":
+            return people_labeler(run_dir.people_folder, config.label.cost)
+        case "endpoint":
+            return endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
+    return simulated_labeler(config.label, task.answer_key("train"))
 
 
 def _model_and_tokenizer(

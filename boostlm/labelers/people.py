@@ -1,0 +1,277 @@
+"""A labeler of people: the run asks and stops, and goes on when the answers are there.
+
+Below `people/` of a run directory:
+
+  queue.jsonl, queue.csv   what is asked, hardest prompts first, each row with an empty `answer`;
+                           alike, for a text editor and for a spreadsheet. People may fill in
+                           either, or a copy. Written again only after its answers were taken
+  asked.jsonl              the same rows for the program, which nobody edits
+  answers.jsonl            the answers that were taken; append-only, each on disk at once
+
+An answer belongs to (seed, round, prompt, sample): two arms that ask the same get the same one.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from boostlm.errors import BoostError, WaitingForPeople
+from boostlm.labelers.base import Label, Labeler, Query
+from boostlm.loop.files import append_durably, whole_lines, write_atomically
+
+Key = tuple[int, int, int, int]
+_KEY = ("seed", "round", "prompt", "sample")
+_COLUMNS = (*_KEY, "text", "answer")
+_QUEUES = ("queue.jsonl", "queue.csv")
+
+
+class Taken(NamedTuple):
+    """What came of a file of answers.
+
+    Attributes:
+      new: answers that were taken.
+      known: rows that say again what was taken before.
+      problems: (line, why) of each row that was refused.
+    """
+
+    new: int
+    known: int
+    problems: list[tuple[int, str]]
+
+
+def people_labeler(folder: epath.Path, cost: float) -> Labeler:
+    """Gives the answers that there are, and raises WaitingForPeople if there are too few."""
+
+    def label(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
+        _take_queues(folder)
+        answers = read_answers(folder)
+        given = [
+            (query, Label(answers[_key(query)], "people", cost))
+            for query in queries
+            if _key(query) in answers
+        ]
+        if given:
+            yield given
+        if len(given) < len(queries):
+            raise WaitingForPeople(
+                "answers are missing", [q for q in queries if _key(q) not in answers]
+            )
+
+    return label
+
+
+def ask_people(folder: epath.Path, run_name: str, queries: Sequence[Query]) -> None:
+    """Writes the queue and raises WaitingForPeople, which says what to do."""
+    _take_queues(folder)
+    answers = read_answers(folder)
+    asked = {_key(query): query for query in queries if _key(query) not in answers}
+    if not asked:
+        raise WaitingForPeople("the answers came while the run worked: the same command goes on")
+    times = Counter(key[:3] for key in asked)  # the hardest prompts are asked most often
+    rows = [
+        asdict(asked[key]) | {"answer": ""}
+        for key in sorted(asked, key=lambda key: (*key[:2], -times[key[:3]], *key[2:]))
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "asked.jsonl", lines)
+    write_atomically(folder / "queue.jsonl", lines)
+    write_atomically(folder / "queue.csv", table.getvalue().encode("utf-8-sig"))  # as Excel does
+    raise WaitingForPeople(
+        f"waiting for people: {len(rows)} answers are wanted, to {len(times)} prompts.\n"
+        f"  boostlm label {run_name}                asks for them here\n"
+        f"  {folder / 'queue.csv'}, or queue.jsonl, may be filled in instead (column answer);\n"
+        f"  a copy of it is read by boostlm label {run_name} --from COPY\n"
+        "Then the same command goes on"
+    )
+
+
+def open_queries(folder: epath.Path) -> list[Query]:
+    """What is asked and not answered, in the order of the queue."""
+    answers = read_answers(folder)
+    return [query for query in _asked(folder).values() if _key(query) not in answers]
+
+
+def record(folder: epath.Path, answers: Iterable[tuple[Query, str]]) -> None:
+    """Keeps answers; they are on disk when this returns."""
+    rows = [asdict(query) | {"answer": answer} for query, answer in answers]
+    if rows:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        append_durably(folder / "answers.jsonl", text.encode())
+
+
+def read_answers(folder: epath.Path) -> dict[Key, str]:
+    """Every answer that was taken."""
+    return {_key(query): answer for query, answer in _rows_of(folder / "answers.jsonl")}
+
+
+def tidy(answer: str) -> str:
+    """An answer without the blanks that editors leave around it; BoostError if nothing is left."""
+    answer = answer.replace("\r\n", "\n").rstrip().lstrip("\n")
+    try:
+        answer.encode()
+    except UnicodeEncodeError:
+        raise BoostError("not UTF-8") from None
+    if not answer.strip():
+        raise BoostError("no answer")
+    return answer
+
+
+def take_file(folder: epath.Path, path: epath.Path) -> Taken:
+    """Takes the good rows of a filled-in CSV or JSONL file, and says what is wrong with the others.
+
+    Args:
+      folder: of the queue.
+      path: a file with the columns seed, round, prompt, sample and answer. If there is a column
+        text, it must be the prompt's, so that rows that got mixed up are found.
+
+    Raises:
+      BoostError: the file as a whole cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise BoostError(f"{path} cannot be read: {error.strerror or error}") from error
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".jsonl"):
+        raise BoostError(f"{path}: only .csv and .jsonl files can be read")
+    asked, known = _asked(folder), dict(_rows_of(folder / "answers.jsonl"))
+    asked |= {_key(query): query for query in known}
+    known = {_key(query): answer for query, answer in known.items()}
+    new: dict[Key, tuple[Query, str]] = {}
+    line_of: dict[Key, int] = {}
+    again, problems = 0, []
+    for line, row in _csv_rows(text, path) if suffix == ".csv" else _json_rows(text):
+        try:
+            query, answer = _checked(row, asked)
+            key = _key(query)
+            if key in line_of:
+                raise BoostError(f"a second answer to what line {line_of[key]} answers")
+            line_of[key] = line
+            if key not in known:
+                new[key] = query, answer
+            elif known[key] == answer:
+                again += 1
+            else:
+                raise BoostError(f"{_name(key)} was answered before, with other words")
+        except BoostError as error:
+            problems.append((line, str(error)))
+    record(folder, new.values())
+    return Taken(len(new), again, problems)
+
+
+def describe(problems: Sequence[tuple[int, str]]) -> str:
+    """Each problem once, with the lines that have it."""
+    lines: dict[str, list[int]] = {}
+    for line, why in problems:
+        lines.setdefault(why, []).append(line)
+    return "\n".join(
+        f"  line{'s' * (len(at) > 1)} {', '.join(map(str, at))}: {why}" for why, at in lines.items()
+    )
+
+
+def _take_queues(folder: epath.Path) -> None:
+    """Takes what people wrote into the queue itself; rows left empty are no problem there."""
+    for name in _QUEUES:
+        if (folder / name).exists():
+            problems = [p for p in take_file(folder, folder / name).problems if p[1] != "no answer"]
+            if problems:
+                raise BoostError(
+                    f"{folder / name} has answers that cannot be used:\n{describe(problems)}\n"
+                    "The others are kept. Mend these rows or remove them, then run again"
+                )
+
+
+def _key(query: Query) -> Key:
+    return query.seed, query.round, query.prompt, query.sample
+
+
+def _name(key: Key) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(_KEY, key, strict=True))
+
+
+def _asked(folder: epath.Path) -> dict[Key, Query]:
+    return {_key(query): query for query, _ in _rows_of(folder / "asked.jsonl")}
+
+
+def _rows_of(path: epath.Path) -> list[tuple[Query, str]]:
+    """The rows of a file that only this module writes."""
+    rows = []
+    for number, line in enumerate(whole_lines(path), 1):
+        try:
+            row = json.loads(line)
+            answer = row.pop("answer")
+            rows.append((Query(**row), answer))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BoostError(
+                f"{path}, line {number} is damaged ({error}). Nothing was changed: mend or remove "
+                "that line, then run again"
+            ) from error
+    return rows
+
+
+def _checked(row: dict[str, Any] | str, asked: dict[Key, Query]) -> tuple[Query, str]:
+    """A row's query and answer; what is wrong with it is a BoostError."""
+    if isinstance(row, str):
+        raise BoostError(row)
+    try:
+        key = tuple(int(str(row[name])) for name in _KEY)
+    except (KeyError, ValueError):
+        raise BoostError(f"{', '.join(_KEY)} are not all whole numbers") from None
+    if not isinstance(row.get("answer"), str):
+        raise BoostError("the answer is not text")
+    if key not in asked:
+        raise BoostError(f"nobody asked for {_name(key)}")
+    text = row.get("text")
+    if text is not None and str(text).split() != asked[key].text.split():
+        raise BoostError(f"the text is not that of {_name(key)}")
+    return asked[key], tidy(row["answer"])
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        yield number, row if isinstance(row, dict) else "no JSON object"
+
+
+def _csv_rows(text: str, path: epath.Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Rows with the line that each begins on; the delimiter is the one that the header has."""
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+    except csv.Error:
+        names = []
+    lacking = [name for name in (*_KEY, "answer") if name not in names]
+    if lacking:
+        raise BoostError(f"{path} has no column {', '.join(lacking)} in its first line")
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"unreadable ({error})"
+            continue
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) == len(names):
+            yield line, dict(zip(names, cells, strict=True))
+        else:
+            yield line, f"{len(cells)} cells, and the first line has {len(names)}"
