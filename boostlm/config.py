@@ -92,6 +92,7 @@ class SampleConfig:
     top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all
     max_new_tokens: int = 7  # response length limit, EOS included (R)
     batch_prompts: int = 256  # prompts sampled at once, over all devices
+    eval_k: int = 0  # responses that an evaluation prompt gets besides the greedy one, for pass@k
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class FilterConfig:
 
     miss_rate: float = 0.0  # chance that a correct response is rejected
     false_accept_rate: float = 0.0  # chance that an incorrect one is accepted
+    audit: int = 64  # responses a round, and as many labels, checked exactly to estimate the rates
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ def validate(config: Config) -> Config:
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
         ("sample.batch_prompts", c.sample.batch_prompts, 1),
+        ("sample.eval_k", c.sample.eval_k, 0),
+        ("filter.audit", c.filter.audit, 0),
         ("label.budget", c.label.budget, 0),
     ):
         need(value >= least, f"{name}: {value} is below {least}")

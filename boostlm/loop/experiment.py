@@ -8,8 +8,9 @@ from boostlm.functional.difficulty import theta_from_beta
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import ARMS, Curation, curation_round
 from boostlm.loop import checkpoint
-from boostlm.loop.evaluate import greedy_verdicts, metrics_row
+from boostlm.loop.evaluate import eval_answers
 from boostlm.loop.learner import LearnerState
+from boostlm.loop.measure import metrics_row, past_of
 from boostlm.loop.progress import Progress
 from boostlm.loop.run_dir import SHARED, Metrics, RunDir
 from boostlm.loop.saved_state import last_good, load_learner, save_state
@@ -91,13 +92,14 @@ def run_arm(
             row = {**same[0], "arm": place.arm}
         else:
             with place.stage(round_, "evaluate", progress) as within:
-                answered = greedy_verdicts(
-                    bench, state.learner, bench.eval_prompts, bench.verify_eval, within
-                )
-            seconds = time.monotonic() - began
-            row = metrics_row(bench, place, round_, state, responses, verdict, answered, seconds)
+                answers = eval_answers(bench, run_dir, place, round_, state.learner, within)
+            past = past_of(run_dir, metrics, place, round_)
+            row = metrics_row(bench, place, round_, state, responses, verdict, answers, past)
+            row["seconds"] = round(time.monotonic() - began, 2)  # all that depends on the machine
         metrics.add(row)
         progress.say(_line(row, config, progress))
+        for seen in row["alarms"].values():
+            progress.say(f"  collapse alarm: {seen}")
 
 
 def _is_finished(config: Config, run_dir: RunDir, metrics: Metrics, place: Place) -> bool:

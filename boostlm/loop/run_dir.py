@@ -4,9 +4,10 @@ config.json                         the settings; a run with others is refused
 tokenizer.model                     SentencePiece
 metrics.jsonl                       a line for each arm, seed and round
 ledger/seed0-boosting-round00.jsonl every label bought
-stages/seed0/boosting/round00/      samples and verdicts, by stage
+stages/seed0/boosting/round01/      samples, verdicts on them, answers on the evaluated split
 checkpoints/seed0/boosting/round01  the model after 1 round, and what the round needs with it
-report.html, summary.png            made from the above
+report.html, summary.png            made from the above; so is what `boostlm export` writes:
+curated/seed0-boosting-round01.jsonl  what training round 1 trained on
 """
 
 import fcntl
@@ -142,6 +143,10 @@ class Metrics:
     def has(self, seed: int, arm: str, round_: int) -> bool:
         """Whether there is a row."""
         return (seed, arm, round_) in self._rows
+
+    def of_arm(self, seed: int, arm: str, before: int) -> list[dict[str, Any]]:
+        """The rows of one seed and arm, from round 0 to the one before `before`."""
+        return [self._rows[seed, arm, round_] for round_ in range(before)]
 
     def add(self, row: dict[str, Any]) -> None:
         """Adds a row, on disk when this returns."""

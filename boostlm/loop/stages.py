@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 from jax import Array
 
+from boostlm.config import Config
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses, TokenRule
 from boostlm.functional.mix import Mixture, draw, noisy_verdict
@@ -74,6 +75,11 @@ def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def sampling_rule(config: Config) -> TokenRule:
+    """How samples are drawn."""
+    return TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
+
+
 def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progress) -> RoundFns:
     """The callables of `curation_round` for a language model, committing to `run_dir`."""
     config, (N, K) = bench.config, (len(bench.train_prompts.length_N), bench.config.sample.k)
@@ -82,7 +88,7 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
         path = run_dir.stage_path(place.seed, place.arm, round_, "samples")
         if (saved := load_arrays(path, Responses._fields)) is not None:
             return Responses(**saved)
-        rule = TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
+        rule = sampling_rule(config)
         key = round_key(place.seed, Purpose.SAMPLE, round_)
         with place.stage(round_, "sample", progress) as within:
             responses = bench.learner.sample(
