@@ -48,12 +48,18 @@ def test_pass_at_k_is_unbiased():
     rng, p = np.random.default_rng(0), 0.15
     estimate = pass_at_k(rng.random((200_000, 8)) < p, 4)
     assert estimate.mean() == pytest.approx(1 - (1 - p) ** 4, abs=4 * estimate.std() / 447)
-    with pytest.raises(ValueError, match="pass@9 .* 8 samples"):
+    with pytest.raises(ValueError, match="pass@9 cannot be estimated from 8 samples"):
         pass_at_k(of_counts([1], 8), 9)
 
 
 def test_a_table_of_pass_at_k():
-    assert [reported_ks(n) for n in (0, 1, 2, 6, 8)] == [[], [1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+    assert [reported_ks(n) for n in (0, 1, 2, 6, 8)] == [
+        [],
+        [1],
+        [1, 2],
+        [1, 2, 4, 6],
+        [1, 2, 4, 8],
+    ]
     means = pass_means(of_counts([0, 1, 4], 4))
     assert means == pytest.approx({"1": 1.25 / 3, "2": 1.5 / 3, "4": 2 / 3})
 
@@ -207,7 +213,9 @@ def test_an_audit_draws_both_verdicts_evenly_as_far_as_there_are():
 
 
 def test_every_response_is_audited_equally_often():
-    drawn = np.concatenate([np.concatenate(draw_audit(s, 0, np.arange(20) < 8, 8)) for s in range(900)])
+    drawn = np.concatenate(
+        [np.concatenate(draw_audit(s, 0, np.arange(20) < 8, 8)) for s in range(900)]
+    )
     times = np.bincount(drawn, minlength=20)
     assert times[:8] == pytest.approx(900 / 2, abs=75)
     assert times[8:] == pytest.approx(900 / 3, abs=75)
@@ -216,41 +224,51 @@ def test_every_response_is_audited_equally_often():
 # --- collapse ---------------------------------------------------------------------------------
 
 
-def row(accuracy=0.5, distinct=0.6, lost=0, gained=0):
-    c = Churn(kept=100, lost=lost, gained=gained, unsolved=50)._asdict()
-    return {"test_accuracy": accuracy, "distinct": distinct, "churn": c}
+def row(won=0, lost=0, distinct=0.6, out=0, into=0, accuracy=0.5):
+    """A row of metrics: prompts against the seed model, variety, prompts out of the solved set."""
+    return {
+        "test_accuracy": accuracy,
+        "distinct": distinct,
+        "against_start": {"won": won, "lost": lost},
+        "churn": Churn(kept=100, lost=out, gained=into, unsolved=50)._asdict(),
+    }
 
 
-def kinds(rows, start, now):
-    """The alarms for greedy verdicts with that many right of 200, the same ones as far as can be."""
-    answers = [np.arange(200) < n for n in (start, now)]
-    return set(alarms(rows, *answers, k=8))
+START = row() | {"against_start": None, "churn": None}
+
+
+def kinds(*rows):
+    """The alarms after the seed model and these rounds, of 8 samples a prompt."""
+    return set(alarms([START, *rows], 8))
 
 
 def test_alarms_fire_where_they_are_defined_to():
-    assert kinds([row()], 100, 100) == set()
-    assert kinds([row(), row()], 100, 100) == set()
+    assert kinds() == kinds(row()) == kinds(row(), row(), row()) == set()
     # Seven prompts lost and none won has p = 2/128, eight 2/256.
-    assert kinds([row(), row()], 100, 93) == set()
-    assert kinds([row(), row()], 100, 92) == {"accuracy"}
-    assert kinds([row(), row()], 100, 110) == set()
+    assert kinds(row(lost=7)) == kinds(row(won=8)) == kinds(row(won=8), row(won=8)) == set()
+    assert kinds(row(lost=8)) == kinds(row(won=8), row(lost=8)) == {"accuracy"}
+    assert kinds(row(lost=8), row()) == set()
     # Of 0.6 - 1/8 half is left at 0.3625.
-    assert kinds([row(), row(distinct=0.37)], 100, 100) == set()
-    assert kinds([row(), row(distinct=0.36)], 100, 100) == {"variety"}
-    assert kinds([row(), row(distinct=0.36)], 100, 107) == {"variety"}
-    assert kinds([row(), row(distinct=0.36)], 100, 108) == set()
-    assert kinds([row(), row(lost=30, gained=10)], 100, 100) == set()
-    assert kinds([row(), row(lost=30, gained=10), row(lost=30, gained=10)], 100, 100) == {"forgetting"}
-    assert kinds([row(), row(lost=30, gained=10), row(lost=30, gained=20)], 100, 100) == set()
-    assert kinds([row(), row(lost=10, gained=30), row(lost=10, gained=30)], 100, 100) == set()
-    unknown = row() | {"churn": None}
-    assert kinds([row(), unknown, row(lost=30, gained=10)], 100, 100) == set()
+    narrow, wide = row(distinct=0.36), row(distinct=0.37)
+    assert kinds(narrow) == kinds(wide, narrow) == kinds(wide, wide) == kinds(narrow, wide) == set()
+    assert kinds(narrow, narrow) == kinds(wide, narrow, narrow) == {"variety"}
+    gained, unsure = (row(won=won, distinct=0.2) for won in (8, 7))
+    assert kinds(narrow, gained) == kinds(gained, narrow) == kinds(gained, gained) == set()
+    assert kinds(unsure, unsure) == {"variety"}
+    shrank, held, grew = row(out=30, into=10), row(out=30, into=20), row(out=10, into=30)
+    assert kinds(shrank) == kinds(shrank, held) == kinds(grew, grew) == set()
+    assert kinds(shrank, shrank) == kinds(grew, shrank, shrank) == {"forgetting"}
+    unknown = row() | {"churn": None, "against_start": None}
+    assert kinds(unknown, shrank) == kinds(unknown) == kinds(unknown, unknown) == set()
 
 
 def test_an_alarm_says_what_was_seen():
-    now = row(0.3, 0.2, 40, 3)
-    said = alarms([row(), now, now], np.arange(200) < 100, np.arange(200) < 60, k=8)
-    assert "30.0% is below the seed model's 50.0% (40 prompts lost, 0 won, McNemar p = 1.8e-12)" in said["accuracy"]
+    now = row(lost=40, accuracy=0.3, distinct=0.2, out=40, into=3)
+    said = alarms([START, now, now], 8)
+    assert (
+        "30.0% is below the seed model's 50.0% (40 prompts lost, 0 won, McNemar p = 1.8e-12)"
+        in said["accuracy"]
+    )
     assert "from 0.60 to 0.20 with no clear gain" in said["variety"]
     assert said["forgetting"].endswith("2 rounds in a row: 40 to 3, then 40 to 3")
 

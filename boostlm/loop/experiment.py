@@ -98,8 +98,9 @@ def run_arm(
             row["seconds"] = round(time.monotonic() - began, 2)  # all that depends on the machine
         metrics.add(row)
         progress.say(_line(row, config, progress))
-        for seen in row["alarms"].values():
-            progress.say(f"  collapse alarm: {seen}")
+        for kind, seen in row["alarms"].items():
+            if kind not in metrics.row(place.seed, place.arm, round_ - 1)["alarms"]:
+                progress.say(f"  collapse alarm: {seen}")  # said once, while it lasts
 
 
 def _is_finished(config: Config, run_dir: RunDir, metrics: Metrics, place: Place) -> bool:

@@ -23,6 +23,7 @@ from boostlm.statistics.audit import (
     right_rate,
 )
 from boostlm.statistics.collapse import alarms, churn, tail_loss
+from boostlm.statistics.paired import mcnemar_of
 from boostlm.statistics.pass_at_k import pass_means
 
 
@@ -51,7 +52,7 @@ def past_of(run_dir: RunDir, metrics: Metrics, place: Place, round_: int) -> Pas
     before = load_arrays(run_dir.stage_path(*_of(place), round_ - 1, "verdicts"), ("accepted",))
     entries = Ledger(run_dir.ledger_path(*_of(place), round_ - 1)).entries
     return Past(
-        metrics.of_arm(*_of(place), round_),
+        [metrics.row(*_of(place), r) for r in range(round_)],
         None if start is None else start["greedy_M"],
         None if before is None else before["accepted"],
         [entries[pair] for pair in sorted(entries)],
@@ -116,14 +117,15 @@ def metrics_row(
             np.asarray(state.log_weight_N), responses.logprob_BxKxR, responses.length_BxK
         ),
         "churn": None,
+        "against_start": None,
         **audit_of(place.seed, round_, verdict, past.labels, bench.config.filter.audit),
     }
     if past.accepted_NxK is not None:
         row["churn"] = churn(~np.asarray(failing(past.accepted_NxK)), solved_N)._asdict()
-    row["alarms"] = {}
     if past.start_M is not None:
-        k = bench.config.sample.k
-        row["alarms"] = alarms([*past.rows, row], past.start_M, answers.greedy_M, k)
+        won, lost, _ = mcnemar_of(answers.greedy_M, past.start_M)
+        row["against_start"] = {"won": won, "lost": lost}  # prompts, against the seed model
+    row["alarms"] = alarms([*past.rows, row], bench.config.sample.k)
     return row
 
 

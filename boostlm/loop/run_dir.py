@@ -144,9 +144,9 @@ class Metrics:
         """Whether there is a row."""
         return (seed, arm, round_) in self._rows
 
-    def of_arm(self, seed: int, arm: str, before: int) -> list[dict[str, Any]]:
-        """The rows of one seed and arm, from round 0 to the one before `before`."""
-        return [self._rows[seed, arm, round_] for round_ in range(before)]
+    def row(self, seed: int, arm: str, round_: int) -> dict[str, Any]:
+        """A row that there is."""
+        return self._rows[seed, arm, round_]
 
     def add(self, row: dict[str, Any]) -> None:
         """Adds a row, on disk when this returns."""

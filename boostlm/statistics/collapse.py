@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boostlm.statistics.paired import mcnemar, mcnemar_of
+from boostlm.statistics.paired import mcnemar
 
 # A test is made for each arm, seed and round. At this two-sided level a model as good as its start
 # is called worse in at most 1 of 200 rows: one false alarm in 10 runs of 4 arms and 5 rounds.
@@ -17,8 +17,9 @@ ALARM_P = 0.01
 # Of the variety above its floor of one answer a prompt. Narrowing is also what learning looks like,
 # so it is an alarm only while accuracy is not clearly above the start.
 VARIETY_LEFT = 0.5
-# A model that trains has a bad round now and then; two in a row at ALARM_P is no accident.
-FORGETTING_ROUNDS = 2
+# The first filtered round narrows any model at once, before accuracy can show a gain, and a model
+# that trains has a bad round now and then; two rounds in a row are no accident.
+LASTING = 2
 TAIL = 0.1  # the hardest tenth of the prompts
 
 
@@ -65,47 +66,52 @@ def tail_loss(log_weight_N: np.ndarray, logprob_NxKxR: np.ndarray, length_NxK: n
     return float(np.mean(loss_NxK[tail_N]))
 
 
-def alarms(
-    rows: Sequence[Mapping[str, Any]], start_M: np.ndarray, now_M: np.ndarray, k: int
-) -> dict[str, str]:
+def alarms(rows: Sequence[Mapping[str, Any]], k: int) -> dict[str, str]:
     """The alarms of the last of one arm's rows of metrics: {kind: what was seen}, mostly empty.
 
     accuracy: greedy accuracy is below the seed model's, by McNemar's exact test at ALARM_P.
-    variety: less than VARIETY_LEFT of the variety above 1/k is left, and greedy accuracy is not
-      above the seed model's by the same test.
-    forgetting: in each of the last FORGETTING_ROUNDS rounds more prompts left the solved set than
-      entered it, by the same test. Chance alone moves as many out as in.
+    variety: for LASTING rounds less than VARIETY_LEFT of the variety above 1/k has been left, while
+      greedy accuracy was not above the seed model's by the same test.
+    forgetting: in each of the last LASTING rounds more prompts left the solved set than entered it,
+      by the same test. Chance alone moves as many out as in.
 
     Args:
-      rows: of rounds 0, 1, ...; "distinct", "test_accuracy" and "churn" are read.
-      start_M: bool, the seed model's greedy verdicts.
-      now_M: bool, the model's.
+      rows: of rounds 0, 1, ...; "test_accuracy", "distinct", "churn" and "against_start" are read,
+        the last two of which are None in round 0 and wherever they could not be measured.
       k: samples a prompt.
     """
-    start, now, found = rows[0], rows[-1], {}
-    better, worse, p = mcnemar_of(now_M, start_M)
-    if len(rows) == 1:
-        return {}
-    if worse > better and p < ALARM_P:
+    start, now, last, found = rows[0], rows[-1], rows[1:][-LASTING:], {}
+    if now["against_start"] is not None and _fell(now["against_start"]):
+        won, lost = now["against_start"]["won"], now["against_start"]["lost"]
         found["accuracy"] = (
             f"greedy accuracy {now['test_accuracy']:.1%} is below the seed model's "
-            f"{start['test_accuracy']:.1%} ({worse} prompts lost, {better} won, "
-            f"McNemar p = {p:.2g})"
+            f"{start['test_accuracy']:.1%} ({lost} prompts lost, {won} won, "
+            f"McNemar p = {mcnemar(won, lost).p:.2g})"
         )
-    room, left = start["distinct"] - 1 / k, now["distinct"] - 1 / k
-    if left < VARIETY_LEFT * room and not (better > worse and p < ALARM_P):
+    if len(last) < LASTING:
+        return found
+    least = 1 / k + VARIETY_LEFT * (start["distinct"] - 1 / k)
+    if all(row["distinct"] < least and not _rose(row["against_start"]) for row in last):
         found["variety"] = (
             f"variety of answers fell from {start['distinct']:.2f} to {now['distinct']:.2f} with "
             "no clear gain in accuracy"
         )
-    last = [row["churn"] for row in rows[-FORGETTING_ROUNDS:]]
-    if len(last) == FORGETTING_ROUNDS and all(c is not None and _shrank(c) for c in last):
+    if all(_fell(row["churn"], "gained") for row in last):
         found["forgetting"] = (
-            f"more solved prompts were lost than gained for {FORGETTING_ROUNDS} rounds in a row: "
-            + ", then ".join(f"{c['lost']} to {c['gained']}" for c in last)
+            f"more solved prompts were lost than gained for {LASTING} rounds in a row: "
+            + ", then ".join(f"{c['lost']} to {c['gained']}" for c in (r["churn"] for r in last))
         )
     return found
 
 
-def _shrank(c: Mapping[str, int]) -> bool:
-    return c["lost"] > c["gained"] and mcnemar(c["gained"], c["lost"]).p < ALARM_P
+def _fell(change: Mapping[str, int] | None, up: str = "won") -> bool:
+    """Whether more prompts were lost than came in; what was not measured did not."""
+    if change is None:
+        return False
+    return change["lost"] > change[up] and mcnemar(change[up], change["lost"]).p < ALARM_P
+
+
+def _rose(change: Mapping[str, int] | None) -> bool:
+    if change is None:
+        return False
+    return change["won"] > change["lost"] and mcnemar(change["won"], change["lost"]).p < ALARM_P
