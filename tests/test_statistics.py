@@ -3,10 +3,12 @@
 import itertools
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from boostlm.report.stats import axis_limits, mean_interval, paired_difference, spread
 from boostlm.statistics.audit import (
     Checked,
     clopper_pearson,
@@ -288,3 +290,37 @@ def test_tail_loss_is_of_the_heaviest_tenth_ties_in():
     assert tail_loss(weight, logprob, length) == pytest.approx(5)
     weight[[3, 7, 11]] = [2.0, 1.0, 1.0]
     assert tail_loss(weight, logprob, length) == pytest.approx(7)
+
+
+# --- the report's own ---------------------------------------------------------------------------
+
+
+def test_intervals_match_numbers_worked_out_by_hand():
+    # Mean 4, variance 4, so the standard error is 2/sqrt(3); t(0.975, 2) = 4.302653.
+    e = mean_interval([2.0, 4.0, 6.0])
+    assert (e.mean, e.n, e.low, e.high) == pytest.approx((4, 3, -0.968276, 8.968276), rel=1e-5)
+    # Two values: half their distance times t(0.975, 1) = 12.706205.
+    assert mean_interval([0.4, 0.5]).half == pytest.approx(0.63531, rel=1e-5)
+    e = mean_interval([0.3])
+    assert (e.mean, e.half, e.low, e.high, e.n) == (0.3, None, None, None, 1)
+    # Pairing takes out what the seeds share: differences .05 .04 .06, deviation .01.
+    e = paired_difference([0.10, 0.50, 0.90], [0.05, 0.46, 0.84])
+    assert (e.mean, e.half) == pytest.approx((0.05, 0.0248414), rel=1e-4)
+    with pytest.raises(ValueError, match="non-empty"):
+        mean_interval([])
+    with pytest.raises(ValueError, match="paired"):
+        paired_difference([1.0], [1.0, 2.0])
+
+
+def test_axes_are_sensible_and_labels_apart():
+    assert axis_limits([[0.0], [0.0, 0.0]]) == (0.0, 0.1)
+    assert axis_limits([[0.2], [0.6]]) == pytest.approx((0.0, 0.63))
+    assert axis_limits([[0.9], [0.95]]) == pytest.approx((0.8625, 0.9625), abs=1e-9)
+    assert axis_limits([[1.0, 1.0]]) == (0.9, 1.0)
+    assert axis_limits([[0.2]], extra=[0.8])[1] > 0.8
+    for wanted in ([5, 5, 5], [0, 0, 1], [50, 49, 48, 3], [40, 10], [50], []):
+        placed = spread(wanted, 10.0, 0.0, 50.0)
+        up = [placed[i] for i in sorted(range(len(wanted)), key=wanted.__getitem__)]
+        assert all(0 <= p <= 50 for p in placed)
+        assert all(b - a >= 10 for a, b in pairwise(up))
+    assert (spread([40, 1], 9, 0, 50), spread([25, 25], 10, 0, 50)) == ([40, 1], [20, 30])
