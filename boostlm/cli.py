@@ -1,4 +1,4 @@
-"""The command line: run, label, convert, report, eval, plan."""
+"""The command line: run, label, convert, report, eval, export, plan."""
 
 import argparse
 import dataclasses
@@ -27,6 +27,7 @@ examples:
   boostlm convert runs/gsm8k out --to huggingface
   boostlm report runs/skills                    report.html and the table again
   boostlm eval runs/skills --arm boosting --split validation
+  boostlm export runs/skills --arm boosting     what its last round trained on, as JSON lines
   boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
 """
 
@@ -148,6 +149,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--split", default="test", choices=SPLITS, help="default: test")
     evaluate.set_defaults(command=_eval)
+
+    export = commands.add_parser(
+        "export",
+        help="write the curated set that a round trained on",
+        description="Writes what a round of training drew its rows from as JSON lines (prompt, "
+        "response, weight, round, source and where it came from); weights add up to 1. Load it "
+        'with datasets.load_dataset("json", data_files=FILE).',
+    )
+    export.add_argument("run_dir", help=_RUN_DIR_HELP)
+    export.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
+    export.add_argument("--arm", default="boosting", choices=ARMS, help="default: boosting")
+    export.add_argument("--round", type=int, help="of training, from 1; default: the last one")
+    export.add_argument("--out", metavar="FILE", help="default: a file in RUN_DIR/curated")
+    export.set_defaults(command=_export)
 
     plan = commands.add_parser(
         "plan",
@@ -303,6 +318,15 @@ def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
     print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")
     for band, accuracy in result.by_band.items():
         print(f"    {band:<20} {accuracy:.3f}")
+
+
+def _export(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.loop.export import export_round
+    from boostlm.loop.run_dir import RunDir
+
+    run_dir = RunDir(args.run_dir)
+    path, own, labels = export_round(run_dir, args.seed, args.arm, args.round, args.out)
+    print(f"{path}: {own} own samples and {labels} labels")
 
 
 def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -113,6 +113,7 @@ class SampleConfig:
     top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all
     max_new_tokens: int = 7  # response length limit, EOS included (R)
     rows: int = 2048  # responses decoded at once, over all devices; one that ends makes room
+    eval_k: int = 0  # responses that an evaluation prompt gets besides the greedy one, for pass@k
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class FilterConfig:
 
     miss_rate: float = 0.0  # chance that a correct response is rejected
     false_accept_rate: float = 0.0  # chance that an incorrect one is accepted
+    audit: int = 64  # responses a round, and as many labels, checked exactly to estimate the rates
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,8 @@ def validate(config: Config) -> Config:
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
         ("sample.rows", c.sample.rows, 1),
+        ("sample.eval_k", c.sample.eval_k, 0),
+        ("filter.audit", c.filter.audit, 0),
         ("label.budget", c.label.budget, 0),
         ("label.cost", c.label.cost, 0),
         ("label.endpoint.concurrency", c.label.endpoint.concurrency, 1),

@@ -42,6 +42,7 @@ OPTIONS = {
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
     "report": ["run_dir"],
     "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARMS, "validation"],
+    "export": ["run_dir", "--seed", "--arm", "--round", "--out", *ARMS],
     "plan": ["--beta", "--target-error", "--budget", "--prompts", "--start", "--miss-rate", "--false-accept-rate"],
 }  # fmt: skip
 
@@ -73,7 +74,7 @@ def test_help_names_every_option(capsys, name):
         assert option in out
 
 
-@pytest.mark.parametrize("name", ["label", "convert", "report", "eval", "plan"])
+@pytest.mark.parametrize("name", ["label", "convert", "report", "eval", "export", "plan"])
 def test_help_says_something_about_every_argument(capsys, name):
     _, out, _ = call(capsys, name, "--help")
     _, *described = re.split(r"^  (?=\S)", out, flags=re.MULTILINE)  # an argument and its help

@@ -240,7 +240,17 @@ def test_a_crash_at_every_commit(bench, whole, tmp_path, at, how):
     """Every life commits one thing more and dies: so each commit of the run is crashed at once."""
     shop = Shop(bench)
     crashed = lives(bench, tmp_path, shop, at, how)
-    kinds = ("config", "samples", "verdicts", "ledger", "manifest", "metrics", "round01", "round02")
+    kinds = (
+        "config",
+        "samples",
+        "verdicts",
+        "eval",
+        "ledger",
+        "manifest",
+        "metrics",
+        "round01",
+        "round02",
+    )
     for kind in kinds[(at > 0) :]:
         assert any(kind in path for path in crashed), f"never crashed at {kind}"
     assert len(crashed) >= 30
@@ -361,7 +371,7 @@ def test_torn_or_missing_stage_files_are_made_again(bench, copy, whole, torn):
     checkpoint.remove(RunDir(copy).checkpoint_path(0, "boosting", 2))
     checkpoint.remove(RunDir(copy).checkpoint_path(0, "filter_only", 2))
     files = files_below(copy / "stages")
-    assert len(files) == 2 * (1 + 2 * 2)
+    assert len(files) == 3 * (1 + 2 * 2)
     for path in files:
         path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
         if not torn:

@@ -21,6 +21,8 @@ class Purpose(enum.IntEnum):
     LABEL = 5
     LABEL_FILTER = 6
     TRAIN = 7
+    EVALUATE = 8
+    AUDIT = 9
 
 
 def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:

@@ -21,9 +21,6 @@ Learner = Any  # a pytree: parameters, optimizer state, a table ...
 Responses = Any  # a pytree of arrays with leading axes [N, K]
 
 
-_mix = jax.jit(mix)
-
-
 class Arm(NamedTuple):
     """A way of curating.
 
@@ -148,6 +145,20 @@ def plan_labels(
     return log_weight_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
 
 
+@functools.partial(jax.jit, static_argnames="arm")
+def curate(arm: Arm, accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
+    """What an arm trains on in a round: the weight of every own response and of every label.
+
+    Args:
+      arm: the way of curating.
+      accepted_NxK: bool, the filter's verdicts on the own responses.
+      label_kept_L: bool, as in `Labels`.
+      alpha: weight of the labels in the mixture.
+    """
+    kept_NxK = accepted_NxK if arm.filtered else jnp.ones_like(accepted_NxK)
+    return mix(kept_NxK, label_kept_L, alpha)
+
+
 def curation_round(
     state: RoundState, fns: RoundFns, arm: Arm, curation: Curation, key: Array, round_: int
 ) -> RoundState:
@@ -173,8 +184,7 @@ def curation_round(
     )
     spent = int(jnp.sum(request.valid_L))
     labels = fns.label(request, round_) if spent else Labels(None, jnp.zeros_like(request.valid_L))
-    kept_NxK = accepted_NxK if arm.filtered else jnp.ones_like(accepted_NxK)
-    mixture = _mix(kept_NxK, labels.kept_L, curation.alpha)
+    mixture = curate(arm, accepted_NxK, labels.kept_L, curation.alpha)
     learner = fns.train(state.learner, responses, labels, mixture, round_)
     return RoundState(
         learner=learner,

@@ -1,4 +1,4 @@
-"""Greedy accuracy, and the row of metrics that a round leaves behind."""
+"""What a model answers on a split: greedy accuracy, and samples for pass@k."""
 
 from typing import Any, NamedTuple
 
@@ -7,18 +7,15 @@ import numpy as np
 
 from boostlm.config import Config
 from boostlm.errors import BoostError
-from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import Params
-from boostlm.functional.mix import failing
-from boostlm.functional.round import RoundState
+from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.token_rule import TokenRule
-from boostlm.functional.variety import distinct_fraction
 from boostlm.loop import checkpoint
 from boostlm.loop.learner import LearnerState
 from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.saved_state import load_learner
-from boostlm.loop.stages import Place
+from boostlm.loop.stages import Place, load_arrays, sampling_rule, save_arrays
 from boostlm.loop.workbench import Verifier, Workbench, build_workbench
 
 GREEDY = TokenRule(temperature=0.0)
@@ -34,58 +31,44 @@ def greedy_verdicts(
     return verify(np.arange(len(texts)), texts) & responses.finished_BxK[:, 0]
 
 
-def by_band(value_N: np.ndarray, bands: tuple[str, ...], reduce) -> dict[str, float]:
-    """A statistic of each band's values, in order of first appearance."""
+def by_band(value_N: np.ndarray, bands: tuple[str, ...], reduce) -> dict[str, Any]:
+    """A statistic of each band's values, [N, ...], in order of first appearance."""
     names = np.array(bands)
-    return {band: float(reduce(value_N[names == band])) for band in dict.fromkeys(bands)}
+    return {band: reduce(value_N[names == band]) for band in dict.fromkeys(bands)}
 
 
-def metrics_row(
-    bench: Workbench,
-    place: Place,
-    round_: int,
-    state: RoundState,
-    responses: Responses,
-    verdict: dict[str, np.ndarray],
-    answered_M: np.ndarray,
-    seconds: float,
-) -> dict[str, Any]:
-    """The row of the model after `round_` rounds. Only `seconds` depends on the machine.
+class Answers(NamedTuple):
+    """Verdicts on a model's responses to the M prompts of the evaluated split.
 
-    Args:
-      bench: the run's surroundings.
-      place: seed and arm.
-      round_: rounds of training so far.
-      state: after them.
-      responses: the model's samples on the training prompts.
-      verdict: on those samples, see `verdicts`.
-      answered_M: bool, which evaluation prompts the greedy responses answer.
-      seconds: this round took.
+    Attributes:
+      greedy_M: bool, the greedy response is correct.
+      sampled_MxS: bool, so are the S = `sample.eval_k` sampled ones.
     """
-    weight_N = np.exp(np.asarray(state.log_weight_N, np.float64))
-    failures_N = np.asarray(state.failures_N)
-    levels = range(round_ + 1)
-    solved_N = ~np.asarray(failing(verdict["accepted"]))
-    eval_bands = bench.task.prompts[bench.config.data.eval_split].bands
-    return {
-        "arm": place.arm,
-        "seed": place.seed,
-        "round": round_,
-        "test_accuracy": float(np.mean(answered_M)),
-        "eval_by_band": by_band(answered_M, eval_bands, np.mean),
-        "train_accuracy": float(np.mean(verdict["correct"])),
-        "train_solved": float(np.mean(solved_N)),
-        "accepted": float(np.mean(verdict["accepted"])),
-        "labels_spent": int(state.labels_spent),
-        "labels_kept": int(state.labels_kept),
-        "distinct": float(np.mean(distinct_fraction(responses.tokens_BxKxR))),
-        "cut_off": float(np.mean(~responses.finished_BxK)),
-        "weight_by_band": by_band(weight_N, bench.task.prompts["train"].bands, np.sum),
-        "weight_by_failures": [float(weight_N[failures_N == f].sum()) for f in levels],
-        "prompts_by_failures": [int(np.sum(failures_N == f)) for f in levels],
-        "train_loss": float(state.learner.loss),
-        "seconds": round(seconds, 2),
-    }
+
+    greedy_M: np.ndarray
+    sampled_MxS: np.ndarray
+
+
+def eval_answers(
+    bench: Workbench, run_dir: RunDir, place: Place, round_: int, learner: LearnerState, within
+) -> Answers:
+    """The model's answers after `round_` rounds, committed: arms are compared prompt by prompt."""
+    path = run_dir.stage_path(place.seed, place.arm, round_, "eval")
+    if (saved := load_arrays(path, Answers._fields)) is not None:
+        return Answers(**saved)
+    prompts, S = bench.eval_prompts, bench.config.sample.eval_k
+    greedy_M = greedy_verdicts(bench, learner, prompts, bench.verify_eval, within)
+    sampled_MxS = np.zeros((len(greedy_M), S), bool)
+    if S:
+        key = round_key(place.seed, Purpose.EVALUATE, round_)
+        rule = sampling_rule(bench.config)
+        responses = bench.sample(learner.params, prompts, key, rule, S, within)
+        texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
+        right = bench.verify_eval(np.repeat(np.arange(len(greedy_M)), S), texts)
+        sampled_MxS = right.reshape(-1, S) & responses.finished_BxK
+    answers = Answers(greedy_M, sampled_MxS)
+    save_arrays(path, **answers._asdict())
+    return answers
 
 
 class Accuracy(NamedTuple):

@@ -12,8 +12,9 @@ from boostlm.labelers.base import Query
 from boostlm.labelers.endpoint import read_key
 from boostlm.labelers.people import ask_people
 from boostlm.loop import checkpoint
-from boostlm.loop.evaluate import greedy_verdicts, metrics_row
+from boostlm.loop.evaluate import eval_answers
 from boostlm.loop.learner import LearnerState
+from boostlm.loop.measure import metrics_row, past_of
 from boostlm.loop.progress import Progress
 from boostlm.loop.run_dir import SHARED, Metrics, RunDir
 from boostlm.loop.saved_state import last_good, load_learner, save_state
@@ -109,13 +110,15 @@ def run_arm(
             row = {**same[0], "arm": place.arm}
         else:
             with place.stage(round_, "evaluate", progress) as within:
-                answered = greedy_verdicts(
-                    bench, state.learner, bench.eval_prompts, bench.verify_eval, within
-                )
-            seconds = time.monotonic() - began
-            row = metrics_row(bench, place, round_, state, responses, verdict, answered, seconds)
+                answers = eval_answers(bench, run_dir, place, round_, state.learner, within)
+            past = past_of(run_dir, metrics, place, round_)
+            row = metrics_row(bench, place, round_, state, responses, verdict, answers, past)
+            row["seconds"] = round(time.monotonic() - began, 2)  # all that depends on the machine
         metrics.add(row)
         progress.say(_line(row, config, progress))
+        for kind, seen in row["alarms"].items():
+            if kind not in metrics.row(place.seed, place.arm, round_ - 1)["alarms"]:
+                progress.say(f"  collapse alarm: {seen}")  # said once, while it lasts
 
 
 def _is_finished(config: Config, run_dir: RunDir, metrics: Metrics, place: Place) -> bool:

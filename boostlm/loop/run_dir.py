@@ -7,9 +7,10 @@ metrics.jsonl                       a line for each arm, seed and round
 ledger/seed0-boosting-round00.jsonl every label bought
 people/queue.jsonl, queue.csv       prompts that wait for people's answers
 people/answers.jsonl                the answers that were given
-stages/seed0/boosting/round00/      samples and verdicts, by stage
+stages/seed0/boosting/round01/      samples, verdicts on them, answers on the evaluated split
 checkpoints/seed0/boosting/round01  the model after 1 round, and what the round needs with it
-report.html, summary.png            made from the above
+report.html, summary.png            made from the above; so is what `boostlm export` writes:
+curated/seed0-boosting-round01.jsonl  what training round 1 trained on
 """
 
 import fcntl
@@ -181,6 +182,10 @@ class Metrics:
     def has(self, seed: int, arm: str, round_: int) -> bool:
         """Whether there is a row."""
         return (seed, arm, round_) in self._rows
+
+    def row(self, seed: int, arm: str, round_: int) -> dict[str, Any]:
+        """A row that there is."""
+        return self._rows[seed, arm, round_]
 
     def add(self, row: dict[str, Any]) -> None:
         """Adds a row, on disk when this returns."""

@@ -1,24 +1,15 @@
 """The report page: one HTML file with its figures inline, nothing external and no scripts."""
 
-import re
-import textwrap
 from html import escape
 from typing import Any
 
-from boostlm.config import ARMS
 from boostlm.report import plots
+from boostlm.report.compare import ArmSummary, comparisons, summaries
+from boostlm.report.html import CSS, arm_name, broken, count, figure, section, table, theme
+from boostlm.report.page_evidence import audit, collapse, pairs, pass_rates
 from boostlm.report.run_data import COUNTS, RunData, is_number
-from boostlm.report.table import (
-    ArmSummary,
-    band_leads,
-    comparisons,
-    minus,
-    percent,
-    plus_minus,
-    rate,
-    summaries,
-    verdicts,
-)
+from boostlm.report.table import band_leads, verdicts
+from boostlm.report.words import minus, percent, plus_minus, rate
 
 FINAL_HEAD = (
     "arm", "start", "final accuracy", "labels bought", "labels kept",
@@ -28,54 +19,6 @@ ROW_KEYS = (
     "arm", "seed", "round", "test_accuracy", "train_accuracy", "train_solved", "accepted",
     "labels_spent", "labels_kept", "distinct", "cut_off", "train_loss", "seconds",
 )  # fmt: skip
-MARKS = dict(zip(ARMS, ("&#9679;", "&#9632;", "&#9650;", "&#9670;")))  # the shapes in the plots
-
-CSS = """
-*{box-sizing:border-box}
-html{-webkit-text-size-adjust:100%;color-scheme:light dark}
-body{margin:0;background:var(--paper);color:var(--ink);
- font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:56px 24px 72px}
-h1,h2,h3,p,figure{margin:0}
-h1{font-size:34px;line-height:1.2;letter-spacing:-.01em}
-h2{font-size:21px;line-height:1.3;margin:72px 0 20px}
-h3{font-size:16px;line-height:1.35;margin-bottom:10px}
-h1,.facts,.lead,figcaption,.config td{overflow-wrap:anywhere}
-.kicker,.facts,.note,.soft,figcaption,thead th,.lead+.lead{color:var(--muted);font-size:14px}
-.kicker{margin-bottom:6px}.facts,.note{margin-top:10px}
-.answer,.beside figure{display:grid;grid-template-columns:3fr 2fr;gap:0 64px}
-.answer{align-items:center}.answer h2{margin-top:40px}.beside h3{grid-column:1/-1}
-.lead{font-size:20px;line-height:1.5}.lead+.lead{font-size:16px;line-height:1.6;margin-top:14px}
-.pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:44px 64px}
-.four{display:grid;grid-template-columns:repeat(auto-fit,minmax(235px,1fr));gap:28px 40px}
-.four figure{max-width:300px}
-figure{break-inside:avoid;min-width:0}
-figcaption{line-height:1.5;margin-top:8px;max-width:62ch}
-svg{display:block;width:100%;height:auto;overflow:visible;stroke-linejoin:round}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:7px 0 7px 22px;white-space:nowrap;font-weight:400}
-th:first-child,td:first-child{text-align:left;padding-left:0}
-thead th{line-height:1.3;vertical-align:bottom}thead th,.soft{font-size:13px}
-tbody tr{border-top:1px solid var(--grid)}
-.final{width:100%;margin-top:40px}.final tbody th{font-weight:600}.final .soft{font-weight:400}
-details{border-top:1px solid var(--grid);padding:14px 0}
-details:last-of-type{border-bottom:1px solid var(--grid)}
-summary{cursor:pointer;font-weight:600}
-details .scroll,.config{margin-top:14px;font-size:13px}
-details th,details td{padding:3px 0 3px 16px}
-.config{columns:3 260px;column-gap:48px}
-.config table{width:100%;margin-bottom:14px;break-inside:avoid}.config td+td{white-space:normal}
-.config .group{text-align:left;padding:6px 0 3px;font-weight:600}
-.config tr tr{border-top:0}.config .nested{padding:0 0 0 14px}.config .nested table{margin:0}
-@media (max-width:760px){main{padding:32px 20px 48px}h1{font-size:27px}h2{margin-top:52px}
- .answer,.pair,.four,.beside figure{grid-template-columns:minmax(0,1fr)}.lead{font-size:18px}
- .answer figure{margin-top:28px}.final thead{display:none}
- .final,.final tbody{display:block}.final tr{display:block;padding:10px 0}
- .final th,.final td{display:flex;gap:6px;padding:1px 0;white-space:normal;font-size:15px}
- .final td::before{content:attr(data-name);color:var(--muted);flex:1;text-align:left}}
-@media print{main{padding:0;max-width:none}h2{margin-top:36px;break-after:avoid}}
-"""
 
 
 def render_html(run: RunData) -> str:
@@ -84,9 +27,9 @@ def render_html(run: RunData) -> str:
     title = f"{c['name']}: boostlm report"
     facts = (
         f"{c['data']['task']} \N{MIDDLE DOT} greedy accuracy on {c['data']['eval_prompts']:,} "
-        f"{c['data']['eval_split']} prompts \N{MIDDLE DOT} {_count(len(c['arms']), 'arm')}, "
-        f"{_count(c['rounds'], 'round')}, {_count(c['seeds'], 'seed')} \N{MIDDLE DOT} "
-        f"{_count(c['label']['budget'], 'label')} a round, {c['label']['beta']:.0%} of them right"
+        f"{c['data']['eval_split']} prompts \N{MIDDLE DOT} {count(len(c['arms']), 'arm')}, "
+        f"{count(c['rounds'], 'round')}, {count(c['seeds'], 'seed')} \N{MIDDLE DOT} "
+        f"{count(c['label']['budget'], 'label')} a round, {c['label']['beta']:.0%} of them right"
     )
     if c["data"]["eval_split"] == "validation":
         facts += " \N{MIDDLE DOT} settings are still being chosen on this split"
@@ -94,53 +37,14 @@ def render_html(run: RunData) -> str:
         "<!DOCTYPE html>",
         '<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>\n<style>{_theme()}{CSS}</style>",
+        f"<title>{escape(title)}</title>\n<style>{theme()}{CSS}</style>",
         '</head>\n<body>\n<main>\n<p class="kicker">boostlm report</p>',
         f'<h1>{escape(str(c["name"]))}</h1>\n<p class="facts">{escape(facts)}</p>',
-        *(write(run) for write in (_answer, _final_table, _accuracy, _bands)),
-        *(write(run) for write in (_training_set, _labels, _theory, _appendix)),
+        *(write(run) for write in (_answer, _final_table, pairs, _accuracy, _bands, pass_rates)),
+        *(write(run) for write in (_training_set, collapse, _labels, audit, _theory, _appendix)),
         "</main>\n</body>\n</html>\n",
     ]
     return "\n".join(part for part in parts if part)
-
-
-def _theme() -> str:
-    """The colours as CSS variables; print is light."""
-    light = "".join(f"--{name}:{pair[0]};" for name, pair in plots.THEME.items())
-    dark = "".join(f"--{name}:{pair[1]};" for name, pair in plots.THEME.items())
-    return f"\n:root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-
-
-def inline(svg: str, name: str, alt: str) -> str:
-    """Makes an SVG file part of the page: themed, and with ids that are its own."""
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # meant for all
-    opening = re.search(r'<svg[^>]*viewBox="([^"]*)"[^>]*>', svg)
-    assert opening is not None
-    body = svg[opening.end() :]
-    body = re.sub(r' id="(?!m[0-9a-f]{10}")[^"]*"', "", body)  # only markers are referred to
-    body = body.replace(' id="m', f' id="{name}-m').replace('xlink:href="#', f'href="#{name}-')
-    body = re.sub(r" font-family: [^;\"]*;", "", body)
-    for theme_name, (light, _) in plots.THEME.items():
-        body = body.replace(f": {light}", f": var(--{theme_name})")
-    body = re.sub(r"\n\s*", "\n", body)
-    return f'<svg viewBox="{opening.group(1)}" role="img" aria-label="{escape(alt)}">{body.strip()}'
-
-
-def _figure(svg: str | None, name: str, title: str, caption: str) -> str:
-    if svg is None:
-        return ""
-    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    heading = f"<h3>{escape(title)}</h3>" if title else ""
-    return f"<figure>{heading}{inline(svg, name, title or caption)}{words}</figure>"
-
-
-def _section(title: str, figures: list[str], layout: str = "pair", note: str = "") -> str:
-    """A titled group of figures; empty if there are none."""
-    shown = "\n".join(figure for figure in figures if figure)
-    after = f'<p class="note">{escape(note)}</p>' if note else ""
-    return (
-        f'<h2>{escape(title)}</h2>\n<div class="{layout}">\n{shown}\n</div>{after}' if shown else ""
-    )
 
 
 def _answer(run: RunData) -> str:
@@ -158,14 +62,9 @@ def _answer(run: RunData) -> str:
             " Strokes: seeds. Diamond: their mean. Bar: its 95% t-interval; where it crosses the "
             "line at 0, the run does not settle the question."
         )
-    figure = _figure(plots.differences(found), "differences", "", caption)
+    picture = figure(plots.differences(found), "differences", "", caption)
     question = "<h2>Did curation help here, and how much?</h2>"
-    return f'<div class="answer"><div>{question}{words}</div>{figure}</div>'
-
-
-def _arm_name(arm: str) -> str:
-    ink = arm if arm in MARKS else "muted"
-    return f'<span style="color:var(--{ink})">{MARKS.get(arm, "&#9679;")}</span> {escape(arm)}'
+    return f'<div class="answer"><div>{question}{words}</div>{picture}</div>'
 
 
 def _final_table(run: RunData) -> str:
@@ -180,19 +79,11 @@ def _final_table(run: RunData) -> str:
         if any(s.final.half is not None for s in of_arm)
         else "One seed, so no intervals."
     )
-    titles = "".join(f'<th scope="col">{_broken(t)}</th>' for t in FINAL_HEAD)
-    return (
-        f'<div class="scroll"><table class="final"><thead><tr>{titles}</tr></thead>'
-        f'<tbody>{"".join(lines)}</tbody></table></div><p class="note">{note}</p>'
-    )
+    return f'{table(FINAL_HEAD, lines)}<p class="note">{note}</p>'
 
 
-def _broken(title: str) -> str:
-    return "<br>".join(escape(line) for line in textwrap.wrap(title, 14))
-
-
-def _final_line(s: ArmSummary, uneven: bool) -> str:
-    reached = f'<br><span class="soft">round {s.round}, {_count(s.final.n, "seed")}</span>'
+def _final_line(s: ArmSummary, uneven: bool) -> list[str]:
+    reached = f'<br><span class="soft">round {s.round}, {count(s.final.n, "seed")}</span>'
     cells = (
         "\N{EN DASH}" if s.start is None else percent(s.start.mean),
         f'<strong>{percent(s.final.mean)}</strong> <span class="soft">{plus_minus(s.final)}</span>',
@@ -201,10 +92,7 @@ def _final_line(s: ArmSummary, uneven: bool) -> str:
         "\N{EN DASH}" if s.gain_per_100 is None else minus(rate(s.gain_per_100)),
         f"{s.seconds:,.0f}",
     )
-    name = _arm_name(s.arm) + (reached if uneven else "")
-    named = zip(FINAL_HEAD[1:], cells, strict=True)  # a phone shows the names beside the values
-    shown = "".join(f'<td data-name="{title}">{cell}</td>' for title, cell in named)
-    return f'<tr><th scope="row">{name}</th>{shown}</tr>'
+    return [arm_name(s.arm) + (reached if uneven else ""), *cells]
 
 
 def _accuracy(run: RunData) -> str:
@@ -217,11 +105,11 @@ def _accuracy(run: RunData) -> str:
     by_labels = plots.arms_by(run, "test_accuracy", "labels_spent")
     cost = "The same accuracies against what they cost. Dashed: an arm that buys no labels, at its "
     cost += "final level. The further left a curve crosses that level, the cheaper the gain."
-    return _section(
+    return section(
         "Accuracy",
         [
-            _figure(by_round, "rounds", f"{split.capitalize()} accuracy by round", how),
-            _figure(by_labels, "labels", f"{split.capitalize()} accuracy by labels bought", cost),
+            figure(by_round, "rounds", f"{split.capitalize()} accuracy by round", how),
+            figure(by_labels, "labels", f"{split.capitalize()} accuracy by labels bought", cost),
         ],
     )
 
@@ -230,19 +118,19 @@ def _bands(run: RunData) -> str:
     how = "Each mark is an arm after its last round, in the colours and shapes of the table. Its "
     how += "line starts at the long tick, where the seed model was: to the right of it are gains, "
     how += "to the left losses. " + minus(band_leads(run))
-    return _section(
+    return section(
         "Who gained where",
-        [_figure(plots.final_by_band(run), "bands", "Final accuracy by band", how)],
+        [figure(plots.final_by_band(run), "bands", "Final accuracy by band", how)],
         "beside",
     )
 
 
 def _training_set(run: RunData) -> str:
     k = run.config["sample"]["k"]
-    return _section(
+    return section(
         "What the loop did to the training set",
         [
-            _figure(
+            figure(
                 plots.arms_by(run, "train_solved"),
                 "solved",
                 "Training prompts solved",
@@ -250,7 +138,7 @@ def _training_set(run: RunData) -> str:
                 "unsolved teaches nothing by self-training alone: there filter_only levels off, "
                 "and there labels can help.",
             ),
-            _figure(
+            figure(
                 plots.arms_by(run, "distinct"),
                 "variety",
                 "Variety of answers",
@@ -265,10 +153,10 @@ def _training_set(run: RunData) -> str:
 def _labels(run: RunData) -> str:
     beta = run.config["label"]["beta"]
     last = max((row["round"] for row in run.rows if row["arm"] == "boosting"), default=0)
-    return _section(
+    return section(
         "Where boosting pointed its labels",
         [
-            _figure(
+            figure(
                 plots.weight_by_band(run, "boosting"),
                 "weights",
                 "Difficulty weight by band",
@@ -276,7 +164,7 @@ def _labels(run: RunData) -> str:
                 "adds up to 100%. The weight decides where labels go: a row whose colour grows "
                 "stronger holds the prompts that keep failing.",
             ),
-            _figure(
+            figure(
                 plots.weight_by_failures(run, "boosting"),
                 "failures",
                 f"Prompts and weight by failed rounds, after round {last}",
@@ -289,10 +177,10 @@ def _labels(run: RunData) -> str:
 
 
 def _theory(run: RunData) -> str:
-    return _section(
+    return section(
         "Theory and measurement",
         [
-            _figure(plots.predicted(run, arm), f"theory-{i}", arm, "")
+            figure(plots.predicted(run, arm), f"theory-{i}", arm, "")
             for i, arm in enumerate(run.arms)
         ],
         "four",
@@ -304,7 +192,7 @@ def _theory(run: RunData) -> str:
 
 
 def _appendix(run: RunData) -> str:
-    head = "".join(f"<th>{_broken(key.replace('_', ' '))}</th>" for key in ROW_KEYS)
+    head = "".join(f"<th>{broken(key.replace('_', ' '))}</th>" for key in ROW_KEYS)
     order = {arm: i for i, arm in enumerate(run.arms)}
     rows = sorted(run.rows, key=lambda r: (order[r["arm"]], r["seed"], r["round"]))
     lines = "\n".join(
@@ -343,7 +231,3 @@ def _config_table(title: str, settings: dict[str, Any]) -> str:
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             rows.append(f"<tr><td>{escape(str(key))}</td><td>{escape(shown)}</td></tr>")
     return f"<table><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n:,} {word}{'s' * (n != 1)}"

@@ -6,9 +6,11 @@ be missing, and a value that was not measured is null; what is absent is left ou
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn
+
+import numpy as np
 
 from boostlm.config import ARMS
 from boostlm.errors import BoostError
@@ -19,6 +21,11 @@ OPTIONAL_FRACTIONS = ("train_accuracy", "train_solved", "accepted", "distinct", 
 COUNTS = ("seed", "round", "labels_spent", "labels_kept")
 BY_BAND = ("eval_by_band", "weight_by_band")
 BY_FAILURES = ("weight_by_failures", "prompts_by_failures")
+# Absent from the rows of runs that older versions made, and then null.
+LATER = (
+    "eval_pass", "eval_pass_by_band", "train_pass", "train_pass_by_band", "tail_loss", "churn",
+    "against_start", "alarms", "audit",
+)  # fmt: skip
 ROUNDING = 1e-5  # how far float32 arithmetic may carry a fraction outside [0, 1]
 
 
@@ -31,11 +38,14 @@ class RunData:
       rows: one dict for each arm, seed and round; round 0 is the seed model.
       predicted: seed -> arm -> train accuracy of round 0, 1, ... for an ideal learner that does
         not generalise between prompts. May lack seeds and arms.
+      answered: (arm, seed, round) -> bool [M], the evaluated prompts that the greedy response
+        answers. May lack any.
     """
 
     config: dict[str, Any]
     rows: tuple[dict[str, Any], ...]
     predicted: dict[int, dict[str, list[float | None]]]
+    answered: dict[tuple[str, int, int], np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def _row(self) -> dict[tuple[str, int, int], dict[str, Any]]:
@@ -62,12 +72,12 @@ class RunData:
         """The row of one arm, seed and round, or None."""
         return self._row.get((arm, seed, round_))
 
-    def by_round(self, arm: str, field: str) -> dict[int, dict[int, float]]:
-        """Round -> seed -> the field's value, in order, without what was not measured."""
+    def by_round(self, arm: str, key: str) -> dict[int, dict[int, float]]:
+        """Round -> seed -> the key's value, in order, without what was not measured."""
         table: dict[int, dict[int, float]] = {}
         for (row_arm, seed, round_), row in sorted(self._row.items(), key=lambda item: item[0]):
-            if row_arm == arm and is_number(row[field]):
-                table.setdefault(round_, {})[seed] = float(row[field])
+            if row_arm == arm and is_number(row[key]):
+                table.setdefault(round_, {})[seed] = float(row[key])
         return dict(sorted(table.items()))
 
     def last_rows(self, arm: str) -> list[dict[str, Any]]:
@@ -84,6 +94,12 @@ class RunData:
                 if is_number(value):
                     table.setdefault(round_, []).append(float(value))
         return dict(sorted(table.items()))
+
+    def rows_of(self, arm: str) -> list[dict[str, Any]]:
+        """All rows of an arm, by seed and round."""
+        return sorted(
+            (r for r in self.rows if r["arm"] == arm), key=lambda r: (r["seed"], r["round"])
+        )
 
     def progress(self) -> tuple[int, int]:
         """How many pairs of arm and seed reached the last round, and how many there will be."""
@@ -129,7 +145,7 @@ def load_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
                 f"on line {line_of[key]}; delete one of the two"
             )
         line_of[key] = number
-        rows.append(row)
+        rows.append(dict.fromkeys(LATER) | row)
     return tuple(rows)
 
 

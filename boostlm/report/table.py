@@ -1,112 +1,16 @@
 """What the run says, in words and in one small table. The page and the terminal share it."""
 
-import re
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from boostlm.report.compare import ArmSummary, Comparison, comparisons, summaries
+from boostlm.report.evidence import Paired, all_paired, p_words, pair_name, readings, signs
 from boostlm.report.run_data import RunData, is_number, mean_shares
-from boostlm.report.stats import Estimate, mean_interval, paired_difference
+from boostlm.report.stats import Estimate
+from boostlm.report.words import difference, percent, plus_minus, points, rate
 
 WIDTH = 80  # columns of the terminal table
 NOTHING = 0.03  # accuracies that never get above this are "about 0": guessing reaches as much
-
-
-@dataclass(frozen=True)
-class ArmSummary:
-    """One line of the final table. Means are over the seeds that reached `round`."""
-
-    arm: str
-    round: int
-    start: Estimate | None
-    final: Estimate
-    labels: float
-    kept: float
-    gain_per_100: float | None  # accuracy over filter_only for each 100 labels bought
-    seconds: float  # of all training rounds, a seed
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A difference of final accuracy, seed by seed, after the same number of rounds."""
-
-    first: str
-    second: str  # another arm, or "start"
-    round: int
-    first_mean: float
-    second_mean: float
-    differences: tuple[float, ...]
-    estimate: Estimate
-
-
-def compare(run: RunData, first: str, second: str) -> Comparison | None:
-    """`first` - `second` after the last round that both reached in some seed, if there is one.
-
-    With `second` "start" the other side is the same arm's round 0.
-    """
-    ours = run.by_round(first, "test_accuracy")
-    theirs = run.by_round(first if second == "start" else second, "test_accuracy")
-    for round_ in sorted(ours, reverse=True):
-        other = theirs.get(0 if second == "start" else round_, {})
-        seeds = [seed for seed in ours[round_] if seed in other]
-        if round_ >= 1 and seeds:
-            a, b = [ours[round_][s] for s in seeds], [other[s] for s in seeds]
-            return Comparison(
-                first,
-                second,
-                round_,
-                sum(a) / len(a),
-                sum(b) / len(b),
-                tuple(x - y for x, y in zip(a, b, strict=True)),
-                paired_difference(a, b),
-            )
-    return None
-
-
-def comparisons(run: RunData) -> list[Comparison]:
-    """The comparisons that the verdict is about, the main one first."""
-    pairs = (("boosting", "filter_only"), ("boosting", "uniform"), ("do_nothing", "start"))
-    return [c for c in (compare(run, *pair) for pair in pairs) if c is not None]
-
-
-def summaries(run: RunData) -> list[ArmSummary]:
-    """One summary an arm, in the order of the arms."""
-    return [_summary(run, arm) for arm in run.arms if run.by_round(arm, "test_accuracy")]
-
-
-def _summary(run: RunData, arm: str) -> ArmSummary:
-    accuracy = run.by_round(arm, "test_accuracy")
-    last = max(accuracy)
-    seeds = list(accuracy[last])
-
-    def mean_at_last(field: str) -> float:
-        values = run.by_round(arm, field).get(last, {})
-        return sum(values.values()) / len(values) if values else 0.0
-
-    labels = mean_at_last("labels_spent")
-    against = None if arm == "filter_only" else compare(run, arm, "filter_only")
-    gain = None
-    if against is not None and against.round == last and labels > 0:
-        gain = 100 * against.estimate.mean / labels
-    # Round 0 is the seed model, which all arms share: its seconds belong to none of them.
-    spent = [
-        row["seconds"]
-        for row in run.rows
-        if row["arm"] == arm
-        and row["seed"] in seeds
-        and row["round"] >= 1
-        and is_number(row["seconds"])
-    ]
-    start = [accuracy[0][s] for s in seeds if s in accuracy.get(0, {})]
-    return ArmSummary(
-        arm,
-        last,
-        mean_interval(start) if start else None,
-        mean_interval(list(accuracy[last].values())),
-        labels,
-        mean_at_last("labels_kept"),
-        gain,
-        sum(spent) / len(seeds),
-    )
 
 
 def verdicts(run: RunData) -> list[str]:
@@ -226,27 +130,6 @@ def _unfinished(run: RunData) -> list[str]:
     ]
 
 
-def percent(value: float) -> str:
-    """An accuracy, such as 45.6%."""
-    return f"{100 * value:.1f}%"
-
-
-def points(value: float) -> str:
-    """A difference of accuracies, such as +6.3; what rounds to 0 has no sign."""
-    rounded = round(100 * value, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
-def difference(e: Estimate) -> str:
-    """A difference with its interval, in words."""
-    if e.low is None or e.high is None:
-        return f"{points(e.mean)} points"
-    return (
-        f"{points(e.mean)} points (95% interval {points(e.low)} to {points(e.high)}, paired over "
-        f"{e.n} seeds)"
-    )
-
-
 def final_table(run: RunData) -> str:
     """The final table and the verdicts, as plain text of at most 80 columns."""
     split, seeds = run.config["data"]["eval_split"], len(run.seeds)
@@ -258,13 +141,49 @@ def final_table(run: RunData) -> str:
         if any(s.final.half is not None for s in of_arm):
             note += "; \N{PLUS-MINUS SIGN}: 95% t-interval over seeds, in points"
         lines += [*_aligned(of_arm), "", *textwrap.wrap(note, WIDTH), ""]
+    if found := all_paired(run):
+        lines += [*_paired_lines(found), ""]
+    for a in signs(run):
+        for seed, kind, since, until, _ in a.alarms:
+            rounds = f"round {since}" if since == until else f"rounds {since} to {until}"
+            alarm = f"Collapse alarm ({kind}): {a.arm}, seed {seed}, {rounds}."
+            lines += textwrap.wrap(alarm, WIDTH)
+    if lines[-1]:
+        lines.append("")
     for sentence in verdicts(run):
         lines += textwrap.wrap(sentence, WIDTH)
     return "\n".join(lines) + "\n"
 
 
+def _paired_lines(found: list[Paired]) -> list[str]:
+    """The comparisons prompt by prompt, a table of three lines at most and what follows."""
+    head = ("prompt by prompt", "only 1st", "only 2nd", "McNemar p", "95% by bootstrap")
+    cells = [
+        (
+            pair_name(p.comparison),
+            f"{p.pooled.first_only:,}",
+            f"{p.pooled.second_only:,}",
+            p_words(p.pooled.p),
+            f"{points(p.low)} to {points(p.high)}",
+        )
+        for p in found
+    ]
+    wrapped = (line for reading in readings(found) for line in textwrap.wrap(reading, WIDTH))
+    return [*_columns([head, *cells]), *wrapped]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, every column as wide as it must be, names on the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
+    return [
+        gap.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
+    ]
+
+
 def _aligned(of_arm: list[ArmSummary]) -> list[str]:
-    """The table's lines, every column as wide as it must be."""
+    """The final table's lines."""
     head = ("arm", "round", "start", "final", "", "labels", "kept", "per 100", "seconds")
     cells = [
         (
@@ -280,37 +199,4 @@ def _aligned(of_arm: list[ArmSummary]) -> list[str]:
         )
         for s in of_arm
     ]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
-    return [
-        gap.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in (head, *cells)
-    ]
-
-
-def plus_minus(e: Estimate) -> str:
-    """Half the interval in points; empty for one seed."""
-    return "" if e.half is None else f"\N{PLUS-MINUS SIGN}{100 * e.half:.1f}"
-
-
-def rate(gain_per_100: float | None) -> str:
-    """Points for 100 labels, with two decimals since a label does little."""
-    if gain_per_100 is None:
-        return "-"
-    rounded = round(100 * gain_per_100, 2)
-    return f"{rounded:+.2f}" if rounded else "0.00"
-
-
-def short_name(name: str, width: int = 22) -> str:
-    """A name on at most two lines; of a very long one the beginning and the end."""
-    name = " ".join(name.split())
-    lines = textwrap.wrap(name, width)
-    if len(lines) > 2:
-        tail = textwrap.wrap(name[::-1], width)[0][::-1]  # as many whole words as fit
-        lines = [textwrap.wrap(name, width - 2)[0] + " \N{HORIZONTAL ELLIPSIS}", tail]
-    return "\n".join(lines)
-
-
-def minus(text: str) -> str:
-    """The text with proper minus signs, which a terminal may lack."""
-    return re.sub(r"(?<!\S)-(?=\d)", "\N{MINUS SIGN}", text)
+    return _columns([head, *cells])

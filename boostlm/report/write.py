@@ -5,6 +5,7 @@ import dataclasses
 from etils import epath
 
 from boostlm.errors import BoostError
+from boostlm.loop.evaluate import Answers
 from boostlm.loop.files import write_atomically
 from boostlm.loop.run_dir import SHARED, RunDir
 from boostlm.loop.stages import load_arrays
@@ -25,7 +26,12 @@ def read_run(run_dir: RunDir) -> RunData:
         arrays = load_arrays(run_dir.stage_path(seed, SHARED, 0, "verdicts"))
         if arrays is not None:
             predicted[seed] = predict(config, arrays["correct"])
-    return RunData(dataclasses.asdict(config), rows, predicted)
+    answered = {}
+    for arm, seed, round_ in ((row["arm"], row["seed"], row["round"]) for row in rows):
+        arrays = load_arrays(run_dir.stage_path(seed, arm, round_, "eval"), Answers._fields)
+        if arrays is not None:
+            answered[arm, seed, round_] = arrays["greedy_M"]
+    return RunData(dataclasses.asdict(config), rows, predicted, answered)
 
 
 def write_report(run_dir: RunDir, run: RunData) -> epath.Path:

@@ -1,0 +1,210 @@
+"""What the run's finer measurements say: prompt by prompt, pass@k, the audit, signs of collapse."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from boostlm.report.compare import Comparison, comparisons
+from boostlm.report.run_data import RunData, is_number, mean_shares
+from boostlm.statistics.audit import Checked, Rate, false_accept_rate, miss_rate, right_rate
+from boostlm.statistics.paired import McNemar, mcnemar, mcnemar_of, paired_bootstrap
+
+SURE = 0.05  # a p-value below it is called a difference
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A comparison, prompt by prompt.
+
+    Attributes:
+      comparison: the same by accuracies.
+      tests: McNemar's, one a seed.
+      pooled: with the pairs of all seeds.
+      low: lower end of the 95% bootstrap interval of the difference.
+      high: upper end.
+    """
+
+    comparison: Comparison
+    tests: tuple[McNemar, ...]
+    pooled: McNemar
+    low: float
+    high: float
+
+    @property
+    def models_differ(self) -> bool:
+        """Whether these trained models differ on prompts like these."""
+        return self.pooled.p < SURE and not self.low <= 0 <= self.high
+
+    @property
+    def reading(self) -> str:
+        """What follows, in words."""
+        e = self.comparison.estimate
+        if e.low is not None and e.high is not None and not e.low <= 0 <= e.high:
+            if self.models_differ:
+                return "a difference, beyond the luck of seeds and of prompts"
+            return "not settled by this run: the prompts do not bear out what the seeds say"
+        if not self.models_differ:
+            return "not settled by this run"
+        if e.low is None:
+            return "these two models differ; one seed does not settle whether new ones would"
+        return "these models differ, but the seeds vary too much: not settled by this run"
+
+
+def paired(run: RunData, c: Comparison) -> Paired | None:
+    """The comparison prompt by prompt; None unless the answers of all its seeds are on disk."""
+    other, then = (c.first, 0) if c.second == "start" else (c.second, c.round)
+    seeds = [
+        seed
+        for seed in run.seeds
+        if run.row(c.first, seed, c.round) is not None and run.row(other, seed, then) is not None
+    ]
+    sides = [
+        [run.answered.get((arm, seed, round_)) for seed in seeds]
+        for arm, round_ in ((c.first, c.round), (other, then))
+    ]
+    if any(answers is None for side in sides for answers in side):
+        return None
+    tests = tuple(mcnemar_of(a, b) for a, b in zip(*sides, strict=True))
+    pooled = mcnemar(sum(t.first_only for t in tests), sum(t.second_only for t in tests))
+    return Paired(c, tests, pooled, *paired_bootstrap(*sides))
+
+
+def all_paired(run: RunData) -> list[Paired]:
+    """The verdict's comparisons, prompt by prompt, as far as the answers are on disk."""
+    return [found for c in comparisons(run) if (found := paired(run, c)) is not None]
+
+
+def pair_name(c: Comparison) -> str:
+    """Such as boosting - uniform."""
+    return f"{c.first[:11]} - {c.second[:11]}"
+
+
+def readings(found: list[Paired]) -> list[str]:
+    """A sentence for each thing that follows, with the comparisons that it follows for."""
+    said: dict[str, list[str]] = {}
+    for p in found:
+        said.setdefault(p.reading, []).append(pair_name(p.comparison))
+    return [f"{', '.join(names)}: {reading}." for reading, names in said.items()]
+
+
+def p_words(p: float) -> str:
+    """A p-value, such as 0.03 or <0.0001."""
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+def mean_pass(run: RunData, arm: str, key: str, last: bool = True) -> dict[str, float]:
+    """Mean over seeds of pass@k, {k: rate}, of the arm's last round or of the seed model."""
+    rows = run.last_rows(arm) if last else [r for r in run.rows_of(arm) if r["round"] == 0]
+    return mean_shares([row[key] for row in rows])
+
+
+def pass_by_band(run: RunData, arm: str, key: str) -> dict[str, dict[str, float]]:
+    """Mean over seeds of pass@k after the arm's last round, {band: {k: rate}}."""
+    parts = [row[key] or {} for row in run.last_rows(arm)]
+    bands = dict.fromkeys(band for part in parts for band in part)
+    return {band: mean_shares([part.get(band) for part in parts]) for band in bands}
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an arm's audits say together, over rounds and seeds.
+
+    Attributes:
+      arm: whose.
+      responses: own responses checked.
+      labels: labels checked.
+      beta: fraction of labels that are right; None if none was checked.
+      miss: the filter's miss rate.
+      false_accept: its false-accept rate.
+    """
+
+    arm: str
+    responses: int
+    labels: int
+    beta: Rate | None
+    miss: Rate
+    false_accept: Rate
+
+
+def audited(run: RunData) -> list[Audited]:
+    """One for each arm with an audit; its rounds and seeds are the strata."""
+    found = []
+    for arm in run.arms:
+        audits = [row["audit"] for row in run.rows_of(arm) if row["audit"]]
+        yes, no, labels = (_strata(audits, name) for name in ("accepted", "rejected", "labels"))
+        checked = sum(yes.checked) + sum(no.checked)
+        if checked:
+            beta = right_rate(labels) if sum(labels.checked) else None
+            rates = miss_rate(yes, no), false_accept_rate(yes, no)
+            found.append(Audited(arm, checked, sum(labels.checked), beta, *rates))
+    return found
+
+
+def _strata(audits: list[dict[str, Any]], name: str) -> Checked:
+    return Checked(*([audit[name][key] for audit in audits] for key in Checked._fields))
+
+
+@dataclass(frozen=True)
+class Signs:
+    """An arm's signs of collapse, means over seeds; None where nothing was measured.
+
+    Attributes:
+      arm: whose.
+      variety: of answers, of the seed model and after the last round.
+      lost: of the prompts solved the round before the last, the fraction that no longer is.
+      gained: of those not solved then, the fraction that now is.
+      tail_loss: of the seed model and after the last round, nats a token.
+      alarms: (seed, kind, first round, last round, what was seen last), by seed and kind.
+    """
+
+    arm: str
+    variety: tuple[float | None, float | None]
+    lost: float | None
+    gained: float | None
+    tail_loss: tuple[float | None, float | None]
+    alarms: tuple[tuple[int, str, int, int, str], ...]
+
+
+def signs(run: RunData) -> list[Signs]:
+    """One an arm that has a row with these measurements."""
+    found = []
+    for arm in run.arms:
+        rows, last = run.rows_of(arm), run.last_rows(arm)
+        if all(row["tail_loss"] is None for row in rows):
+            continue
+        first = [row for row in rows if row["round"] == 0]
+        churn = [row["churn"] for row in last if row["churn"]]
+        total = {key: sum(c[key] for c in churn) for key in (churn[0] if churn else ())}
+        ends = {
+            key: tuple(_mean([row[key] for row in part]) for part in (first, last))
+            for key in ("distinct", "tail_loss")
+        }
+        found.append(
+            Signs(
+                arm,
+                ends["distinct"],
+                _part(total, "lost", "kept"),
+                _part(total, "gained", "unsolved"),
+                ends["tail_loss"],
+                tuple(_alarms(rows)),
+            )
+        )
+    return found
+
+
+def _mean(values: list[Any]) -> float | None:
+    numbers = [v for v in values if is_number(v)]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _part(total: dict[str, int], key: str, rest: str) -> float | None:
+    return total[key] / (total[key] + total[rest]) if total and total[key] + total[rest] else None
+
+
+def _alarms(rows: list[dict[str, Any]]) -> list[tuple[int, str, int, int, str]]:
+    """Each kind of alarm of each seed once, with the rounds from the first to the last of it."""
+    found: dict[tuple[int, str], tuple[int, int, str]] = {}
+    for row in rows:
+        for kind, seen in (row["alarms"] or {}).items():
+            since = found.get((row["seed"], kind), (row["round"],))[0]
+            found[row["seed"], kind] = since, row["round"], seen
+    return [(*key, *value) for key, value in sorted(found.items())]
