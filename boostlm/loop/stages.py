@@ -23,6 +23,7 @@ from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels, RoundFns
 from boostlm.functional.train_step import Batch
 from boostlm.labelers.base import Query
+from boostlm.loop import preemption
 from boostlm.loop.checkpoint import check_finite
 from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LearnerState, pad_rows, training_rows
@@ -43,9 +44,16 @@ class Place:
 
     @contextmanager
     def stage(self, round_: int, name: str, progress: Progress) -> Iterator[Callable]:
-        """Times a stage, and says in every error where it happened."""
+        """Times a stage, says in every error where it happened, and leaves it when preempted."""
+        preemption.check()
+        show = progress.start(name)
+
+        def within(done: int, total: int) -> None:
+            show(done, total)
+            preemption.check()
+
         try:
-            yield progress.start(name)
+            yield within
         except BoostError as error:
             where = f"seed {self.seed}, arm {self.arm}, round {round_}, stage {name}"
             raise BoostError(f"{where}: {error}") from error

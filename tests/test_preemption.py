@@ -1,0 +1,101 @@
+"""SIGTERM: a run leaves in time, loses nothing that was committed, and goes on to the same end."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import as_options, boostlm, finished_run, rows_of, started, tiny_config
+
+from boostlm.loop import preemption
+from boostlm.loop.preemption import Preempted, check, watching
+from boostlm.loop.progress import Progress
+from boostlm.loop.stages import Place
+
+
+def sigterm():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_long_stage_is_left_at_the_next_report_and_never_finished():
+    progress, reports = Progress({"train": 1}, io.StringIO()), []
+
+    def train():
+        with Place(0, "boosting").stage(1, "train", progress) as within:
+            for i in range(10):
+                if i == 3:
+                    sigterm()
+                within(i, 10)
+                reports.append(i)
+
+    with watching(), pytest.raises(Preempted):
+        train()
+    assert reports == [0, 1, 2]
+    assert progress.remaining() is None  # no stage counted as done
+
+
+def test_no_stage_begins_after_sigterm():
+    with watching():
+        sigterm()
+        with pytest.raises(Preempted), Place(0, "x").stage(0, "sample", Progress({"sample": 1})):
+            pytest.fail("began")
+
+
+def test_outside_the_block_everything_is_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    for _ in range(2):
+        with watching():
+            assert signal.getsignal(signal.SIGTERM) is not before
+            check()
+            sigterm()
+            with pytest.raises(Preempted):
+                check()
+        check()
+        assert signal.getsignal(signal.SIGTERM) is before
+        assert signal.set_wakeup_fd(-1) == -1
+
+
+_STUCK = """
+import hashlib, sys
+from boostlm.loop.preemption import watching
+with watching(grace_s=0.3):
+    print("in", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # no signal handler of Python's runs in here
+"""
+
+
+def test_a_process_that_is_stuck_outside_python_leaves_when_its_grace_is_over():
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout.readline() == "in\n"
+        began = time.monotonic()
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert 0.3 <= time.monotonic() - began < 20
+    assert process.returncode == 75
+    assert err == f"\nboostlm: {preemption.MESSAGE}\n"
+
+
+def test_a_run_under_sigterm_goes_on_to_the_same_end(tmp_path):
+    """One of the arms of the run that nothing interrupted."""
+    expected = [row for row in rows_of(finished_run()[0]) if row["arm"] == "boosting"]
+    options = as_options(tiny_config(arms=("boosting",)))
+    arguments = ("run", "--run-dir", tmp_path / "run", *options)
+    with started(*arguments) as process:
+        for line in process.stdout:
+            if "round 0/2" in line:
+                break
+        began = time.monotonic()
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - began < 25
+    assert (process.returncode, err) == (75, f"\nboostlm: {preemption.MESSAGE}\n")
+    assert rows_of(tmp_path / "run") == expected[: len(rows_of(tmp_path / "run"))] != expected
+    done = boostlm(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(tmp_path / "run") == expected
