@@ -32,11 +32,21 @@ class RunDir:
     """Paths and metrics of one run."""
 
     def __init__(self, root: str | os.PathLike):
-        """Only names the directory; `create` and `read_config` look at it."""
+        """Only names the directory; `create` and `read_config` look at it.
+
+        Raises:
+          BoostError: no path that can be opened here.
+        """
         try:
             self.root = epath.Path(root)
         except KeyError:
             raise BoostError(f"{root} cannot be opened: name a folder, or one in gs://") from None
+        try:
+            is_local(self.root) or self.root.exists()
+        except ImportError as error:
+            raise BoostError(
+                f"{root} cannot be opened ({error}): pip install gcsfs, or install boostlm[tpu]"
+            ) from error
 
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""
@@ -60,7 +70,10 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process out (local directories only); a dead process locks nothing."""
+        """Keeps a second process out (local directories only); a dead process locks nothing.
+
+        A bucket has no locks: there, it is for the user not to start a run twice at a time.
+        """
         self._refuse_foreign()
         if not is_local(self.root):
             yield
