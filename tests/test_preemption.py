@@ -7,13 +7,30 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
-from helpers import as_options, boostlm, finished_run, rows_of, started, tiny_config
+from etils import epath
+from helpers import (
+    as_options,
+    bits,
+    boostlm,
+    finished_run,
+    rows_of,
+    started,
+    tiny_config,
+)
 
+from boostlm.config import OptimizerConfig
+from boostlm.functional.train_step import Batch
 from boostlm.loop import preemption
+from boostlm.loop.learner import LanguageLearner
 from boostlm.loop.preemption import Preempted, check, watching
 from boostlm.loop.progress import Progress
+from boostlm.loop.run_dir import RunDir
 from boostlm.loop.stages import Place
+from boostlm.loop.unfinished import Unfinished
+from boostlm.loop.workbench import build_workbench
 
 
 def sigterm():
@@ -56,6 +73,36 @@ def test_outside_the_block_everything_is_as_before():
         check()
         assert signal.getsignal(signal.SIGTERM) is before
         assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
+    """On one device and on several."""
+    whole = build_workbench(tiny_config(), RunDir(tmp_path / "bench")).learner
+    optimizer = OptimizerConfig(steps=60, batch_size=8, warmup_steps=2)
+    rng = np.random.default_rng(0)
+    shape = (optimizer.steps * optimizer.batch_size, 16)
+    rows = Batch(rng.integers(0, 20, shape, np.int32), np.ones(shape, np.float32))
+    begin = whole.init(jax.random.key(0))
+    for devices in (jax.devices()[:1], jax.devices()[:2]):
+        learner = LanguageLearner(whole.model, whole.stop_ids, 4, 8, devices)
+        path = epath.Path(tmp_path / f"unfinished{len(devices)}")
+        expected = learner.train(begin, rows, optimizer)
+        steps = []
+
+        def within(done, total, steps=steps):
+            steps.append(done)
+            check()
+            if done == 20:
+                sigterm()
+
+        with watching(), pytest.raises(Preempted):
+            learner.train(begin, rows, optimizer, within, Unfinished(path))
+        assert steps == [20, 40]
+        got = learner.train(begin, rows, optimizer, within, Unfinished(path))
+        assert steps == [20, 40, 60]
+        assert bits(got) == bits(expected)
+        Unfinished(path).remove()
+        assert not path.exists()
 
 
 _STUCK = """

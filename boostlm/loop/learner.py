@@ -21,6 +21,7 @@ from boostlm.functional.train_step import (
     make_optimizer,
     pmap_train_step,
 )
+from boostlm.loop.unfinished import Unfinished
 from boostlm.tasks.tokenizer import PAD_ID, Tokenizer
 
 
@@ -181,6 +182,7 @@ class LanguageLearner:
         rows: Batch,
         config: OptimizerConfig,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        unfinished: Unfinished | None = None,
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
@@ -189,6 +191,7 @@ class LanguageLearner:
           rows: numpy [steps * batch_size, T].
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
+          unfinished: where the state is kept when SIGTERM comes, and gone on from.
 
         Returns:
           The new state, with its optimizer state.
@@ -205,21 +208,26 @@ class LanguageLearner:
         if optimizer_state is None:
             optimizer_state = optimizer.init(params)
         train_state = TrainState(params, jax.tree.map(jnp.array, optimizer_state))
+        losses = []
+        if unfinished is not None:
+            train_state, losses = unfinished.load(train_state, config.steps)
         shape = (config.steps, config.batch_size)
         if devices > 1:
             shape = (config.steps, devices, config.batch_size // devices)
             train_state = jax.tree.map(lambda x: jnp.stack([x] * devices), train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
         step = self._step(config, optimizer)
-        losses = []
-        for i in range(config.steps):
+        one = (lambda x: x[0]) if devices > 1 else (lambda x: x)
+        for i in range(len(losses), config.steps):
             train_state, metrics = step(train_state, jax.tree.map(lambda x, i=i: x[i], batches))
-            losses.append(metrics.loss)
+            losses.append(one(metrics.loss))
             if i % 20 == 19:
                 jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
+                if unfinished is not None:
+                    now = functools.partial(jax.tree.map, one, train_state)
+                    unfinished.keep_if_asked(now, losses, config.steps)
                 progress(i + 1, config.steps)
-        if devices > 1:
-            train_state, losses = jax.tree.map(lambda x: x[0], (train_state, losses))
+        train_state = jax.tree.map(one, train_state)
         losses = np.array([float(x) for x in losses])
         loss = np.mean(losses[-max(1, config.steps // 10) :])
         loss = np.float32(loss if np.all(np.isfinite(losses)) else np.nan)

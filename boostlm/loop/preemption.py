@@ -1,9 +1,9 @@
 """SIGTERM: a spot VM is taken away 30 s later. What is committed is enough to go on from.
 
-A run commits every stage, so being preempted takes nothing but leaving in time: at the next batch
-or step (`check`), or, where the main thread is deep in a compilation, after `GRACE_S` from a thread
-that depends on nothing else. Leaving like that is no worse than a kill at that moment, which every
-commit is made for.
+A run commits every stage, and training keeps its steps (unfinished.py), so being preempted takes
+little but leaving in time: at the next batch or steps (`check`), or, where the main thread is deep
+in a compilation, after `GRACE_S` from a thread that depends on nothing else. Leaving like that is
+no worse than a kill at that moment, which every commit is made for.
 """
 
 import os
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again
-GRACE_S = 15.0  # of the 25 s that are ours
+GRACE_S = 20.0  # of the 25 s that are ours
 MESSAGE = "preempted (SIGTERM). What was committed is kept: the same command goes on from here"
 
 _asked = threading.Event()
@@ -27,9 +27,14 @@ class Preempted(BaseException):
         super().__init__(MESSAGE)
 
 
+def asked() -> bool:
+    """Whether SIGTERM came within `watching`."""
+    return _asked.is_set()
+
+
 def check() -> None:
     """Raises Preempted if SIGTERM came within `watching`. Call it where nothing is half done."""
-    if _asked.is_set():
+    if asked():
         raise Preempted
 
 

@@ -127,6 +127,11 @@ class RunDir:
         arm = SHARED if round_ == 0 else arm
         return self.root / "checkpoints" / f"seed{seed}" / arm / f"round{round_:02d}"
 
+    def unfinished_path(self, seed: int, arm: str, round_: int) -> epath.Path:
+        """Where the training that `checkpoint_path` will hold the end of is kept on SIGTERM."""
+        path = self.checkpoint_path(seed, arm, round_)
+        return path.parent / f"{path.name}-unfinished"
+
 
 class Metrics:
     """The rows of metrics.jsonl, kept in order of seed, arm and round, replaced as a whole."""

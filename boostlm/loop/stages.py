@@ -30,6 +30,7 @@ from boostlm.loop.learner import LearnerState, pad_rows, training_rows
 from boostlm.loop.ledger import Entry, Ledger
 from boostlm.loop.progress import Progress
 from boostlm.loop.run_dir import RunDir
+from boostlm.loop.unfinished import Unfinished
 from boostlm.loop.workbench import Workbench
 
 _LABELS_AT_ONCE = 64  # labels bought, judged and committed together
@@ -122,7 +123,11 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
             if config.train.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)
             learner = bench.learner.train(
-                learner, Batch(rows.tokens_BxT, weight), optimizer, within
+                learner,
+                Batch(rows.tokens_BxT, weight),
+                optimizer,
+                within,
+                Unfinished(run_dir.unfinished_path(place.seed, place.arm, round_ + 1)),
             )
             if not (np.isfinite(learner.loss) and check_finite(learner.params)):
                 raise BoostError(
