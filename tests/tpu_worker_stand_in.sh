@@ -16,7 +16,8 @@ case ${0##*/} in
     running || exit 3
     [[ $1 != stop ]] || {
       kill -TERM "$unit"
-      while running; do sleep 0.02; done
+      for _ in {1..400}; do running || break; sleep 0.05; done # TimeoutStopSec, somewhat shorter
+      ! running || kill -KILL -- "-$unit"
     } ;;
   systemd-run)
     dollar='$' environment=("CLOUD=$CLOUD" BOOSTLM_LOG_SECONDS=0.3)
