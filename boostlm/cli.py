@@ -14,6 +14,7 @@ from boostlm import config as config_module
 from boostlm.config import ARMS, Config
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError, WaitingForPeople
+from boostlm.loop.preemption import EXIT_STATUS, Preempted, watching
 from boostlm.tasks.base import SPLITS
 
 _EPILOG = """
@@ -38,7 +39,8 @@ _RATE_HELP = "chance that the filter misjudges a {} response; default: 0"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status.
 
-    0 done; 2 what the user can put right; 3 the run waits for people's answers; 130 Ctrl-C.
+    0: done; 2: what the user can put right; 3: the run waits for people's answers; 75: preempted by
+    SIGTERM, `run` only; 130: Ctrl-C.
     """
     warnings.showwarning = _show_warning
     args, rest = _parser().parse_known_args(_join_values(sys.argv[1:] if argv is None else argv))
@@ -60,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nboostlm: stopped. The same command goes on from here", file=sys.stderr)
         return 130
+    except Preempted as error:
+        print(f"\nboostlm: {error}", file=sys.stderr)
+        return EXIT_STATUS
     return 0
 
 
@@ -233,7 +238,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     _quieten_orbax()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
-    with run_dir.locked():
+    with watching(), run_dir.locked():
         run_dir.create(config)
         progress = Progress(planned_stages(config))
         devices = jax.local_devices()

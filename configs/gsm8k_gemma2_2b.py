@@ -48,7 +48,7 @@ def get_config() -> Config:
             k=8,
             temperature=0.7,  # ours
             max_new_tokens=352,  # ours: every reference fits
-            batch_prompts=32,
+            rows=256,
         ),
         label=LabelConfig(labeler="simulated", beta=0.1, budget=56_000),  # beta is ours
         train=TrainConfig(

@@ -40,7 +40,7 @@ def get_config() -> Config:
             few_shot="gsm8k_3shot.txt",
         ),
         seed_model=SeedModelConfig(path="models/gemma3-270m-gsm8k"),
-        sample=SampleConfig(k=4, temperature=0.7, max_new_tokens=192, batch_prompts=32),
+        sample=SampleConfig(k=4, temperature=0.7, max_new_tokens=192, rows=128),
         label=LabelConfig(beta=0.3, budget=64),
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=24, batch_size=8, learning_rate=2e-5, warmup_steps=4)

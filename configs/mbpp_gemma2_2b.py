@@ -45,7 +45,7 @@ def get_config() -> Config:
             k=8,
             temperature=0.7,  # ours
             max_new_tokens=512,  # ours: every reference fits
-            batch_prompts=16,
+            rows=128,
         ),
         label=LabelConfig(labeler="simulated", beta=0.1, budget=2872),  # 8 x 359; beta is ours
         train=TrainConfig(

@@ -20,6 +20,7 @@ from boostlm.loop.run_dir import SHARED, Metrics, RunDir
 from boostlm.loop.saved_state import last_good, load_learner, save_state
 from boostlm.loop.seed_model import make_seed_model
 from boostlm.loop.stages import Place, durable_fns, verdicts
+from boostlm.loop.unfinished import Unfinished
 from boostlm.loop.workbench import Workbench
 
 
@@ -73,8 +74,10 @@ def seed_learner(bench: Workbench, run_dir: RunDir, seed: int, progress: Progres
         return load_learner(bench, run_dir, seed, SHARED, 0)
     progress.at(f"seed {seed}")
     with Place(seed, "all").stage(0, "seed model", progress) as within:
-        learner = make_seed_model(bench, seed, within)
+        unfinished = Unfinished(run_dir.unfinished_path(seed, SHARED, 0))
+        learner = make_seed_model(bench, seed, within, unfinished)
     checkpoint.save(path, learner)
+    unfinished.remove()
     return learner
 
 
@@ -100,6 +103,7 @@ def run_arm(
             key = round_key(place.seed, Purpose.ALLOCATE, round_ - 1)
             state = curation_round(state, fns, ARMS[place.arm], curation, key, round_ - 1)
             save_state(run_dir.checkpoint_path(place.seed, place.arm, round_), state)
+            Unfinished(run_dir.unfinished_path(place.seed, place.arm, round_)).remove()
         _prune(run_dir, place, round_, config.keep_checkpoints)
         responses = fns.sample(state.learner, round_)
         verdict = verdicts(bench, run_dir, place, responses, round_)

@@ -1,5 +1,6 @@
 """A language model on this host's devices: sampling and training over arrays of prompts."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from boostlm.functional.train_step import (
 )
 from boostlm.loop.prompts import PromptTable
 from boostlm.loop.sampler import Groups, Progress, Sampler, group_pairs
+from boostlm.loop.unfinished import Unfinished
 from boostlm.tasks.tokenizer import Tokenizer
 
 
@@ -110,6 +112,7 @@ class LanguageLearner:
         config: OptimizerConfig,
         progress: Callable[[int, int], None] = lambda done, total: None,
         prefix_P: np.ndarray = NO_PREFIX,
+        unfinished: Unfinished | None = None,
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
@@ -119,6 +122,7 @@ class LanguageLearner:
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
+          unfinished: where the state is kept when SIGTERM comes, and gone on from.
 
         Returns:
           The new state, with its optimizer state.
@@ -135,22 +139,27 @@ class LanguageLearner:
         if optimizer_state is None:
             optimizer_state = optimizer.init(params)
         train_state = TrainState(params, jax.tree.map(jnp.array, optimizer_state))
+        losses = []
+        if unfinished is not None:
+            train_state, losses = unfinished.load(train_state, config.steps)
         shape = (config.steps, config.batch_size)
         if devices > 1:
             shape = (config.steps, devices, config.batch_size // devices)
             train_state = jax.tree.map(lambda x: jnp.stack([x] * devices), train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
         step = self._step(config, optimizer)
-        losses = []
-        for i in range(config.steps):
+        one = (lambda x: x[0]) if devices > 1 else (lambda x: x)
+        for i in range(len(losses), config.steps):
             batch = jax.tree.map(lambda x, i=i: x[i], batches)
             train_state, metrics = step(train_state, batch, prefix_P)
-            losses.append(metrics.loss)
+            losses.append(one(metrics.loss))
             if i % 20 == 19:
                 jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
+                if unfinished is not None:
+                    now = functools.partial(jax.tree.map, one, train_state)
+                    unfinished.keep_if_asked(now, losses, config.steps)
                 progress(i + 1, config.steps)
-        if devices > 1:
-            train_state, losses = jax.tree.map(lambda x: x[0], (train_state, losses))
+        train_state = jax.tree.map(one, train_state)
         losses = np.array([float(x) for x in losses])
         loss = np.mean(losses[-max(1, config.steps // 10) :])
         loss = np.float32(loss if np.all(np.isfinite(losses)) else np.nan)

@@ -38,11 +38,21 @@ class RunDir:
     """Paths and metrics of one run."""
 
     def __init__(self, root: str | os.PathLike):
-        """Only names the directory; `create` and `read_config` look at it."""
+        """Only names the directory; `create` and `read_config` look at it.
+
+        Raises:
+          BoostError: no path that can be opened here.
+        """
         try:
             self.root = epath.Path(root)
         except KeyError:
             raise BoostError(f"{root} cannot be opened: name a folder, or one in gs://") from None
+        try:
+            is_local(self.root) or self.root.exists()
+        except ImportError as error:
+            raise BoostError(
+                f"{root} cannot be opened ({error}): pip install gcsfs, or install boostlm[tpu]"
+            ) from error
 
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""
@@ -92,7 +102,10 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process out (local directories only); a dead process locks nothing."""
+        """Keeps a second process out (local directories only); a dead process locks nothing.
+
+        A bucket has no locks: there, it is for the user not to start a run twice at a time.
+        """
         self._refuse_foreign()
         if not is_local(self.root):
             yield
@@ -153,6 +166,11 @@ class RunDir:
     def checkpoint_path(self, seed: int, arm: str, round_: int) -> epath.Path:
         arm = SHARED if round_ == 0 else arm
         return self.root / "checkpoints" / f"seed{seed}" / arm / f"round{round_:02d}"
+
+    def unfinished_path(self, seed: int, arm: str, round_: int) -> epath.Path:
+        """Where the training that `checkpoint_path` will hold the end of is kept on SIGTERM."""
+        path = self.checkpoint_path(seed, arm, round_)
+        return path.parent / f"{path.name}-unfinished"
 
 
 class Metrics:

@@ -7,20 +7,25 @@ from boostlm.errors import BoostError
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.loop.learner import LearnerState
 from boostlm.loop.prompts import pad_rows, tokenize_prompts, training_rows
+from boostlm.loop.unfinished import Unfinished
 from boostlm.loop.workbench import Workbench
 from boostlm.models.converted import load_params
 from boostlm.tasks.overlap import refuse_seed_overlap
 
 
-def make_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
+def make_seed_model(
+    bench: Workbench, seed: int, within, unfinished: Unfinished | None = None
+) -> LearnerState:
     """The model at `seed_model.path`, or without a path one that `train_seed_model` makes."""
     if bench.config.seed_model.path:
         path = epath.Path(bench.config.seed_model.path)
         return LearnerState(load_params(path), None, np.float32(0))
-    return train_seed_model(bench, seed, within)
+    return train_seed_model(bench, seed, within, unfinished)
 
 
-def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
+def train_seed_model(
+    bench: Workbench, seed: int, within, unfinished: Unfinished | None = None
+) -> LearnerState:
     """Trains a fresh model on the task's seed examples, in shuffled epochs.
 
     Examples that are longer than the limits on prompts or responses are left out.
@@ -55,6 +60,7 @@ def train_seed_model(bench: Workbench, seed: int, within) -> LearnerState:
         optimizer,
         within,
         prompts.prefix_P0,
+        unfinished,
     )
     if not np.isfinite(state.loss):
         raise BoostError(

@@ -25,6 +25,7 @@ from boostlm.functional.round import LabelRequest, Labels, RoundFns
 from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import Batch
 from boostlm.labelers.base import Labeler
+from boostlm.loop import preemption
 from boostlm.loop.buying import buy
 from boostlm.loop.checkpoint import check_finite
 from boostlm.loop.files import write_atomically
@@ -33,6 +34,7 @@ from boostlm.loop.ledger import Ledger
 from boostlm.loop.progress import Progress
 from boostlm.loop.prompts import training_rows
 from boostlm.loop.run_dir import RunDir
+from boostlm.loop.unfinished import Unfinished
 from boostlm.loop.workbench import Workbench
 
 
@@ -45,9 +47,16 @@ class Place:
 
     @contextmanager
     def stage(self, round_: int, name: str, progress: Progress) -> Iterator[Callable]:
-        """Times a stage, and says in every error where it happened."""
+        """Times a stage, says in every error where it happened, and leaves it when preempted."""
+        preemption.check()
+        show = progress.start(name)
+
+        def within(done: int, total: int) -> None:
+            show(done, total)
+            preemption.check()
+
         try:
-            yield progress.start(name)
+            yield within
         except WaitingForPeople:
             raise
         except BoostError as error:
@@ -123,9 +132,14 @@ def durable_fns(
             weight = rows.weight_BxT * np.asarray(valid_C)[:, None]
             if config.train.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)
-            prefix_P = bench.train_prompts.prefix_P0
-            batch = Batch(rows.tokens_BxT, weight)
-            learner = bench.learner.train(learner, batch, optimizer, within, prefix_P)
+            learner = bench.learner.train(
+                learner,
+                Batch(rows.tokens_BxT, weight),
+                optimizer,
+                within,
+                bench.train_prompts.prefix_P0,
+                Unfinished(run_dir.unfinished_path(place.seed, place.arm, round_ + 1)),
+            )
             if not (np.isfinite(learner.loss) and check_finite(learner.params)):
                 raise BoostError(
                     "the loss or a parameter is not finite (NaN or infinity). The last good state "

@@ -1,0 +1,48 @@
+"""Training that SIGTERM cut short: its state after some steps, which the same command goes on from.
+
+All that a stage is made of is fixed by the run's config, so a state that lies here is always the
+right one, whichever life left it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from boostlm.functional.train_step import TrainState
+from boostlm.loop import checkpoint, preemption
+
+
+class Unfinished:
+    """The state of one training stage at a path, if there is one."""
+
+    def __init__(self, path: epath.Path):
+        """`path`: a checkpoint folder of its own."""
+        self._path = path
+
+    def load(self, begin: TrainState, steps: int) -> tuple[TrainState, list]:
+        """The state to go on from and the losses so far: what was kept, else `begin` and none."""
+        if not checkpoint.is_good(self._path):
+            return begin, []
+        like = {"state": begin, "loss": np.zeros(steps, np.float32), "done": 0}
+        kept = checkpoint.restore(self._path, like)
+        state = jax.tree.map(lambda x: jnp.array(np.asarray(x)), kept["state"])  # on no device yet
+        return state, list(kept["loss"][: int(kept["done"])])
+
+    def keep_if_asked(self, state: Callable[[], TrainState], losses: Sequence, steps: int) -> None:
+        """Saves the state after len(losses) of `steps` steps if SIGTERM came, else does nothing.
+
+        A save that takes longer than there is time leaves no checkpoint, and the stage begins anew.
+        """
+        if not preemption.asked():
+            return
+        loss = np.zeros(steps, np.float32)
+        loss[: len(losses)] = [float(x) for x in losses]
+        kept = {"state": state(), "loss": loss, "done": np.int64(len(losses))}
+        checkpoint.save(self._path, kept)
+
+    def remove(self) -> None:
+        """To be called when the stage has committed."""
+        checkpoint.remove(self._path)
