@@ -107,7 +107,8 @@ def test_prompt(real, number):
     """Logits within 1e-3 at every position and the same greedy continuation of 64 tokens.
 
     A few prompts are ill-conditioned: no float32 evaluation comes within 1e-3 of the exact logits.
-    There ours may be as far off as transformers' own, and half as much again.
+    There ours may be as far from exact as transformers' own, up to a factor of 2: that two of its own
+    float32 evaluations (eager and sdpa attention) were seen 3 times as far off as one another.
     """
     import torch
 
@@ -126,7 +127,7 @@ def test_prompt(real, number):
         exact = exact_logits(real.in_float64(), prompt, worst)
         own, his = (np.abs(x[worst] - exact).max() for x in (got, want))
         line += f"; from float64 ours by {own:.1e}, transformers' by {his:.1e}"
-        close = close or own < 1.5 * his
+        close = close or own < 2 * his
     del got, want
 
     token = theirs.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=NEW)[0, n:]
