@@ -107,7 +107,7 @@ def test_prompt(real, number):
     """Logits within 1e-3 at every position and the same greedy continuation of 64 tokens.
 
     A few prompts are ill-conditioned: no float32 evaluation comes within 1e-3 of the exact logits.
-    There ours may be as far from exact as transformers' own, up to a factor of 2: that two of its own
+    There ours may be as far from exact as transformers' own, up to a factor of 2: two of its own
     float32 evaluations (eager and sdpa attention) were seen 3 times as far off as one another.
     """
     import torch
