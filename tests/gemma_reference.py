@@ -1,9 +1,12 @@
 """What the Gemma tests share: tiny models of transformers, and real weights and texts."""
 
+import contextlib
 import json
 import os
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -77,11 +80,33 @@ def params_of(model, config: ModelConfig, vocab_size: int = VOCAB):
 
 
 def transformers_logits(model, tokens_BxT: np.ndarray) -> np.ndarray:
-    """Float32 logits of rows without padding."""
+    """Logits of rows without padding, in the model's dtype."""
     import torch
 
     with torch.no_grad():
         return model(torch.tensor(tokens_BxT, dtype=torch.long)).logits.numpy()
+
+
+@contextlib.contextmanager
+def all_float64():
+    """Whatever is float32 in transformers and in the decoder is float64 here.
+
+    A transformers model in float64 still rounds norms, rotary angles and softmax to float32, unless
+    it is built and called within this.
+    """
+    import torch
+
+    usual = torch.get_default_dtype()
+    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
+        patch.setattr(torch, "float", torch.float64)
+        patch.setattr(torch, "float32", torch.float64)
+        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        patch.setattr(jnp, "float32", jnp.float64)
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(usual)
 
 
 def real_gguf(folder: pathlib.Path) -> pathlib.Path:
