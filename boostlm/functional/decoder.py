@@ -9,15 +9,16 @@ Suffixes: B prompts or rows, T query tokens, S key tokens, K responses a prompt,
 R response tokens, H heads, G key-value heads, D head width, E model width, V vocabulary.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jax.sharding import Mesh
 
 from boostlm.config import ModelConfig
 from boostlm.functional.language_model import LanguageModel
+from boostlm.functional.linear import Linear
+from boostlm.functional.sharding import gathered, spread
 
 _MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
 _AXES = {3: "sgd", 4: "bsgd", 5: "btsgd"}  # of keys and values
@@ -94,21 +95,20 @@ class Attention(nn.Module):
       config: of the model.
       local: whether only the last `config.window` tokens are seen.
       dtype: of matrix products.
+      mesh: of `Decoder`.
     """
 
     config: ModelConfig
     local: bool
     dtype: jnp.dtype
+    mesh: Mesh | None
 
     def setup(self):
-        c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-        dense = functools.partial(
-            nn.DenseGeneral, use_bias=False, kernel_init=init, dtype=self.dtype
-        )
-        self.query = dense((c.heads, c.head_dim))
-        self.key = dense((c.kv_heads, c.head_dim))
-        self.value = dense((c.kv_heads, c.head_dim))
-        self.out = dense(c.width, axis=(-2, -1))
+        c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
+        self.query = Linear((c.heads, c.head_dim), **how)
+        self.key = Linear((c.kv_heads, c.head_dim), **how)
+        self.value = Linear((c.kv_heads, c.head_dim), **how)
+        self.out = Linear((c.width,), inputs=2, **how)
         if c.qk_norm:
             self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
 
@@ -179,15 +179,16 @@ class Block(nn.Module):
     config: ModelConfig
     local: bool
     dtype: jnp.dtype
+    mesh: Mesh | None
 
     def setup(self):
-        c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-        dense = functools.partial(nn.Dense, use_bias=False, kernel_init=init, dtype=self.dtype)
+        c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
         self.attention_norm, self.mlp_norm = RMSNorm(), RMSNorm()
         if c.post_norms:
             self.post_attention_norm, self.post_mlp_norm = RMSNorm(), RMSNorm()
-        self.attention = Attention(c, self.local, self.dtype)
-        self.gate, self.up, self.down = dense(c.mlp_width), dense(c.mlp_width), dense(c.width)
+        self.attention = Attention(c, self.local, **how)
+        self.gate, self.up = Linear((c.mlp_width,), **how), Linear((c.mlp_width,), **how)
+        self.down = Linear((c.width,), **how)
 
     def add(self, x: Array, mixed: Array) -> Array:
         """The stream after attention, and then the MLP, have been added to it."""
@@ -216,12 +217,14 @@ class Decoder(nn.Module):
       dtype: of matrix products and of the stream between blocks. Parameters, norms, scores,
         softmax, soft caps and logits are float32 whatever it is.
       remat: compute a block's inner values again in the backward pass, keeping only its input.
+      mesh: over which parameters are sharded (`sharding`); None if each device has them whole.
     """
 
     config: ModelConfig
     vocab_size: int
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    mesh: Mesh | None = None
 
     def setup(self):
         c = self.config
@@ -230,18 +233,19 @@ class Decoder(nn.Module):
             self.vocab_size, c.width, embedding_init=nn.initializers.normal(c.width**-0.5)
         )
         local = [(i + 1) % c.global_every != 0 for i in range(c.layers)]
-        self.blocks = [block(c, local[i], self.dtype) for i in range(c.layers)]
+        self.blocks = [block(c, local[i], self.dtype, self.mesh) for i in range(c.layers)]
         self.final_norm = RMSNorm()
 
     def embed(self, tokens: Array) -> Array:
         x = self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
-        return x.astype(self.dtype)
+        return spread(x.astype(self.dtype), self.mesh)
 
     def unembed(self, x: Array) -> Array:
         table_VxE = self.embedding.embedding.astype(self.dtype)
-        logits = jnp.einsum(
-            "...e,ve->...v", self.final_norm(x), table_VxE, preferred_element_type=jnp.float32
-        )
+        if self.mesh and self.vocab_size % self.mesh.size:  # not split by vocabulary
+            table_VxE = gathered(table_VxE, self.mesh)
+        x = gathered(self.final_norm(x), self.mesh)  # rather than the table
+        logits = jnp.einsum("...e,ve->...v", x, table_VxE, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.config.logit_cap)
 
     def full(self, tokens_BxT: Array, prefix_cache=None):
@@ -281,10 +285,14 @@ class Decoder(nn.Module):
 
 
 def decoder_lm(
-    config: ModelConfig, vocab_size: int, dtype: jnp.dtype = jnp.float32, remat: bool = False
+    config: ModelConfig,
+    vocab_size: int,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    mesh: Mesh | None = None,
 ) -> LanguageModel:
     """The `LanguageModel` functions of a `Decoder`, whose attributes these are."""
-    module = Decoder(config, vocab_size, dtype, remat)
+    module = Decoder(config, vocab_size, dtype, remat, mesh)
 
     def response_cache(batch: int, samples: int, length: int):
         empty = jnp.zeros((batch, samples, length, config.kv_heads, config.head_dim), dtype)

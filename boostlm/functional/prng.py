@@ -21,6 +21,7 @@ class Purpose(enum.IntEnum):
     LABEL = 5
     LABEL_FILTER = 6
     TRAIN = 7
+    ADAPTERS = 8
 
 
 def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:

@@ -7,19 +7,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses, TokenRule, generate
 from boostlm.functional.language_model import NO_PREFIX, LanguageModel, Params
+from boostlm.functional.lora import merged
 from boostlm.functional.prng import row_keys
+from boostlm.functional.sharding import by_row, device_mesh, replicated, shardings
 from boostlm.functional.train_step import (
     Batch,
     TrainState,
     jit_train_step,
     make_optimizer,
     pmap_train_step,
+    shard_train_step,
 )
 from boostlm.tasks.tokenizer import PAD_ID, Tokenizer
 
@@ -103,6 +105,7 @@ class LanguageLearner:
         max_new_tokens: int,
         batch_prompts: int,
         devices: Sequence[jax.Device] | None = None,
+        sharded: bool = False,
     ):
         """Sets up sampling and training.
 
@@ -112,23 +115,35 @@ class LanguageLearner:
           max_new_tokens: response length limit (R).
           batch_prompts: prompts sampled at once, rounded up to fill the devices.
           devices: to use; None for all of this host's.
+          sharded: split parameters and optimizer state over the devices (`functional.sharding`),
+            rather than have them on each; `model` then keeps to `device_mesh(devices)`.
         """
         self.model = model
         self.stop_ids = stop_ids
         self.max_new_tokens = max_new_tokens
         self.devices = list(devices or jax.local_devices())
+        self.sharded = sharded
         self.batch_prompts = -(-batch_prompts // len(self.devices)) * len(self.devices)
-        mesh = jax.make_mesh(
-            (len(self.devices),), ("data",), axis_types=(AxisType.Auto,), devices=self.devices
-        )
-        self._by_row = NamedSharding(mesh, PartitionSpec("data"))
-        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self.mesh = device_mesh(self.devices)
+        self._by_row = by_row(self.mesh)
         self._samplers: dict[tuple[TokenRule, int], Callable] = {}
-        self._steps: dict[OptimizerConfig, Callable] = {}
+        self._steps: dict[tuple[OptimizerConfig, bool], Callable] = {}
 
     def init(self, key: jax.Array) -> LearnerState:
         """A fresh model."""
-        return LearnerState(jax.jit(self.model.init)(key), None, np.float32(0))
+        at = shardings(self.mesh, jax.eval_shape(self.model.init, key)) if self.sharded else None
+        return LearnerState(jax.jit(self.model.init, out_shardings=at)(key), None, np.float32(0))
+
+    def shapes(self, make: Callable, *args) -> Any:
+        """`jax.eval_shape` of parameters or optimizer state, with where the arrays are to lie."""
+        found = jax.eval_shape(make, *args)
+        if not self.sharded:
+            return found
+        return jax.tree.map(
+            lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
+            found,
+            shardings(self.mesh, found),
+        )
 
     def sample(
         self,
@@ -145,7 +160,8 @@ class LanguageLearner:
         """
         N, B = len(prompts.length_N), self.batch_prompts
         sampler = self._sampler(rule, k)
-        params = jax.device_put(params, self._replicated)
+        at = shardings(self.mesh, params) if self.sharded else replicated(self.mesh)
+        params = jax.device_put(params, at)
         parts = []
         for start in range(0, N, B):
             ids = np.minimum(np.arange(start, start + B), N - 1).astype(np.int32)
@@ -182,6 +198,7 @@ class LanguageLearner:
         config: OptimizerConfig,
         progress: Callable[[int, int], None] = lambda done, total: None,
         prefix_P: np.ndarray = NO_PREFIX,
+        adapters: Params | None = None,
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
@@ -191,28 +208,17 @@ class LanguageLearner:
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
+          adapters: from `init_adapters`; given, only they are trained, and merged in at the end.
 
         Returns:
-          The new state, with its optimizer state.
+          The new state, with its optimizer state (None after training adapters).
         """
-        devices = len(self.devices)
-        if config.batch_size % devices:
-            raise BoostError(
-                f"batch_size {config.batch_size} does not divide over {devices} devices: "
-                f"make it a multiple of {devices}"
-            )
+        shape = self._batch_shape(config)
         optimizer = make_optimizer(config)
-        params = jax.tree.map(jnp.array, state.params)  # the step donates its input
-        optimizer_state = state.optimizer_state
-        if optimizer_state is None:
-            optimizer_state = optimizer.init(params)
-        train_state = TrainState(params, jax.tree.map(jnp.array, optimizer_state))
-        shape = (config.steps, config.batch_size)
-        if devices > 1:
-            shape = (config.steps, devices, config.batch_size // devices)
-            train_state = jax.tree.map(lambda x: jnp.stack([x] * devices), train_state)
+        trained, frozen = (state.params, ()) if adapters is None else (adapters, state.params)
+        train_state = self._spread(trained, state.optimizer_state, frozen, optimizer)
+        step = self._step(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
-        step = self._step(config, optimizer)
         losses = []
         for i in range(config.steps):
             batch = jax.tree.map(lambda x, i=i: x[i], batches)
@@ -221,20 +227,63 @@ class LanguageLearner:
             if i % 20 == 19:
                 jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
                 progress(i + 1, config.steps)
-        if devices > 1:
+        if self._mapped:
             train_state, losses = jax.tree.map(lambda x: x[0], (train_state, losses))
         losses = np.array([float(x) for x in losses])
         loss = np.mean(losses[-max(1, config.steps // 10) :])
         loss = np.float32(loss if np.all(np.isfinite(losses)) else np.nan)
-        return LearnerState(train_state.params, train_state.optimizer_state, loss)
+        if adapters is None:
+            return LearnerState(train_state.params, train_state.optimizer_state, loss)
+        return LearnerState(jax.jit(merged)(train_state.variables()), None, loss)
 
-    def _step(self, config: OptimizerConfig, optimizer) -> Callable:
-        if config not in self._steps:
-            if len(self.devices) > 1:
-                self._steps[config] = pmap_train_step(self.model, optimizer, self.devices)
+    @property
+    def _mapped(self) -> bool:
+        return len(self.devices) > 1 and not self.sharded
+
+    def _batch_shape(self, config: OptimizerConfig) -> tuple[int, ...]:
+        """Steps, devices if they are mapped over, and rows."""
+        devices, parts = len(self.devices), config.micro_batches
+        if config.batch_size % (devices * parts):
+            raise BoostError(
+                f"batch_size {config.batch_size} does not divide over {devices} devices and "
+                f"{parts} micro-batches: make it a multiple of {devices * parts}"
+            )
+        if self._mapped:
+            return config.steps, devices, config.batch_size // devices
+        return config.steps, config.batch_size
+
+    def _spread(self, params: Params, optimizer_state, frozen: Params, optimizer) -> TrainState:
+        """The state where a step wants it. A copy: a step donates its state."""
+
+        def place(tree):
+            if self.sharded:
+                return jax.device_put(tree, shardings(self.mesh, tree), may_alias=False)
+            if not self._mapped:
+                return jax.tree.map(jnp.array, tree)
+            devices = len(self.devices)
+            return jax.tree.map(
+                lambda x: jax.device_put(np.broadcast_to(x, (devices, *x.shape)), self._by_row),
+                jax.tree.map(np.asarray, tree),
+            )
+
+        if optimizer_state is None and self._mapped:
+            optimizer_state = jax.jit(optimizer.init)(params)
+        params = place(params)
+        if optimizer_state is None:
+            return TrainState(params, optimizer.init(params), place(frozen))
+        return TrainState(params, place(optimizer_state), place(frozen))
+
+    def _step(self, config: OptimizerConfig, optimizer, state: TrainState) -> Callable:
+        name, parts = (config, bool(state.frozen)), config.micro_batches
+        if name not in self._steps:
+            if self.sharded:
+                step = shard_train_step(self.model, optimizer, self.mesh, state, parts)
+            elif self._mapped:
+                step = pmap_train_step(self.model, optimizer, parts, self.devices)
             else:
-                self._steps[config] = jit_train_step(self.model, optimizer)
-        return self._steps[config]
+                step = jit_train_step(self.model, optimizer, parts)
+            self._steps[name] = step
+        return self._steps[name]
 
 
 def texts_of(tokenizer: Tokenizer, tokens_CxR: np.ndarray, length_C: np.ndarray) -> list[str]:

@@ -18,6 +18,7 @@ from jax import Array
 
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses, TokenRule
+from boostlm.functional.lora import init_adapters
 from boostlm.functional.mix import Mixture, draw, noisy_verdict
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels, RoundFns
@@ -113,8 +114,12 @@ def durable_fns(bench: Workbench, run_dir: RunDir, place: Place, progress: Progr
             weight = rows.weight_BxT * np.asarray(valid_C)[:, None]
             if config.train.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)
+            adapters = None
+            if config.train.lora_rank:
+                adapters_key = round_key(place.seed, Purpose.ADAPTERS, round_)
+                adapters = init_adapters(adapters_key, learner.params, config.train.lora_rank)
             learner = bench.learner.train(
-                learner, Batch(rows.tokens_BxT, weight), optimizer, within
+                learner, Batch(rows.tokens_BxT, weight), optimizer, within, adapters=adapters
             )
             if not (np.isfinite(learner.loss) and check_finite(learner.params)):
                 raise BoostError(

@@ -11,6 +11,7 @@ from etils import epath
 from boostlm.config import ComputeConfig, Config, ModelConfig
 from boostlm.errors import BoostError
 from boostlm.functional.decoder import decoder_lm
+from boostlm.functional.sharding import device_mesh
 from boostlm.labelers.base import Labeler
 from boostlm.labelers.simulated import simulated_labeler
 from boostlm.loop.files import write_atomically
@@ -83,19 +84,31 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         config=config,
         task=task,
         tokenizer=tokenizer,
-        learner=LanguageLearner(
-            decoder_lm(
-                model, tokenizer.vocab_size, compute_dtype(config.compute), config.compute.remat
-            ),
-            tokenizer.stop_ids,
-            config.sample.max_new_tokens,
-            config.sample.batch_prompts,
-        ),
+        learner=_learner(config, model, tokenizer),
         train_prompts=tokenize_prompts(tokenizer, task.prompts["train"].texts, limit),
         eval_prompts=tokenize_prompts(tokenizer, task.prompts[split].texts, limit),
         verify=answers.check,
         verify_eval=task.answer_key(split).check,
         labeler=simulated_labeler(config.label, answers),
+    )
+
+
+def _learner(config: Config, model: ModelConfig, tokenizer: Tokenizer) -> LanguageLearner:
+    devices, compute = jax.local_devices(), config.compute
+    sharded = compute.parallel == "fsdp"
+    return LanguageLearner(
+        decoder_lm(
+            model,
+            tokenizer.vocab_size,
+            compute_dtype(compute),
+            compute.remat,
+            device_mesh(devices) if sharded else None,
+        ),
+        tokenizer.stop_ids,
+        config.sample.max_new_tokens,
+        config.sample.batch_prompts,
+        devices,
+        sharded,
     )
 
 
