@@ -237,6 +237,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.loop.workbench import build_workbench
 
     _quieten_orbax()
+    keep_compiled()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with watching(), run_dir.locked():
         run_dir.create(config)
@@ -258,6 +259,19 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             progress.close()
         _finish(run_dir)
         progress.say(f"{clock(progress.elapsed)} in all")
+
+
+def keep_compiled() -> None:
+    """Keeps compiled programs for later processes: ~/.cache/boostlm, or where the user says.
+
+    JAX_COMPILATION_CACHE_DIR names another folder (or bucket), JAX_ENABLE_COMPILATION_CACHE=false
+    keeps nothing. The library itself never does this.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "boostlm"))
 
 
 def _quieten_orbax() -> None:
@@ -318,6 +332,7 @@ def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.loop.run_dir import RunDir
 
     _quieten_orbax()
+    keep_compiled()
     result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
     print(f"{args.arm}, seed {args.seed}, round {result.round}, {args.split}:")
     print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")

@@ -14,6 +14,7 @@ from boostlm.errors import BoostError
 ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
 TASKS = ("skills", "gsm8k", "mbpp")
 OWN_TASK = re.compile(r"(.+\.py):([A-Za-z_]\w*)")  # the file and the class
+PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "frozen_model", "people", "endpoint")
 
@@ -88,6 +89,7 @@ class OptimizerConfig:
     warmup_steps: int = 10  # from learning_rate / warmup_steps up
     weight_decay: float = 0.0  # AdamW's, times the learning rate
     clip_norm: float = 1.0  # largest global norm of the gradient
+    micro_batches: int = 1  # parts that each batch is computed in, one by one; only saves memory
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class TrainConfig:
 
     alpha: float = 1 / 3  # weight of labels in the mixture; accepted samples weigh 1 - alpha
     reset_optimizer: bool = True  # start each round with fresh optimizer state
+    lora_rank: int = 0  # train adapters of this rank, merged after each round; 0: all parameters
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -178,6 +181,7 @@ class ComputeConfig:
 
     dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, but float32 on CPU
     remat: bool = False  # in training, compute blocks twice rather than keep their inner values
+    parallel: str = "replicate"  # "fsdp" splits parameters and optimizer state over the devices
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,7 @@ def validate(config: Config) -> Config:
     need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
     need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
     need(c.label.labeler in LABELERS, f"label.labeler: choose from {', '.join(LABELERS)}")
+    need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
     need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
     for name, value, least in (
         ("rounds", c.rounds, 1),
@@ -248,6 +253,7 @@ def validate(config: Config) -> Config:
         ("label.endpoint.prompt_price", c.label.endpoint.prompt_price, 0),
         ("label.endpoint.response_price", c.label.endpoint.response_price, 0),
         ("label.endpoint.max_cost", c.label.endpoint.max_cost, 0),
+        ("train.lora_rank", c.train.lora_rank, 0),
     ):
         need(value >= least, f"{name}: {value} is below {least}")
     need(c.model.head_dim % 2 == 0, f"model.head_dim: {c.model.head_dim} is odd; RoPE needs pairs")
@@ -273,6 +279,14 @@ def validate(config: Config) -> Config:
         need(o.batch_size >= 1, f"{name}.batch_size: {o.batch_size} is below 1")
         need(o.learning_rate > 0, f"{name}.learning_rate: must be above 0")
         need(o.clip_norm > 0, f"{name}.clip_norm: must be above 0")
+        need(
+            o.micro_batches >= 1 and o.batch_size % max(1, o.micro_batches) == 0,
+            f"{name}.micro_batches: {o.micro_batches} does not divide batch_size {o.batch_size}",
+        )
+    need(
+        c.train.reset_optimizer or not c.train.lora_rank,
+        "train.lora_rank: adapters are new each round, so train.reset_optimizer must be true",
+    )
     if wrong:
         raise BoostError("the config is not usable:\n  " + "\n  ".join(wrong))
     return config

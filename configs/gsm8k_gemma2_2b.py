@@ -50,7 +50,7 @@ def get_config() -> Config:
             max_new_tokens=352,  # ours: every reference fits
             rows=256,
         ),
-        label=LabelConfig(labeler="simulated", beta=0.1, budget=56_000),  # beta is ours
+        label=LabelConfig(labeler="frozen_model", beta=0.1, budget=56_000),  # beta is ours
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=1e-5)  # rate is ours
         ),

@@ -47,7 +47,7 @@ def get_config() -> Config:
             max_new_tokens=512,  # ours: every reference fits
             rows=128,
         ),
-        label=LabelConfig(labeler="simulated", beta=0.1, budget=2872),  # 8 x 359; beta is ours
+        label=LabelConfig(labeler="frozen_model", beta=0.1, budget=2872),  # 8 x 359; beta is ours
         train=TrainConfig(
             optimizer=OptimizerConfig(
                 steps=20, batch_size=64, learning_rate=1e-5, warmup_steps=5

@@ -122,6 +122,7 @@ def stub(emit):
         hidden=None,
         unembed=None,
         head=None,
+        compact=None,
         read_prefix=lambda params, tokens: (),
         prefill=lambda params, tokens, n, prefix: (logits(jnp.zeros(len(tokens), jnp.int32)), ()),
         prompt_cache=lambda S, P: (),

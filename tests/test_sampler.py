@@ -11,6 +11,7 @@ from helpers import full_logits
 from boostlm import Responses, TokenRule, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
 from boostlm.functional.generate import decode_step
+from boostlm.functional.sharding import device_mesh
 from boostlm.loop import sampler as sampler_module
 from boostlm.loop.prompts import PromptTable, common_prefix
 from boostlm.loop.sampler import Groups, Sampler, group_pairs, width_of
@@ -60,7 +61,7 @@ def groups(n=N, k=K):
 
 @functools.cache
 def sampler(rows, count=1):
-    return Sampler(MODEL, ENDINGS, R, rows, jax.devices()[:count])
+    return Sampler(MODEL, ENDINGS, R, rows, device_mesh(jax.devices()[:count]))
 
 
 def assert_same(got: Responses, want: Responses):
@@ -125,7 +126,7 @@ def test_a_few_widths_are_compiled_and_none_after_them(monkeypatch):
         return call
 
     model = MODEL._replace(prefill=counting("prefill"), decode=counting("decode"))
-    few = Sampler(model, ((EOS,),), R, 6, jax.devices()[:1])
+    few = Sampler(model, ((EOS,),), R, 6, device_mesh(jax.devices()[:1]))
     few.sample(PARAMS, table(), groups(k=2), KEY, SAMPLE)
     widths = {shape[1] for name, shape in traced if name == "prefill"}
     assert widths == {16, 32, 64} == {width_of(n) for n in table().length_N}
@@ -146,7 +147,7 @@ def test_a_row_that_ends_makes_room_at_once(monkeypatch):
 
     monkeypatch.setattr(sampler_module.slots_of, "decode_step", counted)
     many = Groups(np.arange(N).repeat(8), np.arange(8 * N).reshape(-1, 1))
-    out = Sampler(MODEL, ENDINGS, R, 8, jax.devices()[:1]).sample(
+    out = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1])).sample(
         PARAMS, table(), many, KEY, SAMPLE
     )
     jax.effects_barrier()

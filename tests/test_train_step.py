@@ -165,7 +165,7 @@ def test_learner_trains_alike_on_one_device_and_on_eight(devices):
     stacked = Batch(*(np.concatenate(x) for x in zip(*rows, strict=True)))
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
     out = [
-        LanguageLearner(MODEL, (1,), 4, 8, devices[:n]).train(start, stacked, optimizer)
+        LanguageLearner(MODEL, ((1,),), 4, 8, devices[:n]).train(start, stacked, optimizer)
         for n in (1, 8)
     ]
     assert largest_difference(out[0].params, out[1].params) < 1e-6

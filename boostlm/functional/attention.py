@@ -5,7 +5,6 @@ prompt, P prompt or prefix tokens, R response tokens; H heads, G key-value heads
 each of them, D head width, E model width. In einsums of whole rows s is keys.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.sharding import Mesh
 
 from boostlm.config import ModelConfig
 from boostlm.functional.language_model import Caches, Rows
+from boostlm.functional.linear import Linear
 
 _MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
 
@@ -95,21 +96,20 @@ class Attention(nn.Module):
       config: of the model.
       local: whether only the last `config.window` tokens are seen.
       dtype: of matrix products.
+      mesh: of `Decoder`.
     """
 
     config: ModelConfig
     local: bool
     dtype: jnp.dtype
+    mesh: Mesh | None
 
     def setup(self):
-        c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-        dense = functools.partial(
-            nn.DenseGeneral, use_bias=False, kernel_init=init, dtype=self.dtype
-        )
-        self.query = dense((c.heads, c.head_dim))
-        self.key = dense((c.kv_heads, c.head_dim))
-        self.value = dense((c.kv_heads, c.head_dim))
-        self.out = dense(c.width, axis=(-2, -1))
+        c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
+        self.query = Linear((c.heads, c.head_dim), **how)
+        self.key = Linear((c.kv_heads, c.head_dim), **how)
+        self.value = Linear((c.kv_heads, c.head_dim), **how)
+        self.out = Linear((c.width,), inputs=2, **how)
         if c.qk_norm:
             self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
 

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jax.sharding import Mesh
 
 from boostlm.config import ModelConfig
-from boostlm.functional.attention import Attention, RMSNorm, products, soft_cap
+from boostlm.functional.attention import Attention, RMSNorm, soft_cap
 from boostlm.functional.language_model import NO_PREFIX, Caches, LanguageModel, Rows
+from boostlm.functional.linear import Linear
+from boostlm.functional.sharding import gathered, spread
 
 
 class Block(nn.Module):
@@ -27,15 +30,16 @@ class Block(nn.Module):
     config: ModelConfig
     local: bool
     dtype: jnp.dtype
+    mesh: Mesh | None
 
     def setup(self):
-        c, init = self.config, nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-        dense = functools.partial(nn.Dense, use_bias=False, kernel_init=init, dtype=self.dtype)
+        c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
         self.attention_norm, self.mlp_norm = RMSNorm(), RMSNorm()
         if c.post_norms:
             self.post_attention_norm, self.post_mlp_norm = RMSNorm(), RMSNorm()
-        self.attention = Attention(c, self.local, self.dtype)
-        self.gate, self.up, self.down = dense(c.mlp_width), dense(c.mlp_width), dense(c.width)
+        self.attention = Attention(c, self.local, **how)
+        self.gate, self.up = Linear((c.mlp_width,), **how), Linear((c.mlp_width,), **how)
+        self.down = Linear((c.width,), **how)
 
     def add(self, x: Array, mixed: Array) -> Array:
         """The stream after attention, and then the MLP, have been added to it."""
@@ -62,12 +66,14 @@ class Decoder(nn.Module):
       dtype: of matrix products and of the stream between blocks. Parameters, norms, scores,
         softmax, soft caps and logits are float32 whatever it is.
       remat: compute a block's inner values again in the backward pass, keeping only its input.
+      mesh: over which parameters are sharded (`sharding`); None if each device has them whole.
     """
 
     config: ModelConfig
     vocab_size: int
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    mesh: Mesh | None = None
 
     def setup(self):
         c = self.config
@@ -76,16 +82,19 @@ class Decoder(nn.Module):
             self.vocab_size, c.width, embedding_init=nn.initializers.normal(c.width**-0.5)
         )
         local = [(i + 1) % c.global_every != 0 for i in range(c.layers)]
-        self.blocks = [block(c, local[i], self.dtype) for i in range(c.layers)]
+        self.blocks = [block(c, local[i], self.dtype, self.mesh) for i in range(c.layers)]
         self.final_norm = RMSNorm()
 
     def embed(self, tokens: Array) -> Array:
         x = self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
-        return x.astype(self.dtype)
+        return spread(x.astype(self.dtype), self.mesh)
 
     def unembed(self, x: Array) -> Array:
         table_VxE = self.embedding.embedding.astype(self.dtype)
-        logits = products("...e,ve->...v", self.final_norm(x), table_VxE)
+        if self.mesh and self.vocab_size % self.mesh.size:  # not split by vocabulary
+            table_VxE = gathered(table_VxE, self.mesh)
+        x = gathered(self.final_norm(x), self.mesh)  # rather than the table
+        logits = jnp.einsum("...e,ve->...v", x, table_VxE, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.config.logit_cap)
 
     def full(self, tokens_BxT: Array, prefix):
@@ -103,6 +112,8 @@ class Decoder(nn.Module):
 
     def read_prefix(self, tokens_P: Array):
         nothing = empty_cache(self.config, self.dtype, 0)
+        if not tokens_P.size:
+            return nothing
         return jax.tree.map(lambda x: x[0], self.full(tokens_P[None], nothing)[1])
 
     def hidden(self, tokens_BxT: Array, prefix_P: Array) -> Array:
@@ -148,10 +159,17 @@ def response_cache(config: ModelConfig, dtype: jnp.dtype, rows: int, length: int
 
 
 def decoder_lm(
-    config: ModelConfig, vocab_size: int, dtype: jnp.dtype = jnp.float32, remat: bool = False
+    config: ModelConfig,
+    vocab_size: int,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    mesh: Mesh | None = None,
 ) -> LanguageModel:
     """The `LanguageModel` functions of a `Decoder`, whose attributes these are."""
-    module = Decoder(config, vocab_size, dtype, remat)
+    module = Decoder(config, vocab_size, dtype, remat, mesh)
+
+    def compact(x):
+        return x.astype(dtype) if x.ndim > 1 else x
 
     def method(function):
         return lambda params, *args: module.apply(params, *args, method=function)
@@ -164,6 +182,7 @@ def decoder_lm(
         hidden=method(Decoder.hidden),
         unembed=method(Decoder.unembed),
         head=head,
+        compact=lambda params: jax.tree.map(compact, params),
         read_prefix=method(Decoder.read_prefix),
         prefill=method(Decoder.prefill),
         prompt_cache=functools.partial(empty_cache, config, dtype),

@@ -59,6 +59,8 @@ class LanguageModel(NamedTuple):
         prefix and on tokens 0..t of row b only, so padding on the right is harmless.
       unembed: (params or head(params), x [..., E]) -> logits [..., V] float32, of the next token.
       head: params -> the parameters that `unembed` uses.
+      compact: params -> the same with matrices in the dtype that they are multiplied in, for the
+        functions below, which take them as they are, too.
       read_prefix: (params, prefix_P) -> the cache of tokens that stand before every prompt.
       prefill: (params, tokens_BxP, length_B, prefix cache) -> (logits_BxV after the last real
         token, cache with leaves [B, ...], which fits `prompt_cache(B, P)`).
@@ -72,6 +74,7 @@ class LanguageModel(NamedTuple):
     hidden: Callable[[Params, Array, Array], Array]
     unembed: Callable[[Params, Array], Array]
     head: Callable[[Params], Params]
+    compact: Callable[[Params], Params]
     read_prefix: Callable[[Params, Array], Cache]
     prefill: Callable[[Params, Array, Array, Cache], tuple[Array, Cache]]
     prompt_cache: Callable[[int, int], Cache]

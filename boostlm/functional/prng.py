@@ -23,6 +23,7 @@ class Purpose(enum.IntEnum):
     TRAIN = 7
     EVALUATE = 8
     AUDIT = 9
+    ADAPTERS = 10
 
 
 def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:

@@ -1,6 +1,7 @@
 """A language model on this host's devices: sampling and training over arrays of prompts."""
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import NO_PREFIX, LanguageModel, Params
+from boostlm.functional.lora import merged
+from boostlm.functional.sharding import by_row, device_mesh, shardings
 from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import (
     Batch,
@@ -19,6 +22,7 @@ from boostlm.functional.train_step import (
     jit_train_step,
     make_optimizer,
     pmap_train_step,
+    shard_train_step,
 )
 from boostlm.loop.prompts import PromptTable
 from boostlm.loop.sampler import Groups, Progress, Sampler, group_pairs
@@ -51,6 +55,8 @@ class LanguageLearner:
         max_new_tokens: int,
         rows: int,
         devices: Sequence[jax.Device] | None = None,
+        sharded: bool = False,
+        sampling_model: LanguageModel | None = None,
     ):
         """Sets up sampling and training.
 
@@ -60,15 +66,33 @@ class LanguageLearner:
           max_new_tokens: response length limit (R).
           rows: responses decoded at once, over all devices.
           devices: to use; None for all of this host's.
+          sampling_model: the same model for sampling, where each device has all parameters; None:
+            `model`.
+          sharded: split parameters and optimizer state over the devices (`functional.sharding`),
+            rather than have them on each; `model` then keeps to `device_mesh(devices)`.
         """
         self.model = model
         self.devices = list(devices or jax.local_devices())
-        self.sampler = Sampler(model, endings, max_new_tokens, rows, self.devices)
-        self._steps: dict[OptimizerConfig, Callable] = {}
+        self.sharded = sharded
+        self.mesh = device_mesh(self.devices)
+        self.sampler = Sampler(sampling_model or model, endings, max_new_tokens, rows, self.mesh)
+        self._steps: dict[tuple[OptimizerConfig, bool], Callable] = {}
 
     def init(self, key: jax.Array) -> LearnerState:
         """A fresh model."""
-        return LearnerState(jax.jit(self.model.init)(key), None, np.float32(0))
+        at = shardings(self.mesh, jax.eval_shape(self.model.init, key)) if self.sharded else None
+        return LearnerState(jax.jit(self.model.init, out_shardings=at)(key), None, np.float32(0))
+
+    def shapes(self, make: Callable, *args) -> Any:
+        """`jax.eval_shape` of parameters or optimizer state, with where the arrays are to lie."""
+        found = jax.eval_shape(make, *args)
+        if not self.sharded:
+            return found
+        return jax.tree.map(
+            lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
+            found,
+            shardings(self.mesh, found),
+        )
 
     def sample(
         self,
@@ -113,6 +137,7 @@ class LanguageLearner:
         progress: Callable[[int, int], None] = lambda done, total: None,
         prefix_P: np.ndarray = NO_PREFIX,
         unfinished: Unfinished | None = None,
+        adapters: Params | None = None,
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
@@ -123,38 +148,30 @@ class LanguageLearner:
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
           unfinished: where the state is kept when SIGTERM comes, and gone on from.
+          adapters: from `init_adapters`; given, only they are trained, and merged in at the end.
 
         Returns:
-          The new state, with its optimizer state.
+          The new state, with its optimizer state (None after training adapters).
         """
-        devices = len(self.devices)
-        if config.batch_size % devices:
-            raise BoostError(
-                f"batch_size {config.batch_size} does not divide over {devices} devices: "
-                f"make it a multiple of {devices}"
-            )
+        shape = self._batch_shape(config)
         optimizer = make_optimizer(config)
-        params = jax.tree.map(jnp.array, state.params)  # the step donates its input
-        optimizer_state = state.optimizer_state
-        if optimizer_state is None:
-            optimizer_state = optimizer.init(params)
-        train_state = TrainState(params, jax.tree.map(jnp.array, optimizer_state))
-        losses = []
-        if unfinished is not None:
-            train_state, losses = unfinished.load(train_state, config.steps)
-        shape = (config.steps, config.batch_size)
-        if devices > 1:
-            shape = (config.steps, devices, config.batch_size // devices)
-            train_state = jax.tree.map(lambda x: jnp.stack([x] * devices), train_state)
+        begin = (state.params, state.optimizer_state, ())
+        if adapters is not None:
+            begin = (adapters, None, state.params)
+        train_state, losses = self._begin(TrainState(*begin), optimizer, unfinished, config.steps)
+        step = self._step(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
-        step = self._step(config, optimizer)
-        one = (lambda x: x[0]) if devices > 1 else (lambda x: x)
+        one = (lambda x: x[0]) if self._mapped else (lambda x: x)
+        reported = time.monotonic()
+        every = 1  # steps between reports: as many as take 2 seconds, at most 20
         for i in range(len(losses), config.steps):
             batch = jax.tree.map(lambda x, i=i: x[i], batches)
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(one(metrics.loss))
-            if i % 20 == 19:
+            if (i + 1) % every == 0:
                 jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
+                seconds, reported = time.monotonic() - reported, time.monotonic()
+                every = int(np.clip(2 * every / max(seconds, 1e-3), 1, 20))
                 if unfinished is not None:
                     now = functools.partial(jax.tree.map, one, train_state)
                     unfinished.keep_if_asked(now, losses, config.steps)
@@ -163,15 +180,75 @@ class LanguageLearner:
         losses = np.array([float(x) for x in losses])
         loss = np.mean(losses[-max(1, config.steps // 10) :])
         loss = np.float32(loss if np.all(np.isfinite(losses)) else np.nan)
-        return LearnerState(train_state.params, train_state.optimizer_state, loss)
+        if adapters is None:
+            return LearnerState(train_state.params, train_state.optimizer_state, loss)
+        return LearnerState(jax.jit(merged)(train_state.variables()), None, loss)
 
-    def _step(self, config: OptimizerConfig, optimizer) -> Callable:
-        if config not in self._steps:
-            if len(self.devices) > 1:
-                self._steps[config] = pmap_train_step(self.model, optimizer, self.devices)
+    @property
+    def _mapped(self) -> bool:
+        return len(self.devices) > 1 and not self.sharded
+
+    def _batch_shape(self, config: OptimizerConfig) -> tuple[int, ...]:
+        """Steps, devices if they are mapped over, and rows."""
+        devices, parts = len(self.devices), config.micro_batches
+        if config.batch_size % (devices * parts):
+            raise BoostError(
+                f"batch_size {config.batch_size} does not divide over {devices} devices and "
+                f"{parts} micro-batches: make it a multiple of {devices * parts}"
+            )
+        if self._mapped:
+            return config.steps, devices, config.batch_size // devices
+        return config.steps, config.batch_size
+
+    def _begin(
+        self, begin: TrainState, optimizer, unfinished: Unfinished | None, steps: int
+    ) -> tuple[TrainState, list]:
+        """The state to go on from, where a step wants it, and the losses so far.
+
+        A copy, because a step donates its state.
+
+        Args:
+          begin: whose optimizer state may be None, for a fresh one.
+          optimizer: makes it.
+          unfinished: where a state after some of the steps may lie.
+          steps: in all.
+        """
+        losses = []
+        if unfinished is not None:
+            fresh = begin.optimizer_state or jax.eval_shape(optimizer.init, begin.params)
+            kept, losses = unfinished.load(begin._replace(optimizer_state=fresh), steps)
+            begin = kept or begin
+        params, optimizer_state = self._place(begin.params), begin.optimizer_state
+        if optimizer_state is not None:
+            optimizer_state = self._place(optimizer_state)
+        elif self._mapped:
+            optimizer_state = self._place(jax.jit(optimizer.init)(begin.params))
+        else:
+            optimizer_state = optimizer.init(params)
+        return TrainState(params, optimizer_state, self._place(begin.frozen)), losses
+
+    def _place(self, tree: Any) -> Any:
+        if self.sharded:
+            return jax.device_put(tree, shardings(self.mesh, tree), may_alias=False)
+        if not self._mapped:
+            return jax.tree.map(jnp.array, tree)
+        devices = len(self.devices)
+        return jax.tree.map(
+            lambda x: jax.device_put(np.broadcast_to(x, (devices, *x.shape)), by_row(self.mesh)),
+            jax.tree.map(np.asarray, tree),
+        )
+
+    def _step(self, config: OptimizerConfig, optimizer, state: TrainState) -> Callable:
+        name, parts = (config, bool(state.frozen)), config.micro_batches
+        if name not in self._steps:
+            if self.sharded:
+                step = shard_train_step(self.model, optimizer, self.mesh, state, parts)
+            elif self._mapped:
+                step = pmap_train_step(self.model, optimizer, parts, self.devices)
             else:
-                self._steps[config] = jit_train_step(self.model, optimizer)
-        return self._steps[config]
+                step = jit_train_step(self.model, optimizer, parts)
+            self._steps[name] = step
+        return self._steps[name]
 
 
 def texts_of(tokenizer: Tokenizer, tokens_CxR: np.ndarray, length_C: np.ndarray) -> list[str]:

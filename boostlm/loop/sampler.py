@@ -16,13 +16,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as Spec
 
 from boostlm.functional import generate as slots_of
 from boostlm.functional.generate import Arrivals, Responses, Sampling, Slots
 from boostlm.functional.language_model import LanguageModel, Params
 from boostlm.functional.prng import pair_keys
+from boostlm.functional.sharding import AXIS, by_row, replicated
 from boostlm.functional.token_rule import TokenRule
 from boostlm.loop.prompts import PromptTable
 from boostlm.tasks.tokenizer import PAD_ID
@@ -30,7 +31,6 @@ from boostlm.tasks.tokenizer import PAD_ID
 _NARROWEST = 16  # tokens of the narrowest prompts that are compiled for
 _WIDEST_GROUP = 8  # samples of a prompt that share its place, where they are asked for by pairs
 _ADMISSIONS = 8  # times that a round of all rows is filled in: 1 / 8 of them wait at the most
-_AXIS = "data"
 
 Progress = Callable[[int, int], None]
 
@@ -95,7 +95,7 @@ class Sampler:
         endings: Sequence[Sequence[int]],
         max_new_tokens: int,
         rows: int,
-        devices: Sequence[jax.Device],
+        mesh: Mesh,
     ):
         """Sets up sampling; nothing is compiled yet.
 
@@ -104,15 +104,14 @@ class Sampler:
           endings: token sequences that end a response.
           max_new_tokens: response length limit (R).
           rows: responses decoded at once, over all devices.
-          devices: to use.
+          mesh: the devices, along one axis.
         """
         self.model = model
         self.endings = tuple(tuple(int(i) for i in ending) for ending in endings)
         self.max_new_tokens = max_new_tokens
         self.rows = rows
-        self._mesh = jax.make_mesh(
-            (len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=list(devices)
-        )
+        self._mesh = mesh
+        self._compact = jax.jit(model.compact, out_shardings=replicated(mesh))
         self._programs: dict[TokenRule, Programs] = {}
 
     def sample(
@@ -138,7 +137,7 @@ class Sampler:
           progress: called as (groups done, groups in all).
         """
         programs = self._programs_of(rule)
-        params = jax.device_put(params, NamedSharding(self._mesh, Spec()))
+        params = self._compact(params)
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
         plan = _Plan(self._mesh.size, self.rows, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)
@@ -155,9 +154,9 @@ class Sampler:
             sampling = Sampling(self.endings, PAD_ID, rule)
             model, R = self.model, self.max_new_tokens
             on_devices = functools.partial(
-                jax.shard_map, mesh=self._mesh, out_specs=Spec(_AXIS), check_vma=False
+                jax.shard_map, mesh=self._mesh, out_specs=Spec(AXIS), check_vma=False
             )
-            all_, each = Spec(), Spec(_AXIS)
+            all_, each = Spec(), Spec(AXIS)
 
             def admit(params, prefix, slots, arrivals, key):
                 slots, arrivals = jax.tree.map(lambda x: x[0], (slots, arrivals))
@@ -174,7 +173,7 @@ class Sampler:
             @functools.partial(
                 jax.jit,
                 static_argnames=("A", "S", "K", "P", "D"),
-                out_shardings=NamedSharding(self._mesh, each),
+                out_shardings=by_row(self._mesh),
             )
             def empty(key, *, A, S, K, P, D):
                 slots = slots_of.empty_slots(model, key, PAD_ID, A=A, S=S, K=K, P=P, R=R)
@@ -200,7 +199,7 @@ def _advance(model, params, prefix, slots: Slots, wanted, sampling: Sampling):
         rows, prompts = slots_of.free(slots)
         ready = (rows >= wanted[0]) & (prompts >= wanted[1])
         votes = jnp.stack([jnp.any(slots.active_A), ready, True]).astype(jnp.int32)
-        active, ready, devices = jax.lax.psum(votes, _AXIS)
+        active, ready, devices = jax.lax.psum(votes, AXIS)
         return (active > 0) & (2 * ready < devices)
 
     def step(carry):

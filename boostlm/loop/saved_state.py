@@ -57,8 +57,8 @@ def load_learner(
 
 def _like(bench: Workbench, optimizer: bool) -> LearnerState:
     """Shapes and dtypes of a learner's arrays."""
-    params = jax.eval_shape(bench.learner.model.init, jax.random.key(0))
+    params = bench.learner.shapes(bench.learner.model.init, jax.random.key(0))
     state = None
     if optimizer:
-        state = jax.eval_shape(make_optimizer(bench.config.train.optimizer).init, params)
+        state = bench.learner.shapes(make_optimizer(bench.config.train.optimizer).init, params)
     return LearnerState(params, state, jax.ShapeDtypeStruct((), np.float32))

@@ -19,7 +19,7 @@ def make_seed_model(
     """The model at `seed_model.path`, or without a path one that `train_seed_model` makes."""
     if bench.config.seed_model.path:
         path = epath.Path(bench.config.seed_model.path)
-        return LearnerState(load_params(path), None, np.float32(0))
+        return LearnerState(load_params(path, bench.learner.shapes), None, np.float32(0))
     return train_seed_model(bench, seed, within, unfinished)
 
 

@@ -19,6 +19,7 @@ from jax import Array
 from boostlm.config import Config
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.functional.generate import Responses
+from boostlm.functional.lora import init_adapters
 from boostlm.functional.mix import Mixture, draw, noisy_verdict
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels, RoundFns
@@ -132,6 +133,10 @@ def durable_fns(
             weight = rows.weight_BxT * np.asarray(valid_C)[:, None]
             if config.train.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)
+            adapters = None
+            if config.train.lora_rank:
+                adapters_key = round_key(place.seed, Purpose.ADAPTERS, round_)
+                adapters = init_adapters(adapters_key, learner.params, config.train.lora_rank)
             learner = bench.learner.train(
                 learner,
                 Batch(rows.tokens_BxT, weight),
@@ -139,6 +144,7 @@ def durable_fns(
                 within,
                 bench.train_prompts.prefix_P0,
                 Unfinished(run_dir.unfinished_path(place.seed, place.arm, round_ + 1)),
+                adapters,
             )
             if not (np.isfinite(learner.loss) and check_finite(learner.params)):
                 raise BoostError(

@@ -7,7 +7,6 @@ right one, whichever life left it.
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -22,14 +21,18 @@ class Unfinished:
         """`path`: a checkpoint folder of its own."""
         self._path = path
 
-    def load(self, begin: TrainState, steps: int) -> tuple[TrainState, list]:
-        """The state to go on from and the losses so far: what was kept, else `begin` and none."""
+    def load(self, like: TrainState, steps: int) -> tuple[TrainState | None, list]:
+        """The state that was kept, as numpy arrays, and the losses up to it; else None and none.
+
+        Args:
+          like: such a state, or its shapes.
+          steps: of the whole stage.
+        """
         if not checkpoint.is_good(self._path):
-            return begin, []
-        like = {"state": begin, "loss": np.zeros(steps, np.float32), "done": 0}
+            return None, []
+        like = {"state": like, "loss": np.zeros(steps, np.float32), "done": 0}
         kept = checkpoint.restore(self._path, like)
-        state = jax.tree.map(lambda x: jnp.array(np.asarray(x)), kept["state"])  # on no device yet
-        return state, list(kept["loss"][: int(kept["done"])])
+        return jax.tree.map(np.asarray, kept["state"]), list(kept["loss"][: int(kept["done"])])
 
     def keep_if_asked(self, state: Callable[[], TrainState], losses: Sequence, steps: int) -> None:
         """Saves the state after len(losses) of `steps` steps if SIGTERM came, else does nothing.

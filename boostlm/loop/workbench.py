@@ -1,6 +1,7 @@
 """What a run works with: task, tokenizer, model and tokenized prompts, made from the config."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +14,7 @@ from boostlm.errors import BoostError
 from boostlm.functional.decoder import decoder_lm
 from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import Params
+from boostlm.functional.sharding import device_mesh
 from boostlm.functional.token_rule import TokenRule
 from boostlm.labelers.base import Labeler
 from boostlm.labelers.endpoint import endpoint_labeler
@@ -113,14 +115,7 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         config=config,
         task=task,
         tokenizer=tokenizer,
-        learner=LanguageLearner(
-            decoder_lm(
-                model, tokenizer.vocab_size, compute_dtype(config.compute), config.compute.remat
-            ),
-            endings(tokenizer, task.stops),
-            config.sample.max_new_tokens,
-            config.sample.rows,
-        ),
+        learner=_learner(config, model, tokenizer, task.stops),
         train_prompts=tables["train"],
         eval_prompts=tables[split],
         verify=answers.check,
@@ -128,6 +123,25 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         make_labeler=lambda learner, seed_params: _labeler(
             config, run_dir, task, learner, seed_params, tables["train"], tokenizer
         ),
+    )
+
+
+def _learner(
+    config: Config, model: ModelConfig, tokenizer: Tokenizer, stops: Sequence[str]
+) -> LanguageLearner:
+    devices, compute = jax.local_devices(), config.compute
+    make = functools.partial(
+        decoder_lm, model, tokenizer.vocab_size, compute_dtype(compute), compute.remat
+    )
+    sharded = compute.parallel == "fsdp"
+    return LanguageLearner(
+        make(device_mesh(devices)) if sharded else make(),
+        endings(tokenizer, stops),
+        config.sample.max_new_tokens,
+        config.sample.rows,
+        devices,
+        sharded,
+        make(),
     )
 
 

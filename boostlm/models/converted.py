@@ -10,6 +10,7 @@ dropped_embedding.npy  of a trimmed vocabulary: embeddings of the other tokens, 
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -93,13 +94,13 @@ def open_converted(path: epath.Path) -> tuple[ModelConfig, Tokenizer]:
     return config, tokenizer
 
 
-def load_params(path: epath.Path) -> Params:
-    """A converted model's parameters."""
+def load_params(path: epath.Path, shapes: Callable = jax.eval_shape) -> Params:
+    """A converted model's parameters; `shapes` stands in for `jax.eval_shape`, with shardings."""
     config, tokenizer = open_converted(path)
     if not checkpoint.is_good(path / "params"):
         raise BoostError(f"{path / 'params'} is torn or missing: convert the model again")
     init = decoder_lm(config, tokenizer.vocab_size).init
-    return checkpoint.restore(path / "params", jax.eval_shape(init, jax.random.key(0)))
+    return checkpoint.restore(path / "params", shapes(init, jax.random.key(0)))
 
 
 def load_dropped(path: epath.Path) -> np.ndarray:

@@ -1,0 +1,58 @@
+"""How arrays lie on a mesh of devices when a model is too large to be on each of them.
+
+One mesh axis, "data". A parameter, and with it its optimizer state, is split along its largest axis
+that divides over the devices (fully sharded data parallelism, arXiv 1910.02054 and 2004.13336): of
+the embedding table that is the vocabulary. Kernels are gathered where they are used. The table
+never is: every device makes the logits of its own part of the vocabulary for the tokens of all
+devices, which are far fewer numbers to move than the table (tokens with weight in a batch, against
+256,000 entries) and is as little arithmetic. Rows are split over the same axis.
+"""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "data"
+
+
+def device_mesh(devices: list[jax.Device]) -> Mesh:
+    """The devices along one axis."""
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def spec_of(shape: tuple[int, ...], devices: int) -> P:
+    """Splits the largest axis that divides, the first of equals; vectors and scalars stay whole."""
+    fitting = [size if size % devices == 0 else 0 for size in shape]
+    if devices == 1 or len(shape) < 2 or not any(fitting):
+        return P()
+    place = fitting.index(max(fitting))
+    return P(*[None] * place, AXIS)
+
+
+def shardings(mesh: Mesh, tree: Any) -> Any:
+    """Where each array (or ShapeDtypeStruct) of parameters or a training state lies."""
+    return jax.tree.map(lambda x: NamedSharding(mesh, spec_of(x.shape, mesh.size)), tree)
+
+
+def by_row(mesh: Mesh) -> NamedSharding:
+    """Split along the first axis: rows, prompts, activations, caches."""
+    return NamedSharding(mesh, P(AXIS))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same on every device."""
+    return NamedSharding(mesh, P())
+
+
+def gathered(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Inside jit: x whole on every device."""
+    return x if mesh is None else jax.lax.with_sharding_constraint(x, replicated(mesh))
+
+
+def spread(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Inside jit: x split by row, if its rows divide over the devices."""
+    if mesh is None or x.shape[0] % mesh.size:
+        return x
+    return jax.lax.with_sharding_constraint(x, by_row(mesh))
