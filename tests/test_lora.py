@@ -30,7 +30,7 @@ def trained(adapted=True, sharded=False):
     """The learner's state after 12 steps on one batch."""
     devices, steps = jax.devices() if sharded else jax.devices()[:1], 12
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices) if sharded else None)
-    learner = LanguageLearner(model, (1,), 4, 8, devices, sharded)
+    learner = LanguageLearner(model, ((1,),), 4, 8, devices, sharded)
     rows = Batch(np.tile(TOKENS, (steps, 1)), np.ones((steps * B, T), np.float32))
     config = OptimizerConfig(steps=steps, batch_size=B, learning_rate=1e-2, warmup_steps=0)
     start = LearnerState(PARAMS, None, np.float32(0))

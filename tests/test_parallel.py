@@ -121,9 +121,9 @@ def test_the_learner_and_checkpoints_keep_to_the_shardings(devices, tmp_path):
     config = OptimizerConfig(steps=2, batch_size=B, micro_batches=2)
     two = Batch(*(np.concatenate(x) for x in zip(rows(0), rows(1), strict=True)))
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
-    want = LanguageLearner(MODEL, (1,), 4, 8, devices[:1]).train(start, two, config)
+    want = LanguageLearner(MODEL, ((1,),), 4, 8, devices[:1]).train(start, two, config)
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices))
-    learner = LanguageLearner(model, (1,), 4, 8, devices, sharded=True)
+    learner = LanguageLearner(model, ((1,),), 4, 8, devices, sharded=True)
     got = learner.train(start, two, config)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -142,7 +142,7 @@ def test_the_learner_and_checkpoints_keep_to_the_shardings(devices, tmp_path):
 def test_what_does_not_divide_over_devices_and_parts_is_said(devices):
     with pytest.raises(BoostError, match="micro_batches: 3 does not divide batch_size 64"):
         override(Config(), ["--train.optimizer.micro_batches=3"])
-    learner = LanguageLearner(MODEL, (1,), 4, 8, devices)
+    learner = LanguageLearner(MODEL, ((1,),), 4, 8, devices)
     with pytest.raises(BoostError, match="make it a multiple of 32"):
         learner.train(None, None, OptimizerConfig(batch_size=B, micro_batches=4))
 
