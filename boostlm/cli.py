@@ -192,6 +192,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     import jax
 
+    from boostlm.loop.allocator import keep_freed_memory
     from boostlm.loop.experiment import planned_stages, run_experiment
     from boostlm.loop.progress import Progress, clock
     from boostlm.loop.run_dir import RunDir
@@ -199,6 +200,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     _quieten_orbax()
     keep_compiled()
+    keep_freed_memory()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with run_dir.locked():
         run_dir.create(config)
