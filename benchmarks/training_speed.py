@@ -6,9 +6,9 @@
 MODEL is a folder that `boostlm convert` made (Gemma 3 270M), TEXTS a file of JSON lines with
 "question" and "answer" such as GSM8K's train.jsonl. Every system trains the same pretrained weights
 in float32 with AdamW on the same rows of 512 tokens, all of which have weight. Each run of a system
-is a process of its own; systems take turns; the first step of a run (compilation, allocation) does
-not count. Prints medians over all other steps, the ratios, losses, peak memory. Run it on a quiet
-machine; `--at-once` sets how many rows of a batch a system computes together: more need more
+is a process of its own; systems take turns; the first two steps of a run (compilation, memory)
+do not count. Prints medians over all other steps, the ratios, losses, peak memory. Run it on a
+quiet machine; `--at-once` sets how many rows of a batch a system computes together: more need more
 memory, and each system should have what is fastest for it.
 """
 
@@ -26,6 +26,7 @@ import numpy as np
 
 LENGTH = 512
 RATE = 1e-5
+WARM_UP = 2  # steps of a run that do not count
 AT_ONCE = {"boostlm": 8, "transformers": 2, "tunix": 2}  # rows; the rest of a batch accumulates
 
 
@@ -183,7 +184,7 @@ def measure(system: str, folder: pathlib.Path, at_once: int) -> None:
 def report(runs: dict[str, list[dict]], tokens: int) -> None:
     rates = {}
     for system, results in runs.items():
-        all_rates = [tokens / s for result in results for s in result["seconds"][1:]]
+        all_rates = [tokens / s for result in results for s in result["seconds"][WARM_UP:]]
         rates[system] = statistics.median(all_rates)
         losses = ", ".join(f"{loss:.3f}" for loss in results[0]["losses"])
         print(
@@ -226,7 +227,7 @@ def main() -> None:
         folder = pathlib.Path(name)
         (folder / "converted").symlink_to(options.model.resolve())
         export_model(str(options.model), str(folder / "huggingface"))
-        rows = rows_of(options.model, options.texts, options.rows * (options.steps + 1))
+        rows = rows_of(options.model, options.texts, options.rows * (options.steps + WARM_UP))
         np.save(folder / "batches.npy", rows.reshape(-1, options.rows, LENGTH))
         runs: dict[str, list[dict]] = {system: [] for system in options.systems}
         for _ in range(options.repeats):

@@ -200,7 +200,8 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     _quieten_orbax()
     keep_compiled()
-    keep_freed_memory()
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with run_dir.locked():
         run_dir.create(config)

@@ -11,8 +11,8 @@ def keep_freed_memory() -> None:
 
     XLA's CPU client allocates gigabytes for a step and frees them after it. By default each such
     buffer is mapped anew, and the kernel clears page after page when they are first touched: a
-    quarter of the time of a training step. Call it before anything large is allocated. Memory in
-    use at the peak stays about the same; what is free is not given back before the process ends.
+    quarter of the processor time of a training step. The price is memory: 10.1 for 7.7 GiB at the
+    peak of training Gemma 3 270M, and none is given back before the process ends.
     """
     if not sys.platform.startswith("linux"):
         return
