@@ -231,6 +231,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     import jax
 
+    from boostlm.loop.allocator import keep_freed_memory
     from boostlm.loop.experiment import planned_stages, run_experiment
     from boostlm.loop.progress import Progress, clock
     from boostlm.loop.run_dir import RunDir
@@ -238,6 +239,8 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     _quieten_orbax()
     keep_compiled()
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with watching(), run_dir.locked():
         run_dir.create(config)

@@ -60,8 +60,8 @@ def cross_entropy(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _weighted_sum(unembed, chunk, head, x_NxE, target_N, weight_N):
     def loss(x_CxE, target_C, weight_C):
-        logits_CxV = unembed(head, x_CxE)
-        return jnp.sum(weight_C * _nats(logits_CxV, target_C)[0]), ()
+        nats_C, _ = _nats(unembed(head, x_CxE), target_C)
+        return jnp.sum(weight_C * nats_C), ()
 
     total, _, _ = _over_chunks(loss, chunk, x_NxE, target_N, weight_N, ())
     return total
@@ -72,8 +72,9 @@ def _forward(unembed, chunk, head, x_NxE, target_N, weight_N):
 
     def loss_and_gradients(x_CxE, target_C, weight_C):
         logits_CxV, pull = jax.vjp(unembed, head, x_CxE)
-        nats_C, logprob_CxV, hit_CxV = _nats(logits_CxV, target_C)
-        d_logits_CxV = (jnp.exp(logprob_CxV) - hit_CxV) * weight_C[:, None]
+        nats_C, total_C = _nats(logits_CxV, target_C)
+        hit_CxV = jnp.arange(logits_CxV.shape[1], dtype=target_C.dtype) == target_C[:, None]
+        d_logits_CxV = (jnp.exp(logits_CxV - total_C[:, None]) - hit_CxV) * weight_C[:, None]
         return jnp.sum(weight_C * nats_C), pull(d_logits_CxV)
 
     like = jax.eval_shape(lambda *args: args, head, x_NxE[:0])
@@ -92,12 +93,11 @@ def _backward(unembed, chunk, gradients, d_total):
 _weighted_sum.defvjp(_forward, _backward)
 
 
-def _nats(logits_CxV: Array, target_C: Array) -> tuple[Array, Array, Array]:
-    """Cross-entropies [C], log-probabilities [C, V], and where the targets are, [C, V]."""
-    logits_CxV = logits_CxV.astype(jnp.float32)
-    logprob_CxV = jax.nn.log_softmax(logits_CxV)
-    hit_CxV = jnp.arange(logits_CxV.shape[1], dtype=target_C.dtype) == target_C[:, None]
-    return -jnp.sum(jnp.where(hit_CxV, logprob_CxV, 0.0), axis=1), logprob_CxV, hit_CxV
+def _nats(logits_CxV: Array, target_C: Array) -> tuple[Array, Array]:
+    """Cross-entropies and log-sums of exponentials, both [C]."""
+    total_C = jax.nn.logsumexp(logits_CxV, axis=1)
+    own_C = jnp.take_along_axis(logits_CxV, target_C[:, None], axis=1, mode="clip")[:, 0]
+    return total_C - own_C, total_C
 
 
 def _over_chunks(run, chunk: int, x_NxE: Array, target_N: Array, weight_N: Array, zeros):
