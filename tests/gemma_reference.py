@@ -94,7 +94,7 @@ def all_float64():
     A transformers model in float64 still rounds norms, rotary angles and softmax to float32, unless
     it is built and called within this.
     """
-    import torch
+    torch = pytest.importorskip("torch", reason="parity needs torch: the extra `parity`")
 
     usual = torch.get_default_dtype()
     with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):

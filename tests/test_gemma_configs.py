@@ -78,7 +78,7 @@ def test_a_config_runs_end_to_end_on_a_small_converted_model(name, tmp_path, mon
     assert 0 < bought["boosting"] <= bought["uniform"] == 4
     ledger = (tmp_path / "run" / "ledger" / "seed0-uniform-round00.jsonl").read_text()
     entries = [json.loads(line) for line in ledger.splitlines()]
-    assert any(entry["correct"] for entry in entries)
+    assert {entry["source"] for entry in entries} == {"frozen_model"}
     kept = json.loads((tmp_path / "run" / "task.json").read_text())
     assert kept["few_shot"] == task.few_shot != ""
 

@@ -111,7 +111,7 @@ class Sampler:
         self.max_new_tokens = max_new_tokens
         self.rows = rows
         self._mesh = mesh
-        self._compact = jax.jit(model.compact, out_shardings=replicated(mesh))
+        self._compact = jax.jit(model.compact)
         self._programs: dict[TokenRule, Programs] = {}
 
     def sample(
@@ -137,7 +137,7 @@ class Sampler:
           progress: called as (groups done, groups in all).
         """
         programs = self._programs_of(rule)
-        params = self._compact(params)
+        params = jax.device_put(self._compact(params), replicated(self._mesh))
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
         plan = _Plan(self._mesh.size, self.rows, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)

@@ -29,7 +29,7 @@ from boostlm.loop.run_dir import RunDir
 from boostlm.loop.sampler import Progress
 from boostlm.loop.stops import cut_at_stops, endings
 from boostlm.models.converted import open_converted
-from boostlm.tasks.base import Task
+from boostlm.tasks.base import AnswerKey, Task
 from boostlm.tasks.overlap import refuse_overlap
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.tokenizer import Tokenizer, train_tokenizer
@@ -121,7 +121,7 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         verify=answers.check,
         verify_eval=task.answer_key(split).check,
         make_labeler=lambda learner, seed_params: _labeler(
-            config, run_dir, task, learner, seed_params, tables["train"], tokenizer
+            config, run_dir, task.stops, answers, learner, seed_params, tables["train"], tokenizer
         ),
     )
 
@@ -155,7 +155,8 @@ def compute_dtype(config: ComputeConfig) -> jnp.dtype:
 def _labeler(
     config: Config,
     run_dir: RunDir,
-    task: Task,
+    stops: Sequence[str],
+    answers: AnswerKey,
     learner: LanguageLearner,
     seed_params: Params,
     prompts: PromptTable,
@@ -164,14 +165,12 @@ def _labeler(
     """The config's labeler; see `LABELERS`."""
     match config.label.labeler:
         case "frozen_model":
-            return frozen_model_labeler(
-                config, learner, seed_params, prompts, tokenizer, task.stops
-            )
+            return frozen_model_labeler(config, learner, seed_params, prompts, tokenizer, stops)
         case "people":
             return people_labeler(run_dir.people_folder, config.label.cost)
         case "endpoint":
             return endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
-    return simulated_labeler(config.label, task.answer_key("train"))
+    return simulated_labeler(config.label, answers)
 
 
 def _model_and_tokenizer(
