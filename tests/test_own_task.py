@@ -11,6 +11,7 @@ from boostlm.config import DataConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
 from boostlm.loop.run_dir import RunDir
+from boostlm.tasks.base import Task
 from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.overlap import refuse_overlap
 from boostlm.tasks.registry import load_task
@@ -150,3 +151,17 @@ def test_a_run_goes_on_with_the_same_prompts_only(file, tmp_path):
     (tmp_path / "run" / "task.json").write_text("{")
     with pytest.raises(BoostError, match=r"task\.json is damaged"):
         run_dir.keep_task(task)
+
+
+def test_what_people_write_is_put_in_the_form_of_responses():
+    class Form(Task):
+        lead, stops = " ", ("\n\n", "END")
+
+        def answer_key(self, split):
+            raise NotImplementedError
+
+    form = Form().response_of
+    assert form("3 + 4 = 7\n#### 7") == " 3 + 4 = 7\n#### 7"
+    assert form("  7\n\nQuestion: next ENDless") == " 7"
+    assert form(" 7 END\n\n8") == " 7"
+    assert form(form("7")) == " 7"

@@ -1,7 +1,7 @@
 """What a labeler is: an outside source of responses, mostly wrong ones will do."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,13 @@ def in_batches(label: Callable[[Sequence[Query]], Sequence[Label]], size: int) -
             yield list(zip(batch, label(batch), strict=True))
 
     return labeler
+
+
+def in_form(labeler: Labeler, form: Callable[[str], str]) -> Labeler:
+    """The labeler with `form` applied to its texts."""
+
+    def formed(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
+        for batch in labeler(queries):
+            yield [(query, replace(label, text=form(label.text))) for query, label in batch]
+
+    return formed

@@ -16,7 +16,7 @@ from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import Params
 from boostlm.functional.sharding import device_mesh
 from boostlm.functional.token_rule import TokenRule
-from boostlm.labelers.base import Labeler
+from boostlm.labelers.base import Labeler, in_form
 from boostlm.labelers.endpoint import endpoint_labeler
 from boostlm.labelers.frozen_model import frozen_model_labeler
 from boostlm.labelers.people import people_labeler
@@ -121,7 +121,7 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         verify=answers.check,
         verify_eval=task.answer_key(split).check,
         make_labeler=lambda learner, seed_params: _labeler(
-            config, run_dir, task.stops, answers, learner, seed_params, tables["train"], tokenizer
+            config, run_dir, task, answers, learner, seed_params, tables["train"], tokenizer
         ),
     )
 
@@ -155,7 +155,7 @@ def compute_dtype(config: ComputeConfig) -> jnp.dtype:
 def _labeler(
     config: Config,
     run_dir: RunDir,
-    stops: Sequence[str],
+    task: Task,
     answers: AnswerKey,
     learner: LanguageLearner,
     seed_params: Params,
@@ -165,11 +165,15 @@ def _labeler(
     """The config's labeler; see `LABELERS`."""
     match config.label.labeler:
         case "frozen_model":
-            return frozen_model_labeler(config, learner, seed_params, prompts, tokenizer, stops)
+            return frozen_model_labeler(
+                config, learner, seed_params, prompts, tokenizer, task.stops
+            )
         case "people":
-            return people_labeler(run_dir.people_folder, config.label.cost)
+            asked = people_labeler(run_dir.people_folder, config.label.cost)
+            return in_form(asked, task.response_of)
         case "endpoint":
-            return endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
+            asked = endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
+            return in_form(asked, task.response_of)
     return simulated_labeler(config.label, answers)
 
 

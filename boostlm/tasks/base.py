@@ -58,6 +58,7 @@ class Task(ABC):
       prompts: by SPLITS, pairwise disjoint.
       stops: texts that end a response, besides the end-of-sequence token; they are no part of it.
       few_shot: what every prompt starts with; "" for nothing.
+      lead: what every response starts with, such as the space after "Answer:".
       notes: lines about the data that whoever starts a run should know.
     """
 
@@ -65,11 +66,17 @@ class Task(ABC):
     prompts: Mapping[str, Prompts]
     stops: tuple[str, ...] = ()
     few_shot: str = ""
+    lead: str = ""
     notes: tuple[str, ...] = ()
 
     @abstractmethod
     def answer_key(self, split: str) -> AnswerKey:
         """The references of a split, for its verifier and its labeler."""
+
+    def response_of(self, text: str) -> str:
+        """What somebody wrote who knows the prompt and not the form of responses, as a response."""
+        text = text[: min((text.find(stop) for stop in self.stops if stop in text), default=None)]
+        return self.lead + text.strip()
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:
         """(prompt, response) pairs that a seed model is trained on; prompts of no split.

@@ -154,6 +154,7 @@ class Gsm8k(Task):
     """The task; see `Task`. Its public attributes and its repr hold no references."""
 
     name = "gsm8k"
+    lead = " "
     stops: tuple[str, ...] = ()
 
     def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig):
