@@ -10,8 +10,8 @@ train.jsonl and test.jsonl. The vocabulary is trimmed to the 17,078 of 262,144 t
 texts need (bytes and specials included), because most of the arithmetic would be the output head's.
 Every prompt and every reference can still be written.
 
-64 training problems, 4 responses each, 64 labels a round of which 30% are right, 2 rounds; greedy
-accuracy on 128 test problems, one seed.
+48 training problems, 4 responses each, 48 labels a round of which 30% are right, 2 rounds; greedy
+accuracy on 96 test problems, one seed.
 
 What to expect: not measured yet.
 """
@@ -34,15 +34,15 @@ def get_config() -> Config:
         rounds=2,
         data=DataConfig(
             task="gsm8k",
-            train_prompts=64,
-            eval_prompts=128,
+            train_prompts=48,
+            eval_prompts=96,
             max_prompt_tokens=640,  # the longest has 619
             few_shot="gsm8k_3shot.txt",
         ),
         seed_model=SeedModelConfig(path="models/gemma3-270m-gsm8k"),
-        sample=SampleConfig(k=4, temperature=0.7, max_new_tokens=160, rows=128),
-        label=LabelConfig(beta=0.3, budget=64),
+        sample=SampleConfig(k=4, temperature=0.7, max_new_tokens=128, rows=128),
+        label=LabelConfig(beta=0.3, budget=48),
         train=TrainConfig(
-            optimizer=OptimizerConfig(steps=16, batch_size=8, learning_rate=2e-5, warmup_steps=4)
+            optimizer=OptimizerConfig(steps=16, batch_size=4, learning_rate=2e-5, warmup_steps=4)
         ),
     )
