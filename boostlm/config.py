@@ -204,14 +204,25 @@ class Config:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
 
+Need = Callable[[bool, str], None]  # (holds, what to say if it does not)
+
+
 def validate(config: Config) -> Config:
     """Returns `config` if every value is possible; else raises BoostError listing what is not."""
-    c, wrong = config, []
+    wrong = []
 
     def need(holds: bool, message: str) -> None:
         if not holds:
             wrong.append(message)
 
+    for check in (_need_names, _need_least, _need_ranges, _need_endpoint, _need_optimizers):
+        check(config, need)
+    if wrong:
+        raise BoostError("the config is not usable:\n  " + "\n  ".join(wrong))
+    return config
+
+
+def _need_names(c: Config, need: Need) -> None:
     unknown = [a for a in c.arms if a not in ARMS]
     need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARMS)}")
     need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
@@ -225,6 +236,9 @@ def validate(config: Config) -> Config:
     need(c.label.labeler in LABELERS, f"label.labeler: choose from {', '.join(LABELERS)}")
     need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
     need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
+
+
+def _need_least(c: Config, need: Need) -> None:
     for name, value, least in (
         ("rounds", c.rounds, 1),
         ("seeds", c.seeds, 1),
@@ -256,6 +270,9 @@ def validate(config: Config) -> Config:
         ("train.lora_rank", c.train.lora_rank, 0),
     ):
         need(value >= least, f"{name}: {value} is below {least}")
+
+
+def _need_ranges(c: Config, need: Need) -> None:
     need(c.model.head_dim % 2 == 0, f"model.head_dim: {c.model.head_dim} is odd; RoPE needs pairs")
     need(
         c.model.kv_heads > 0 and c.model.heads % c.model.kv_heads == 0,
@@ -269,8 +286,10 @@ def validate(config: Config) -> Config:
         ("train.alpha", c.train.alpha),
     ):
         need(0 <= rate <= 1, f"{name}: {rate} is not in [0, 1]")
-    _validate_endpoint(c.label, need)
     need(0 < c.label.beta < 1, f"label.beta: {c.label.beta} is not in (0, 1)")
+
+
+def _need_optimizers(c: Config, need: Need) -> None:
     for name, o in (
         ("seed_model.optimizer", c.seed_model.optimizer),
         ("train.optimizer", c.train.optimizer),
@@ -287,14 +306,11 @@ def validate(config: Config) -> Config:
         c.train.reset_optimizer or not c.train.lora_rank,
         "train.lora_rank: adapters are new each round, so train.reset_optimizer must be true",
     )
-    if wrong:
-        raise BoostError("the config is not usable:\n  " + "\n  ".join(wrong))
-    return config
 
 
-def _validate_endpoint(label: LabelConfig, need: Callable[[bool, str], None]) -> None:
+def _need_endpoint(c: Config, need: Need) -> None:
     """Where the server is, and that no key stands in the config, which is written to disk."""
-    e, used = label.endpoint, label.labeler == "endpoint"
+    e, used = c.label.endpoint, c.label.labeler == "endpoint"
     need(
         not e.key_variable or re.fullmatch("[A-Z_][A-Z0-9_]*", e.key_variable) is not None,
         "label.endpoint.key_variable: not the name of an environment variable, in capitals (the "
