@@ -1,6 +1,6 @@
 """Which settings make programs fit that do not; each is compiled before it is advised."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import jax
 
@@ -12,26 +12,31 @@ from boostlm.config import Config
 from boostlm.config_io import fields_of, override
 
 
-def candidates(config: Config, chips: int) -> Iterator[Config]:
+def candidates(config: Config, chips: int, fields: Collection[str]) -> Iterator[Config]:
     """Configs that take less memory, from what costs least time to what costs most.
 
     Each keeps what the ones before it changed: parameters split over the chips, blocks computed
     twice, batches in more parts, fewer responses at once. None of this changes a result but by
     rounding.
+
+    Args:
+      config: to begin with.
+      chips: of the topology.
+      fields: that may be changed.
     """
-    if chips > 1 and config.compute.parallel != "fsdp":
+    if chips > 1 and config.compute.parallel != "fsdp" and "compute.parallel" in fields:
         config = override(config, ["--compute.parallel=fsdp"])
         yield config
-    if not config.compute.remat:
+    if not config.compute.remat and "compute.remat" in fields:
         config = override(config, ["--compute.remat=true"])
         yield config
     batch, parts = config.train.optimizer.batch_size, config.train.optimizer.micro_batches
-    while batch % (2 * parts * chips) == 0:
+    while "train.optimizer.micro_batches" in fields and batch % (2 * parts * chips) == 0:
         parts *= 2
         config = override(config, [f"--train.optimizer.micro_batches={parts}"])
         yield config
     rows = config.sample.rows
-    while rows > chips:
+    while "sample.rows" in fields and rows > chips:
         rows = max(chips, rows // 2)
         config = override(config, [f"--sample.rows={rows}"])
         yield config
@@ -47,24 +52,27 @@ def find_fitting(
 ) -> tuple[Config | None, dict[str, Measured]]:
     """The first candidate with which every program fits, and what they take then; or None.
 
-    A program is compiled again only where a candidate changes what it depends on.
+    A program is compiled again only where a candidate makes another of it.
     """
-    before = config
-    for candidate in candidates(config, len(devices)):
+    before, programs = config, build_programs(config, sizes, devices)
+    matter = {"compute.parallel"}  # of all programs: what lies beside them
+    for name, one in measured.items():
+        matter |= set() if one.fits else set(getattr(programs, name).settings)
+    for candidate in candidates(config, len(devices), matter):
         changed = changes(before, candidate)
         before = candidate
         say(f"trying {' '.join(options(config, candidate))}")
         programs = build_programs(candidate, sizes, devices)
         beside = held_beside(candidate, sizes, devices)
-        again = {
-            name: program
-            for name, program in programs._asdict().items()
-            if set(changed) & set(program.settings)
-        }
         # What did not fit comes first: if it still does not, the others need not be compiled.
-        for name in sorted(again, key=lambda name: measured[name].fits):
-            measured = {**measured, name: measure(again[name], beside, chip, len(devices), say)}
-            if not measured[name].fits:
+        for name in sorted(measured, key=lambda name: measured[name].fits):
+            program, now = getattr(programs, name), measured[name]
+            if now.memory is None or set(changed) & set(program.settings):
+                now = measure(program, beside, chip, len(devices), say)
+            else:
+                now = now.with_beside(beside, chip)
+            measured = {**measured, name: now}
+            if not now.fits:
                 break
         if all(one.fits for one in measured.values()):
             return candidate, measured

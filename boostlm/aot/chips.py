@@ -41,7 +41,8 @@ CHIPS = {
     "v6e": _chip(31.25, 918, 1640, 3584, links=4),
 }
 
-_SURROUNDINGS = {  # libtpu asks the VM that it thinks it is on, unless these are set
+_SURROUNDINGS = {  # libtpu would ask the VM that it takes this for, and lock its TPU
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",

@@ -8,7 +8,7 @@ from boostlm.aot.chips import Chip, chips_of
 from boostlm.aot.measure import Measured, measure_all
 from boostlm.aot.roofline import by_kind, hours
 from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes, parameters
-from boostlm.aot.table import table
+from boostlm.aot.table import binary, table
 from boostlm.aot.workload import workload
 from boostlm.config import Config
 from boostlm.errors import BoostError
@@ -74,18 +74,15 @@ def compile_for(
 
 
 def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[str]) -> str:
-    def gib(size: float) -> str:
-        return f"{size / 2**30:.2f} GiB"
-
     lines = [
-        f"{one.name} takes {gib(one.needs)}{' or more' * (one.memory is None)}, "
-        f"{gib(one.needs - chip.memory)} more than a chip has"
+        f"{one.name} takes {binary(one.needs)}{' or more' * (one.memory is None)}, "
+        f"{binary(one.needs - chip.memory)} more than a chip has"
         for one in misfits
     ]
     remedy = f"it fits with {' '.join(advice)}" if advice else "no setting that we know of makes it"
     remedy += "" if advice else " fit: take more chips, chips with more memory, or a smaller model"
     return (
-        f"this does not fit on {topology} ({gib(chip.memory)} a chip): {'; '.join(lines)}. "
+        f"this does not fit on {topology} ({binary(chip.memory)} a chip): {'; '.join(lines)}. "
         f"What helps: {remedy}"
     )
 

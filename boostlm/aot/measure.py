@@ -38,6 +38,12 @@ class Measured(NamedTuple):
     collectives: tuple[Collective, ...]
     tokens: int
 
+    def with_beside(self, beside: int, chip: Chip) -> "Measured":
+        """The same program where the run keeps so much beside it."""
+        peak = self.memory.peak - self.memory.beside + beside
+        memory = self.memory._replace(beside=beside, peak=peak)
+        return self._replace(memory=memory, needs=peak, fits=peak <= chip.memory)
+
 
 def measure(
     program: Program, beside: int, chip: Chip, chips: int, say: Callable[[str], None]
@@ -64,7 +70,7 @@ def measure(
         memory.peak,
         memory.peak <= chip.memory,
         memory,
-        cost(program.flops, moved.hbm, moved.collectives, chip, chips),
+        cost(program.flops(), moved.hbm, moved.collectives, chip, chips),
         moved.collectives,
         program.tokens,
     )
@@ -72,16 +78,14 @@ def measure(
 
 def memory_of(found, beside: int) -> Memory:
     """From XLA's `memory_analysis()`."""
-    results = found.output_size_in_bytes - found.alias_size_in_bytes
-    code = found.generated_code_size_in_bytes
-    return Memory(
+    parts = (
         found.argument_size_in_bytes,
-        results,
-        found.temp_size_in_bytes,
-        code,
+        found.output_size_in_bytes - found.alias_size_in_bytes,
+        found.temp_size_in_bytes,  # one piece, as large as what is in it at its fullest
+        found.generated_code_size_in_bytes,
         beside,
-        found.peak_memory_in_bytes + code + beside,
     )
+    return Memory(*parts, peak=sum(parts))
 
 
 def needed(message: str) -> float:

@@ -33,17 +33,17 @@ class Program(NamedTuple):
     Attributes:
       name: for the reader.
       lower: () -> what `.compile()` is called on.
-      flops: of a run, on each chip.
+      flops: () -> those of a run, on each chip.
       loops: how often its loops of open length run, for the traffic.
       arguments: bytes that its arguments take on each chip, at the least.
       tokens: that a run of it deals with, over all chips.
       rows: responses that a run of it moves on, or prompts that it takes in, over all chips.
-      settings: the config's fields that would make it smaller.
+      settings: the config's fields that make another, smaller program of it.
     """
 
     name: str
     lower: Callable[[], Any]
-    flops: float
+    flops: Callable[[], float]
     loops: float
     arguments: int
     tokens: int
@@ -129,13 +129,15 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
     loops = math.ceil(together * config.sample.max_new_tokens / chunk)
     own = loops * chunk / (1 if mapped else chips) / min(most, rows // chips * (width - 1))
     alone = jit_train_step(learner.sampler.model, optimizer, settings.micro_batches)
-    traced = alone.trace(
-        jax.eval_shape(begin, _key()), _batch(settings.batch_size // chips, width), prefix_P
-    )
+
+    def count() -> float:
+        part = _batch(settings.batch_size // chips, width)
+        return flops(alone.trace(jax.eval_shape(begin, _key()), part, prefix_P).jaxpr, own)
+
     return Program(
         name="training step",
         lower=lambda: step.lower(given, _batch(*batch, width), prefix_P),
-        flops=flops(traced.jaxpr, own),
+        flops=count,
         loops=loops,
         arguments=bytes_of(state),
         tokens=settings.batch_size * width,
@@ -184,12 +186,12 @@ def _sampling(
     admit = (params, prefix, slots, arrivals, _key())
     advance = (params, prefix, slots, Shape((2,), jnp.int32))
     common = {"loops": 1, "arguments": bytes_of((params, prefix, slots))}
-    common["settings"] = ("compute.parallel", "sample.rows")
+    common["settings"] = ("sample.rows",)
     return (
         Program(
             name=f"{kind}prefill",
             lower=lambda: programs.admit.lower(*admit),
-            flops=flops(programs.admit.trace(*admit).jaxpr),
+            flops=lambda: flops(programs.admit.trace(*admit).jaxpr),
             tokens=D * C * width,
             rows=D * C,
             **common,
@@ -197,7 +199,7 @@ def _sampling(
         Program(
             name=f"{kind}decoding step",
             lower=lambda: programs.advance.lower(*advance),
-            flops=flops(programs.advance.trace(*advance).jaxpr),
+            flops=lambda: flops(programs.advance.trace(*advance).jaxpr),
             tokens=D * A,
             rows=D * A,
             **common,

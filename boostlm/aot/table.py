@@ -1,8 +1,8 @@
 """The report of `boostlm compile` for people."""
 
 _COLUMNS = (
-    "program", "peak GiB", "arguments", "results", "temporary", "code", "beside",
-    "GFLOP", "HBM GB", "sent GB", "ms", "bound", "tokens/s",
+    "program", "memory", "arguments", "results", "temporary", "code", "beside",
+    "FLOP", "HBM bytes", "sent bytes", "time", "bound", "tokens/s",
 )  # fmt: skip
 
 
@@ -10,22 +10,25 @@ def table(report: dict) -> str:
     """The report as text."""
     chip, prompts = report["chip"], report["prompts"]
     lines = [
-        f"{report['topology']}: {report['chips']} chips, each {_gib(chip['memory'])} GiB, "
+        f"{report['topology']}: {report['chips']} chips, each {binary(chip['memory'])}, "
         f"{chip['flops'] / 1e12:g} TFLOP/s, HBM {chip['bandwidth'] / 1e9:g} GB/s, "
         f"network {chip['network'] / 1e9:.0f} GB/s",
-        f"{report['model']['parameters'] / 1e6:,.0f}M parameters; prompts of {prompts['prefix']} "
+        f"{report['model']['parameters']:,} parameters; prompts of {prompts['prefix']} "
         f"tokens in common and up to {prompts['longest']} of their own ({prompts['source']})",
         "",
         *_programs(report["programs"]),
         "",
-        "Of each chip; GiB are binary and memory at its peak. Times are at the roofline, the least",
-        "that they can be; tokens/s are over all chips. beside: the models that a run keeps.",
+        "Of one run of a program, on each chip; memory is all of it, at the peak, with the models",
+        "that the run keeps beside it. Times are at the roofline, the least that they can be;",
+        "tokens/s are over all chips.",
     ]
     for program in report["programs"]:
         sent = program.get("collectives")
         if sent:
-            parts = (f"{of['times']:g} {kind}, {_gb(of['bytes'])} GB" for kind, of in sent.items())
-            lines.append(f"{program['name']} sends: {'; '.join(parts)}")
+            parts = (
+                f"{of['times']:g} {kind}, {_decimal(of['bytes'])}" for kind, of in sent.items()
+            )
+            lines.append(f"{program['name']} sends, in bytes: {'; '.join(parts)}")
     if report["work"]:
         lines += ["", *_work(report)]
     if report["advice"]:
@@ -36,7 +39,7 @@ def table(report: dict) -> str:
 def _programs(programs: list[dict]) -> list[str]:
     rows = [_COLUMNS]
     for program in programs:
-        needs = _gib(program["needs"])
+        needs = binary(program["needs"])
         if "cost" not in program:
             rows.append((program["name"], f"> {needs}", *["-"] * 9, "does not fit", ""))
             continue
@@ -46,11 +49,11 @@ def _programs(programs: list[dict]) -> list[str]:
             (
                 program["name"],
                 needs + " !" * (not program["fits"]),
-                *(_gib(memory[part]) for part in parts),
-                f"{cost['flops'] / 1e9:,.0f}",
-                _gb(cost["hbm"]),
-                _gb(cost["sent"]),
-                f"{1e3 * cost['seconds']:.1f}",
+                *(binary(memory[part]) for part in parts),
+                _decimal(cost["flops"]),
+                _decimal(cost["hbm"]),
+                _decimal(cost["sent"]),
+                _time(cost["seconds"]),
                 cost["bound"] if program["fits"] else "does not fit",
                 f"{program['tokens'] / cost['seconds']:,.0f}",
             )
@@ -82,9 +85,23 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.2f}"
+def binary(size: float) -> str:
+    """Bytes of memory, such as "7.31 GiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
 
 
-def _gb(size: float) -> str:
-    return f"{size / 1e9:,.3f}" if size < 1e9 else f"{size / 1e9:,.1f}"
+def _decimal(number: float) -> str:
+    """Such as "1.23 G"."""
+    for unit in ("", "k", "M", "G"):
+        if number < 1000:
+            return f"{number:.3g} {unit}".strip()
+        number /= 1000
+    return f"{number:,.4g} T"
+
+
+def _time(seconds: float) -> str:
+    return f"{1e6 * seconds:.3g} us" if seconds < 1e-3 else f"{1e3 * seconds:,.4g} ms"
