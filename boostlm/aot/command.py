@@ -42,6 +42,11 @@ def compile_for(
       BoostError: a program does not fit; says by how much and, where there is one, a setting with
         which all do. Also an unknown topology, a missing libtpu, a batch that does not divide.
     """
+    limit = config.sample.max_new_tokens
+    if response_tokens is not None and not 0 < response_tokens <= limit:
+        raise BoostError(
+            f"--response-tokens {response_tokens:g}: above 0, at most sample.max_new_tokens {limit}"
+        )
     chip, devices = chips_of(topology)
     if memory is not None:
         chip = chip._replace(memory=memory)
@@ -62,6 +67,7 @@ def compile_for(
         seconds = {name: one.cost.seconds for name, one in measured.items()}
         work = hours(workload(config, programs, response_tokens), seconds)
     report = _report(topology, chip, len(devices), sizes, measured, work, price)
+    report["response_tokens"] = response_tokens or limit
     fitting = None
     if misfits:
         fitting, then = find_fitting(config, sizes, chip, devices, measured, say)
@@ -74,16 +80,20 @@ def compile_for(
 
 
 def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[str]) -> str:
-    lines = [
-        f"{one.name} takes {binary(one.needs)}{' or more' * (one.memory is None)}, "
-        f"{binary(one.needs - chip.memory)} more than a chip has"
-        for one in misfits
-    ]
-    remedy = f"it fits with {' '.join(advice)}" if advice else "no setting that we know of makes it"
-    remedy += "" if advice else " fit: take more chips, chips with more memory, or a smaller model"
+    def said(one: Measured) -> str:
+        if one.needs <= chip.memory:
+            return f"{one.name} takes more than that, XLA does not say how much"
+        return (
+            f"{one.name} takes {binary(one.needs)}{' or more' * (one.memory is None)}, "
+            f"{binary(one.needs - chip.memory)} more than a chip has"
+        )
+
+    remedy = "No setting that we know of makes it fit: take more or larger chips or a smaller model"
+    if advice:
+        remedy = f"With {' '.join(advice)} it fits (compiled, too)"
     return (
-        f"this does not fit on {topology} ({binary(chip.memory)} a chip): {'; '.join(lines)}. "
-        f"What helps: {remedy}"
+        f"this does not fit on {topology} ({binary(chip.memory)} a chip): "
+        f"{'; '.join(map(said, misfits))}. {remedy}"
     )
 
 

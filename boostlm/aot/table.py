@@ -68,7 +68,11 @@ def _work(report: dict) -> list[str]:
         for part in report["work"]
     ]
     rows.append(("in all", f"{report['hours']:.2f}", ""))
-    lines = _aligned(rows)
+    lines = [
+        *_aligned(rows),
+        f"All of it at the roofline, with responses of {report['response_tokens']:g} tokens and "
+        "every prompt as long as the longest.",
+    ]
     if report["cost"] is not None:
         lines.append(f"cost: {report['cost']:,.2f}")
     return lines
