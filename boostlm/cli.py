@@ -1,39 +1,17 @@
-"""The command line: run, label, convert, report, eval, export, plan."""
+"""The command line: run, compile, label, convert, report, eval, export, plan."""
 
 import argparse
-import dataclasses
-import inspect
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
 
-from boostlm import config as config_module
-from boostlm.config import ARMS, Config
+from boostlm.cli_options import FLAGS, TAKE_FIELDS, make_parser
+from boostlm.config import Config
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.loop.preemption import EXIT_STATUS, Preempted, watching
-from boostlm.tasks.base import SPLITS
-
-_EPILOG = """
-examples:
-  boostlm run                                   the embedded task: four arms, a few minutes
-  boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
-  boostlm run configs/gsm8k_tiny.py --data.path DIR
-  boostlm label runs/mine                       answer what a run asks people
-  boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
-  boostlm run --seed_model.path models/gemma --data.task gsm8k
-  boostlm convert runs/gsm8k out --to huggingface
-  boostlm report runs/skills                    report.html and the table again
-  boostlm eval runs/skills --arm boosting --split validation
-  boostlm export runs/skills --arm boosting     what its last round trained on, as JSON lines
-  boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
-"""
-
-_RUN_DIR_HELP = "folder of a run, such as runs/skills"
-_RATE_HELP = "chance that the filter misjudges a {} response; default: 0"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,11 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGTERM, `run` only; 130: Ctrl-C.
     """
     warnings.showwarning = _show_warning
-    args, rest = _parser().parse_known_args(_join_values(sys.argv[1:] if argv is None else argv))
+    args, rest = make_parser().parse_known_args(
+        _join_values(sys.argv[1:] if argv is None else argv)
+    )
     try:
-        if rest and args.command is not _run:
+        if rest and args.command not in TAKE_FIELDS:
             raise BoostError(f"unknown argument {rest[0]!r}: see boostlm --help")
-        args.command(args, rest)
+        _COMMANDS[args.command](args, rest)
     except BoostError as error:
         print(f"boostlm: {error}", file=sys.stderr)
         return 3 if isinstance(error, WaitingForPeople) else 2
@@ -73,7 +53,7 @@ def _join_values(argv: Sequence[str]) -> list[str]:
     joined, rest = [], list(argv)
     while rest:
         word = rest.pop(0)
-        dotted = word.startswith("--") and "=" not in word and word not in ("--", "--help")
+        dotted = word.startswith("--") and "=" not in word and word not in ("--", *FLAGS)
         if dotted and rest and not rest[0].startswith("--"):
             word = f"{word}={rest.pop(0)}"
         joined.append(word)
@@ -82,147 +62,6 @@ def _join_values(argv: Sequence[str]) -> list[str]:
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     print(f"boostlm: warning: {message}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="boostlm",
-        description="Fine-tune a language model in rounds on its own output, curated by boosting.",
-        epilog=_EPILOG,
-        formatter_class=raw,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser(
-        "run",
-        help="run an experiment, or go on with one",
-        description="Runs every arm of a config from one seed model, and writes a report.",
-        epilog="config fields, each an option (--train.alpha 0.5):\n\n" + _field_help(),
-        formatter_class=raw,
-        allow_abbrev=False,
-    )
-    run.add_argument("config", nargs="?", help="a configs/*.py file; default: the embedded task")
-    run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
-    run.set_defaults(command=_run)
-
-    _add_label(commands)
-
-    convert = commands.add_parser(
-        "convert",
-        help="make a pretrained model's folder, or turn a model back for transformers",
-        description="Turns a Hugging Face directory or a GGUF file of Gemma 2 or Gemma 3 into a "
-        "folder for --seed_model.path; with --to huggingface, such a folder, or the model that a "
-        "run made of it, into a directory that transformers loads.",
-    )
-    convert.add_argument("source", help="directory, GGUF file, converted model or run directory")
-    convert.add_argument("dest", help="folder to make")
-    convert.add_argument(
-        "--to", default="boostlm", choices=("boostlm", "huggingface"), help="default: boostlm"
-    )
-    convert.add_argument(
-        "--keep-tokens-of",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="trim the vocabulary to the tokens of this .jsonl or text file; may be repeated",
-    )
-    convert.add_argument("--seed", type=int, default=0, help="of a run directory")
-    convert.add_argument("--arm", default="boosting", choices=ARMS, help="of a run directory")
-    convert.add_argument("--round", type=int, help="of a run directory; default: the last one")
-    convert.set_defaults(command=_convert)
-
-    report = commands.add_parser(
-        "report",
-        help="write report.html and print the table",
-        description="Makes report.html and summary.png from a run, finished or not, and prints the "
-        "table.",
-    )
-    report.add_argument("run_dir", help=_RUN_DIR_HELP)
-    report.set_defaults(command=_report)
-
-    evaluate = commands.add_parser(
-        "eval",
-        help="greedy accuracy of a model that a run trained",
-        description="Prints the greedy accuracy of a checkpoint, in all and by band of prompts.",
-    )
-    evaluate.add_argument("run_dir", help=_RUN_DIR_HELP)
-    evaluate.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    evaluate.add_argument("--arm", default="boosting", choices=ARMS, help="default: boosting")
-    evaluate.add_argument(
-        "--round", type=int, help="rounds of training: 0 is the seed model; default: the last one"
-    )
-    evaluate.add_argument("--split", default="test", choices=SPLITS, help="default: test")
-    evaluate.set_defaults(command=_eval)
-
-    export = commands.add_parser(
-        "export",
-        help="write the curated set that a round trained on",
-        description="Writes what a round of training drew its rows from as JSON lines (prompt, "
-        "response, weight, round, source and where it came from); weights add up to 1. Load it "
-        'with datasets.load_dataset("json", data_files=FILE).',
-    )
-    export.add_argument("run_dir", help=_RUN_DIR_HELP)
-    export.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    export.add_argument("--arm", default="boosting", choices=ARMS, help="default: boosting")
-    export.add_argument("--round", type=int, help="of training, from 1; default: the last one")
-    export.add_argument("--out", metavar="FILE", help="default: a file in RUN_DIR/curated")
-    export.set_defaults(command=_export)
-
-    plan = commands.add_parser(
-        "plan",
-        help="rounds and labels that a target takes, by the theory",
-        description="The ideal learner's way to a target error: hardest prompts first, one sample "
-        "and at most one unfiltered label a prompt and round.",
-    )
-    plan.add_argument("--beta", type=float, required=True, help="fraction of labels that are right")
-    plan.add_argument("--target-error", type=float, required=True, help="1 - accuracy to reach")
-    plan.add_argument("--budget", type=int, required=True, help="labels a round")
-    plan.add_argument("--prompts", type=int, required=True, help="training prompts (N)")
-    plan.add_argument(
-        "--start", type=float, default=0.0, help="the seed model's accuracy; default: 0"
-    )
-    plan.add_argument("--miss-rate", type=float, default=0.0, help=_RATE_HELP.format("correct"))
-    plan.add_argument(
-        "--false-accept-rate", type=float, default=0.0, help=_RATE_HELP.format("incorrect")
-    )
-    plan.set_defaults(command=_plan)
-    return parser
-
-
-def _add_label(commands) -> None:
-    label = commands.add_parser(
-        "label",
-        help="answer what a run with the people labeler asks",
-        description="Asks in the terminal for the answers that a run waits for (it stopped with "
-        "status 3), or reads them from a filled-in copy of the run's people/queue.csv or "
-        "queue.jsonl. Every good answer is kept; rows that cannot be used are named.",
-    )
-    label.add_argument("run_dir", help=_RUN_DIR_HELP)
-    label.add_argument("--from", dest="file", metavar="FILE", help=".csv or .jsonl with answers")
-    label.set_defaults(command=_label)
-
-
-def _field_help() -> str:
-    """Every config field with its default and the comment beside its definition."""
-    comments = {}
-    for name, value in inspect.getmembers(config_module, dataclasses.is_dataclass):
-        source = inspect.getsource(value)
-        comments[name] = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.MULTILINE))
-    lines = []
-
-    def walk(part, prefix):
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            if dataclasses.is_dataclass(value):
-                walk(value, f"{prefix}{field.name}.")
-                continue
-            shown = ",".join(value) if isinstance(value, tuple) else value
-            comment = comments[type(part).__name__].get(field.name, "")
-            lines.append(f"  --{prefix}{field.name} {shown!s}".ljust(46) + f" {comment}".rstrip())
-
-    walk(Config(), "")
-    return "\n".join(lines)
 
 
 def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -314,6 +153,23 @@ def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
     )
 
 
+def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.aot.command import compile_for
+
+    own = [name.replace("_", "-") for name in vars(args)]
+    config = override(load_config(args.config) if args.config else Config(), rest, also=own)
+    compile_for(
+        config,
+        args.topology,
+        price=args.price,
+        as_json=args.json,
+        model=args.model,
+        prefix_tokens=args.prefix_tokens,
+        prompt_tokens=args.prompt_tokens,
+        response_tokens=args.response_tokens,
+    )
+
+
 def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.loop.run_dir import RunDir
 
@@ -366,6 +222,18 @@ def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
             false_accept_rate=args.false_accept_rate,
         )
     )
+
+
+_COMMANDS = {
+    "run": _run,
+    "compile": _compile,
+    "label": _label,
+    "convert": _convert,
+    "report": _report,
+    "eval": _eval,
+    "export": _export,
+    "plan": _plan,
+}
 
 
 if __name__ == "__main__":

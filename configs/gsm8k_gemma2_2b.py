@@ -3,6 +3,7 @@
     boostlm convert FOLDER models/gemma2-2b      (FOLDER: google/gemma-2-2b from Hugging Face)
     boostlm run configs/gsm8k_gemma2_2b.py
     boostlm run configs/gsm8k_gemma2_2b.py --data.path FOLDER    (with train.jsonl and test.jsonl)
+    boostlm compile configs/gsm8k_gemma2_2b.py --topology v5e:2x4    (what it takes, with no TPU)
 
 7,000 training problems, 8 responses each, 56,000 labels a round, 5 rounds, all four arms; greedy
 accuracy on all 1,319 test problems after each.
@@ -20,6 +21,7 @@ learning rate and schedule, full fine-tuning, and fresh optimizer state in each 
 """
 
 from boostlm.config import (
+    ComputeConfig,
     Config,
     DataConfig,
     LabelConfig,
@@ -54,4 +56,5 @@ def get_config() -> Config:
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=1e-5)  # rate is ours
         ),
+        compute=ComputeConfig(parallel="fsdp", remat=True),  # on 8 chips of 16 GB
     )

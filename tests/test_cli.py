@@ -26,6 +26,7 @@ from helpers import (
 
 from boostlm import cli
 from boostlm.cli import main
+from boostlm.cli_options import make_parser
 from boostlm.config import ARMS, Config, OptimizerConfig, SeedModelConfig, TrainConfig
 from boostlm.config_io import fields_of
 from boostlm.loop import evaluate
@@ -38,6 +39,7 @@ from boostlm.tasks import skills
 
 OPTIONS = {
     "run": ["config", "--run-dir", *(f"--{name} " for name in fields_of(Config()))],
+    "compile": ["config", "--topology", "--price", "--json", "--model", "--prefix-tokens", "--prompt-tokens", "--response-tokens"],
     "label": ["run_dir", "--from", ".csv", ".jsonl"],
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
     "report": ["run_dir"],
@@ -91,7 +93,7 @@ def test_help_of_the_whole_names_the_commands_and_its_examples_parse(capsys):
     examples = re.findall(r"^  boostlm (.*?)(?:   .*)?$", out, re.MULTILINE)
     assert {e.split()[0] for e in examples} == set(OPTIONS)
     for example in examples:
-        _, rest = cli._parser().parse_known_args(cli._join_values(example.split()))
+        _, rest = make_parser().parse_known_args(cli._join_values(example.split()))
         known = [f"--{name}" for name in fields_of(Config())]
         assert all(word.split("=")[0] in known for word in rest)
 

@@ -255,9 +255,9 @@ def test_the_default_is_usable_and_has_plain_leaves():
 
 
 def test_every_field_has_a_comment_which_help_shows():
-    from boostlm.cli import _field_help
+    from boostlm.cli_options import field_help
 
-    lines = _field_help().splitlines()
+    lines = field_help().splitlines()
     assert [line.split()[0] for line in lines] == [f"--{name}" for name in FIELDS]
     bare = [line.split()[0] for line in lines if not re.match(r"  --\S+ \S*\s+\S.*\w", line)]
     assert bare == [], "fields without a comment beside them in config.py"

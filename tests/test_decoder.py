@@ -102,4 +102,5 @@ def test_what_stays_float32_beside_bfloat16():
 @pytest.mark.parametrize("name", ["auto", "float32", "bfloat16"])
 def test_the_config_names_the_dtype(name):
     config = override(Config(), [f"--compute.dtype={name}"])
-    assert compute_dtype(config.compute) == {"auto": "float32"}.get(name, name)
+    assert compute_dtype(config.compute, "cpu") == {"auto": "float32"}.get(name, name)
+    assert compute_dtype(config.compute, "tpu") == {"auto": "bfloat16"}.get(name, name)

@@ -17,7 +17,7 @@ from boostlm.functional.allocate import expand
 
 Head = Any  # a pytree of float arrays: the parameters that logits are made with
 
-_CHUNK_LOGITS = 2**27  # logits of a chunk at the most, unless one token has more: 512 MiB
+CHUNK_LOGITS = 2**27  # logits of a chunk at the most, unless one token has more: 512 MiB
 
 
 def cross_entropy(
@@ -49,7 +49,7 @@ def cross_entropy(
     tokens = target_BxT.size
     if chunk is None:
         vocabulary = jax.eval_shape(unembed, head, x_BxTxE[0, :1]).shape[-1]
-        chunk = _CHUNK_LOGITS // vocabulary
+        chunk = CHUNK_LOGITS // vocabulary
     chunk = min(max(chunk, 1), tokens)
     flat = [jnp.reshape(x_BxTxE, (tokens, -1)), jnp.ravel(target_BxT), jnp.ravel(weight_BxT)]
     axes = frozenset().union(*(_axes(x) for x in flat))

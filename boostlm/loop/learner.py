@@ -153,13 +153,13 @@ class LanguageLearner:
         Returns:
           The new state, with its optimizer state (None after training adapters).
         """
-        shape = self._batch_shape(config)
+        shape = self.batch_shape(config)
         optimizer = make_optimizer(config)
         begin = (state.params, state.optimizer_state, ())
         if adapters is not None:
             begin = (adapters, None, state.params)
         train_state, losses = self._begin(TrainState(*begin), optimizer, unfinished, config.steps)
-        step = self._step(config, optimizer, train_state)
+        step = self.step_of(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
         one = (lambda x: x[0]) if self._mapped else (lambda x: x)
         reported = time.monotonic()
@@ -188,7 +188,7 @@ class LanguageLearner:
     def _mapped(self) -> bool:
         return len(self.devices) > 1 and not self.sharded
 
-    def _batch_shape(self, config: OptimizerConfig) -> tuple[int, ...]:
+    def batch_shape(self, config: OptimizerConfig) -> tuple[int, ...]:
         """Steps, devices if they are mapped over, and rows."""
         devices, parts = len(self.devices), config.micro_batches
         if config.batch_size % (devices * parts):
@@ -238,7 +238,8 @@ class LanguageLearner:
             jax.tree.map(np.asarray, tree),
         )
 
-    def _step(self, config: OptimizerConfig, optimizer, state: TrainState) -> Callable:
+    def step_of(self, config: OptimizerConfig, optimizer, state: TrainState) -> Callable:
+        """The training step for a state (or its shapes), jitted, pmapped or sharded."""
         name, parts = (config, bool(state.frozen)), config.micro_batches
         if name not in self._steps:
             if self.sharded:

@@ -77,6 +77,27 @@ def width_of(length: int) -> int:
     return width
 
 
+class Layout(NamedTuple):
+    """What each device has room for.
+
+    Attributes:
+      rows: responses that are decoded together (A).
+      prompts: prompts that these may respond to (S).
+      arrivals: prompts that are admitted at once (C).
+    """
+
+    rows: int
+    prompts: int
+    arrivals: int
+
+
+def layout_of(rows: int, devices: int, groups: int, k: int) -> Layout:
+    """The layout for `groups` groups of up to k samples, and `rows` rows over all devices."""
+    at_once = max(1, min(-(-rows // (devices * k)), -(-groups // devices)))
+    prompts = at_once if k == 1 else 2 * at_once  # a prompt with one late row keeps its slot
+    return Layout(at_once * k, prompts, max(1, at_once // _ADMISSIONS))
+
+
 class Programs(NamedTuple):
     """The compiled parts, for one rule of drawing tokens."""
 
@@ -136,7 +157,7 @@ class Sampler:
           rule: how tokens are drawn.
           progress: called as (groups done, groups in all).
         """
-        programs = self._programs_of(rule)
+        programs = self.programs_of(rule)
         params = jax.device_put(self._compact(params), replicated(self._mesh))
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
         plan = _Plan(self._mesh.size, self.rows, self.max_new_tokens, prompts, groups)
@@ -149,7 +170,8 @@ class Sampler:
             progress(plan.done, plan.total)
         return plan.responses
 
-    def _programs_of(self, rule: TokenRule) -> Programs:
+    def programs_of(self, rule: TokenRule) -> Programs:
+        """The programs that `sample` runs for a rule, compiled when they are called."""
         if rule not in self._programs:
             sampling = Sampling(self.endings, PAD_ID, rule)
             model, R = self.model, self.max_new_tokens
@@ -215,10 +237,8 @@ class _Plan:
 
     def __init__(self, D: int, rows: int, R: int, prompts: PromptTable, groups: Groups):
         (M, K), self._prompts, self._groups = groups.sample_MxK.shape, prompts, groups
-        at_once = max(1, min(-(-rows // (D * K)), -(-M // D)))  # groups, on each device
-        self.D, self.K, self.A = D, K, at_once * K
-        self.S = at_once if K == 1 else 2 * at_once  # a prompt with one late row keeps its slot
-        self.C = max(1, at_once // _ADMISSIONS)
+        self.D, self.K = D, K
+        self.A, self.S, self.C = layout_of(rows, D, M, K)
         widths = [width_of(int(n)) for n in prompts.length_N]
         self.P = width_of(prompts.tokens_NxP.shape[1])
         order = sorted(range(M), key=lambda m: (-widths[groups.prompt_M[m]], m))

@@ -115,7 +115,13 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
         config=config,
         task=task,
         tokenizer=tokenizer,
-        learner=_learner(config, model, tokenizer, task.stops),
+        learner=make_learner(
+            config,
+            model,
+            tokenizer.vocab_size,
+            endings(tokenizer, task.stops),
+            jax.local_devices(),
+        ),
         train_prompts=tables["train"],
         eval_prompts=tables[split],
         verify=answers.check,
@@ -126,17 +132,21 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
     )
 
 
-def _learner(
-    config: Config, model: ModelConfig, tokenizer: Tokenizer, stops: Sequence[str]
+def make_learner(
+    config: Config,
+    model: ModelConfig,
+    vocab_size: int,
+    endings: Sequence[Sequence[int]],
+    devices: Sequence[jax.Device],
 ) -> LanguageLearner:
-    devices, compute = jax.local_devices(), config.compute
-    make = functools.partial(
-        decoder_lm, model, tokenizer.vocab_size, compute_dtype(compute), compute.remat
-    )
+    """The learner of a run on these devices, which need not be there (see `boostlm.aot`)."""
+    devices, compute = list(devices), config.compute
+    dtype = compute_dtype(compute, devices[0].platform)
+    make = functools.partial(decoder_lm, model, vocab_size, dtype, compute.remat)
     sharded = compute.parallel == "fsdp"
     return LanguageLearner(
         make(device_mesh(devices)) if sharded else make(),
-        endings(tokenizer, stops),
+        endings,
         config.sample.max_new_tokens,
         config.sample.rows,
         devices,
@@ -145,10 +155,10 @@ def _learner(
     )
 
 
-def compute_dtype(config: ComputeConfig) -> jnp.dtype:
-    """The dtype of matrix products on this machine's devices."""
+def compute_dtype(config: ComputeConfig, platform: str) -> jnp.dtype:
+    """The dtype of matrix products on devices of a platform: "cpu", "gpu" or "tpu"."""
     if config.dtype == "auto":
-        return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+        return jnp.dtype(jnp.float32 if platform == "cpu" else jnp.bfloat16)
     return jnp.dtype(config.dtype)
 
 

@@ -1,0 +1,1 @@
+"""What a config takes on a TPU that is not there, by ahead-of-time compilation."""

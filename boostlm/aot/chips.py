@@ -1,0 +1,82 @@
+"""What a TPU chip has and does, and the chips of a topology, with no TPU there.
+
+Memory is what libtpu 0.0.42 leaves to a program, in GiB, as its compiler says when it refuses one.
+The other figures are Google's, from https://cloud.google.com/tpu/docs/v4, /v5e, /v5p and /v6e: peak
+bfloat16 FLOP/s, HBM bandwidth, and ICI bandwidth a chip over all of its links (4 in a 2D torus, 6
+in a 3D one).
+"""
+
+import importlib.util
+import os
+from typing import NamedTuple
+
+from boostlm.errors import BoostError
+
+
+class Chip(NamedTuple):
+    """One chip.
+
+    Attributes:
+      memory: HBM in bytes, as far as a program may use it.
+      flops: FLOP/s in bfloat16, at the peak.
+      bandwidth: of HBM, bytes/s.
+      network: bytes/s that a chip sends along a ring through all chips, in both directions: two of
+        its links. A torus may do better; slices of 8 chips have no wrap-around links.
+    """
+
+    memory: float
+    flops: float
+    bandwidth: float
+    network: float
+
+
+def _chip(gib: float, teraflops: float, gigabytes: float, gigabits: float, links: int) -> Chip:
+    return Chip(gib * 2**30, teraflops * 1e12, gigabytes * 1e9, 2 * gigabits * 1e9 / 8 / links)
+
+
+CHIPS = {
+    "v4": _chip(30.75, 275, 1228, 2400, links=6),
+    "v5e": _chip(15.75, 197, 819, 1600, links=4),
+    "v5p": _chip(95.74, 459, 2765, 4800, links=6),
+    "v6e": _chip(31.25, 918, 1640, 3584, links=4),
+}
+
+_SURROUNDINGS = {  # libtpu would ask the VM that it takes this for, and lock its TPU
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+}
+
+
+def chips_of(topology: str) -> tuple[Chip, list]:
+    """The kind of chip, and a device for each chip, of a topology such as "v5e:2x4".
+
+    Call it before jax has started any backend; it keeps jax to the CPU.
+
+    Raises:
+      BoostError: libtpu is not installed, or does not know the topology.
+    """
+    name = topology.partition(":")[0]
+    if name not in CHIPS:
+        raise BoostError(
+            f"--topology {topology}: write chip:shape, the chip one of {', '.join(CHIPS)}, such as "
+            "v5e:2x4 or v4:2x2x1"
+        )
+    if importlib.util.find_spec("libtpu") is None:
+        raise BoostError(
+            "XLA's TPU compiler is not installed: pip install libtpu, or boostlm with the extra "
+            "[tpu] (no TPU is needed)"
+        )
+    for variable, value in _SURROUNDINGS.items():
+        os.environ.setdefault(variable, value)
+    import jax
+    from jax.experimental.topologies import get_topology_desc
+
+    jax.config.update("jax_platforms", "cpu")
+    how = {"chip_config_name": "megacore"} if name == "v4" else {}  # as on its VMs: a device a chip
+    try:
+        found = get_topology_desc(platform="tpu", topology_name=topology, **how)
+    except Exception as error:  # of several classes
+        raise BoostError(f"--topology {topology}: libtpu says: {error}") from error
+    return CHIPS[name], list(found.devices)

@@ -1,0 +1,129 @@
+"""`boostlm compile`: everything together, as a table or as JSON."""
+
+import json
+import sys
+
+from boostlm.aot.advice import find_fitting, options
+from boostlm.aot.chips import Chip, chips_of
+from boostlm.aot.measure import Measured, measure_all
+from boostlm.aot.roofline import by_kind, hours
+from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes, parameters
+from boostlm.aot.table import binary, table
+from boostlm.aot.workload import workload
+from boostlm.config import Config
+from boostlm.errors import BoostError
+
+
+def compile_for(
+    config: Config,
+    topology: str,
+    *,
+    price: float | None = None,
+    as_json: bool = False,
+    model: str | None = None,
+    prefix_tokens: int | None = None,
+    prompt_tokens: int | None = None,
+    response_tokens: float | None = None,
+    memory: float | None = None,
+) -> None:
+    """Prints what a run of `config` takes on a TPU.
+
+    Args:
+      config: of the run.
+      topology: such as "v5e:2x4".
+      price: of a chip for an hour.
+      as_json: print JSON rather than a table.
+      model: a Gemma's name, where the config's model is not at hand.
+      prefix_tokens, prompt_tokens: lengths of prompts, with `model` only.
+      response_tokens: of a response in the mean; None for the limit.
+      memory: bytes of HBM of a chip, in place of what it has.
+
+    Raises:
+      BoostError: a program does not fit; says by how much and, where there is one, a setting with
+        which all do. Also an unknown topology, a missing libtpu, a batch that does not divide.
+    """
+    limit = config.sample.max_new_tokens
+    if response_tokens is not None and not 0 < response_tokens <= limit:
+        raise BoostError(
+            f"--response-tokens {response_tokens:g}: above 0, at most sample.max_new_tokens {limit}"
+        )
+    chip, devices = chips_of(topology)
+    if memory is not None:
+        chip = chip._replace(memory=memory)
+    if model:
+        sizes = named_sizes(config, model, prefix_tokens, prompt_tokens)
+    elif prefix_tokens is not None or prompt_tokens is not None:
+        raise BoostError("--prefix-tokens and --prompt-tokens go with --model only")
+    else:
+        sizes = measured_sizes(config)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    programs, measured = measure_all(config, sizes, chip, devices, say)
+    misfits = [one for one in measured.values() if not one.fits]
+    work = []
+    if not misfits:
+        seconds = {name: one.cost.seconds for name, one in measured.items()}
+        work = hours(workload(config, programs, response_tokens), seconds)
+    report = _report(topology, chip, len(devices), sizes, measured, work, price)
+    report["response_tokens"] = response_tokens or limit
+    fitting = None
+    if misfits:
+        fitting, then = find_fitting(config, sizes, chip, devices, measured, say)
+        if fitting:
+            report["advice"] = options(config, fitting)
+            report["with_advice"] = [_program(one) for one in then.values()]
+    print(json.dumps(report, indent=2) if as_json else table(report))
+    if misfits:
+        raise BoostError(_refusal(chip, topology, misfits, report["advice"]))
+
+
+def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[str]) -> str:
+    def said(one: Measured) -> str:
+        if one.needs <= chip.memory:
+            return f"{one.name} takes more than that, XLA does not say how much"
+        return (
+            f"{one.name} takes {binary(one.needs)}{' or more' * (one.memory is None)}, "
+            f"{binary(one.needs - chip.memory)} more than a chip has"
+        )
+
+    remedy = "No setting that we know of makes it fit: take more or larger chips or a smaller model"
+    if advice:
+        remedy = f"With {' '.join(advice)} it fits (compiled, too)"
+    return (
+        f"this does not fit on {topology} ({binary(chip.memory)} a chip): "
+        f"{'; '.join(map(said, misfits))}. {remedy}"
+    )
+
+
+def _report(topology, chip, chips, sizes: Sizes, measured, work, price) -> dict:
+    total = sum(part.hours for part in work)
+    return {
+        "topology": topology,
+        "chips": chips,
+        "chip": chip._asdict(),
+        "model": {"parameters": parameters(sizes), "vocab_size": sizes.vocab_size},
+        "prompts": {
+            "prefix": sizes.prefix,
+            "longest": sizes.prompt,
+            "source": sizes.source,
+        },
+        "fits": all(one.fits for one in measured.values()),
+        "programs": [_program(one) for one in measured.values()],
+        "work": [part._asdict() for part in work],
+        "hours": total if work else None,
+        "cost": total * chips * price if work and price is not None else None,
+        "advice": [],
+    }
+
+
+def _program(one: Measured) -> dict:
+    found = {"name": one.name, "fits": one.fits, "needs": one.needs, "tokens": one.tokens}
+    if one.cost is None:
+        return found
+    return found | {
+        "memory": one.memory._asdict(),
+        "cost": one.cost._asdict() | {"seconds": one.cost.seconds, "bound": one.cost.bound},
+        "collectives": by_kind(one.collectives),
+    }

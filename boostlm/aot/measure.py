@@ -1,0 +1,113 @@
+"""Compiles programs, and finds what they take or that they do not fit."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from boostlm.aot.chips import Chip
+from boostlm.aot.programs import Program, Programs, build_programs, held_beside
+from boostlm.aot.roofline import Cost, Memory, cost
+from boostlm.aot.sizes import Sizes
+from boostlm.aot.traffic import Collective, traffic
+from boostlm.config import Config
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+class Measured(NamedTuple):
+    """A program on a chip.
+
+    Attributes:
+      name: of the program.
+      needs: bytes of HBM, with what lies beside it.
+      fits: whether the chip has them.
+      memory: by kind; None if XLA refused the program.
+      cost: likewise.
+      collectives: likewise.
+      tokens: that a run of it deals with, over all chips.
+    """
+
+    name: str
+    needs: float
+    fits: bool
+    memory: Memory | None
+    cost: Cost | None
+    collectives: tuple[Collective, ...]
+    tokens: int
+
+    def with_beside(self, beside: int, chip: Chip) -> "Measured":
+        """The same program where the run keeps so much beside it."""
+        peak = self.memory.peak - self.memory.beside + beside
+        memory = self.memory._replace(beside=beside, peak=peak)
+        return self._replace(memory=memory, needs=peak, fits=peak <= chip.memory)
+
+
+def measure(
+    program: Program, beside: int, chip: Chip, chips: int, say: Callable[[str], None]
+) -> Measured:
+    """Compiles a program, unless its arguments alone are too much."""
+    least = program.arguments + beside
+    refused = Measured(program.name, least, False, None, None, (), program.tokens)
+    if least > chip.memory:
+        say(f"{program.name}: its arguments alone do not fit")
+        return refused
+    began = time.monotonic()
+    try:
+        compiled = program.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        say(f"{program.name}: XLA finds no way to fit it")
+        return refused._replace(needs=max(least, needed(str(error)) + beside))
+    say(f"{program.name}: compiled in {time.monotonic() - began:.0f} s")
+    memory = memory_of(compiled.memory_analysis(), beside)
+    moved = traffic(compiled.as_text(), program.loops)
+    return Measured(
+        program.name,
+        memory.peak,
+        memory.peak <= chip.memory,
+        memory,
+        cost(program.flops(), moved.hbm, moved.collectives, chip, chips),
+        moved.collectives,
+        program.tokens,
+    )
+
+
+def memory_of(found, beside: int) -> Memory:
+    """From XLA's `memory_analysis()`."""
+    parts = (
+        found.argument_size_in_bytes,
+        found.output_size_in_bytes - found.alias_size_in_bytes,
+        found.temp_size_in_bytes,  # one piece, as large as what is in it at its fullest
+        found.generated_code_size_in_bytes,
+        beside,
+    )
+    return Memory(*parts, peak=sum(parts))
+
+
+def needed(message: str) -> float:
+    """The bytes that XLA says a program takes, when it refuses one; 0 if it does not say."""
+    found = re.search(r"Used ([\d.]+)([KMG]?) of|temporaries \(([\d.]+)([KMG]?)\)", message)
+    if not found:
+        return 0.0
+    number, unit = found[1] or found[3], found[2] or found[4] or ""
+    return float(number) * _UNITS[unit]
+
+
+def measure_all(
+    config: Config,
+    sizes: Sizes,
+    chip: Chip,
+    devices: Sequence[jax.Device],
+    say: Callable[[str], None],
+) -> tuple[Programs, dict[str, Measured]]:
+    """All programs of a run, and what each takes."""
+    programs, beside = build_programs(config, sizes, devices), held_beside(config, sizes, devices)
+    measured = {
+        name: measure(program, beside, chip, len(devices), say)
+        for name, program in programs._asdict().items()
+    }
+    return programs, measured

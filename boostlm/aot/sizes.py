@@ -1,0 +1,95 @@
+"""What a run's programs are compiled for: the sizes of model, vocabulary and prompts."""
+
+import math
+from typing import NamedTuple
+
+from etils import epath
+
+from boostlm.config import Config, ModelConfig
+from boostlm.errors import BoostError
+from boostlm.loop.prompts import tokenize_prompts
+from boostlm.loop.stops import endings
+from boostlm.models import gemma
+from boostlm.models.converted import is_converted, open_converted
+from boostlm.tasks.registry import load_task
+from boostlm.tasks.tokenizer import train_tokenizer
+
+_GEMMA = {
+    "gemma2_2b": (gemma.GEMMA2_2B, gemma.GEMMA2_VOCAB_SIZE),
+    "gemma2_9b": (gemma.GEMMA2_9B, gemma.GEMMA2_VOCAB_SIZE),
+    "gemma3_270m": (gemma.GEMMA3_270M, gemma.GEMMA3_VOCAB_SIZE),
+    "gemma3_1b": (gemma.GEMMA3_1B, gemma.GEMMA3_VOCAB_SIZE),
+}
+
+
+class Sizes(NamedTuple):
+    """What decides shapes besides the config.
+
+    Attributes:
+      model: of the decoder.
+      vocab_size: V.
+      endings: token sequences that end a response.
+      prefix: tokens that all prompts begin with.
+      prompt: tokens of the longest prompt after those.
+      source: where these are from, for the reader.
+    """
+
+    model: ModelConfig
+    vocab_size: int
+    endings: tuple[tuple[int, ...], ...]
+    prefix: int
+    prompt: int
+    source: str
+
+
+def parameters(sizes: Sizes) -> int:
+    """How many parameters the model has."""
+    c, width = sizes.model, sizes.model.width
+    attention = 2 * (c.heads + c.kv_heads) * c.head_dim * width + 2 * c.qk_norm * c.head_dim
+    norms = (4 if c.post_norms else 2) * width
+    each = attention + 3 * width * c.mlp_width + norms
+    return math.prod((sizes.vocab_size, width)) + c.layers * each + width
+
+
+def named_sizes(config: Config, model: str, prefix: int | None, prompt: int | None) -> Sizes:
+    """The sizes of a Gemma by name, for prompts of given lengths, without any data.
+
+    Args:
+      config: `data.max_prompt_tokens` bounds prompts of which nothing else is known.
+      model: "gemma2_2b", ...
+      prefix: tokens that all prompts begin with; None for 0.
+      prompt: tokens of the longest after those; None for all that the limit leaves.
+    """
+    if model not in _GEMMA:
+        raise BoostError(f"--model {model}: choose from {', '.join(_GEMMA)}")
+    prefix, limit = prefix or 0, config.data.max_prompt_tokens
+    prompt = limit - prefix if prompt is None else prompt
+    if prefix < 0 or prompt < 1 or prefix + prompt > limit:
+        raise BoostError(
+            f"{prefix} prefix tokens and {prompt} prompt tokens: the first at least 0, the second "
+            f"at least 1, and together at most data.max_prompt_tokens {limit}"
+        )
+    return Sizes(*_GEMMA[model], ((1,),), prefix, prompt, f"{model}, prompt lengths as given")
+
+
+def measured_sizes(config: Config) -> Sizes:
+    """The sizes that a run of this config has, from its own model, tokenizer and prompts."""
+    path = epath.Path(config.seed_model.path)
+    if config.seed_model.path and not is_converted(path):
+        raise BoostError(
+            f"there is no converted model at {path}: convert one, or name a model of its size with "
+            f"--model, one of {', '.join(_GEMMA)}"
+        )
+    task = load_task(config.data)
+    if config.seed_model.path:
+        model, tokenizer = open_converted(path)
+    else:
+        model = config.model
+        tokenizer = train_tokenizer(config.tokenizer, task.tokenizer_texts())
+    splits = ("train", config.data.eval_split)
+    texts = {name: task.prompts[name].texts for name in splits}
+    tables = tokenize_prompts(tokenizer, texts, config.data.max_prompt_tokens)
+    longest = max(table.tokens_NxP.shape[1] for table in tables.values())
+    prefix = len(tables["train"].prefix_P0)
+    stops = endings(tokenizer, task.stops)
+    return Sizes(model, tokenizer.vocab_size, stops, prefix, longest, "the run's own prompts")

@@ -1,0 +1,49 @@
+"""How often a whole run runs each of its programs."""
+
+from boostlm.aot.programs import Programs
+from boostlm.aot.roofline import Work
+from boostlm.config import Config
+from boostlm.loop.experiment import planned_stages
+
+
+def workload(config: Config, programs: Programs, response_tokens: float | None) -> list[Work]:
+    """The work of all seeds, arms and rounds.
+
+    Every prompt counts as long as the longest, every row is taken all the time, and loading,
+    checking and saving take none. Labels by others than the frozen model cost no time here. A seed
+    model that is trained from scratch counts as so many rows more of the round's own steps.
+
+    Args:
+      config: of the run.
+      programs: that it runs.
+      response_tokens: of a response in the mean; None for the limit, which is an upper bound.
+    """
+    stages, sample, step = planned_stages(config), config.sample, config.train.optimizer
+    length = response_tokens or sample.max_new_tokens
+    per_round = {
+        "sample": config.data.train_prompts * sample.k,
+        "label": config.label.budget * (config.label.labeler == "frozen_model"),
+        "evaluate": config.data.eval_prompts * sample.eval_k,
+    }
+    work = []
+    for name, responses in per_round.items():
+        responses *= stages[name]
+        greedy = stages[name] * config.data.eval_prompts if name == "evaluate" else 0
+        work.append(
+            Work(
+                name,
+                {
+                    "prefill": responses / sample.k / programs.prefill.rows,
+                    "decode": responses * length / programs.decode.rows,
+                    "greedy_prefill": greedy / programs.greedy_prefill.rows,
+                    "greedy_decode": greedy * length / programs.greedy_decode.rows,
+                },
+                (responses + greedy) * length,
+            )
+        )
+    steps = stages["train"] * step.steps
+    if not config.seed_model.path:
+        seed = config.seed_model.optimizer
+        steps += stages["seed model"] * seed.steps * seed.batch_size / step.batch_size
+    work.append(Work("train", {"train": steps}, steps * programs.train.tokens))
+    return work
