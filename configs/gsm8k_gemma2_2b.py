@@ -56,5 +56,5 @@ def get_config() -> Config:
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=1e-5)  # rate is ours
         ),
-        compute=ComputeConfig(parallel="fsdp", remat=True),  # on 8 chips of 16 GB
+        compute=ComputeConfig(parallel="fsdp", remat=True),  # one chip cannot hold it
     )
