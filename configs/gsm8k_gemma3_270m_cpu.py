@@ -14,9 +14,9 @@ Every prompt and every reference can still be written.
 accuracy on 96 test problems, one seed. The filter lets 3% of the wrong responses through: the base
 model solves so few problems that an exact filter would often leave filter_only nothing to train on.
 
-What to expect (27 minutes and 10 GiB on 2 cores, beside other work; figures in benchmarks/README.md):
-every arm starts and ends at 0 of 96, and boosting has 3 of 96 after its first round. A run of this
-size shows that all parts work on real weights, and nothing about which arm is better.
+What to expect, of 27 minutes and 10 GiB on 2 cores beside other work (benchmarks/README.md has the
+figures): every arm starts and ends at 0 of 96, and boosting has 3 of 96 after its first round. A
+run of this size shows that all parts work on real weights, and not which arm is better.
 """
 
 from boostlm.config import (
