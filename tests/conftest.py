@@ -1,6 +1,7 @@
 """Every test sees 8 virtual CPU devices; warnings are errors."""
 
 import os
+import signal
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -10,6 +11,9 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # the command line would t
 
 import jax
 import pytest
+
+# Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
