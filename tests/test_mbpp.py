@@ -216,6 +216,29 @@ def test_a_reference_is_spoilt_only_where_that_must_fail(code, test, spoilt):
     assert mbpp._without_results(problem, {"f"}) == spoilt
 
 
+@pytest.mark.parametrize(
+    "other",
+    ["def f(x):\n    return x", "from m import f", "import f.g", "f = 3", "from m import *", "class f: pass"],
+)  # fmt: skip
+def test_a_program_that_may_have_the_called_name_is_no_wrong_answer(other):
+    first, second = (
+        mbpp_source.MbppProblem(i, "", code, "", ("assert f(1) == 1",))
+        for i, code in enumerate(["def f(x):\n    return x", other])
+    )
+    key, rng = mbpp.MbppAnswerKey([first, second]), np.random.default_rng(0)
+    assert {key.wrong(0, rng) for _ in range(9)} == {"def f(x):\n    return\n"}
+
+
+def test_a_builtin_name_works_in_any_program():
+    code = "def sum(x, y):\n    return x + y"
+    first, second = (
+        mbpp_source.MbppProblem(i, "", code, "", (f"assert {call} == 3",))
+        for i, (code, call) in enumerate([(code, "sum(1, 2)"), ("def g(x):\n    return x", "g(3)")])
+    )
+    key, rng = mbpp.MbppAnswerKey([first, second]), np.random.default_rng(0)
+    assert {key.wrong(0, rng) for _ in range(9)} == {"def sum(x, y):\n    return\n"}
+
+
 def test_a_split_of_one_problem_has_wrong_answers_or_says_so():
     rng = np.random.default_rng(0)
     lone = mbpp_source.MbppProblem(5, "", "def f(x):\n    return x", "", ("assert f(1) == 1",))
