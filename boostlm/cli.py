@@ -234,7 +234,3 @@ _COMMANDS = {
     "export": _export,
     "plan": _plan,
 }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

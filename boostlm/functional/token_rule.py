@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from boostlm.config import SampleConfig
 from boostlm.functional.exact import largest_uint32, ordered_bits
 
 _BLOCK = 512  # tokens whose probabilities are added up before one of them is looked for
@@ -26,6 +27,11 @@ class TokenRule(NamedTuple):
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+
+
+def sampling_rule(sample: SampleConfig) -> TokenRule:
+    """How a run draws its samples."""
+    return TokenRule(sample.temperature, sample.top_k, sample.top_p)
 
 
 def restrict(logits: Array, rule: TokenRule) -> Array:

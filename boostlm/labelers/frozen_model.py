@@ -7,7 +7,7 @@ import numpy as np
 from boostlm.config import Config
 from boostlm.functional.language_model import Params
 from boostlm.functional.prng import Purpose, round_key
-from boostlm.functional.token_rule import TokenRule
+from boostlm.functional.token_rule import sampling_rule
 from boostlm.labelers.base import Label, Labeler, Query, in_batches
 from boostlm.loop.learner import LanguageLearner, texts_of
 from boostlm.loop.prompts import PromptTable
@@ -38,7 +38,7 @@ def frozen_model_labeler(
       tokenizer: of the model.
       stops: texts that end a response of the task.
     """
-    rule = TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
+    rule = sampling_rule(config.sample)
 
     def label(queries: Sequence[Query]) -> list[Label]:
         [(seed, round_)] = {(query.seed, query.round) for query in queries}

@@ -9,13 +9,13 @@ from boostlm.config import Config
 from boostlm.errors import BoostError
 from boostlm.functional.language_model import Params
 from boostlm.functional.prng import Purpose, round_key
-from boostlm.functional.token_rule import TokenRule
+from boostlm.functional.token_rule import TokenRule, sampling_rule
 from boostlm.loop import checkpoint
 from boostlm.loop.learner import LearnerState
 from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.saved_state import load_learner
-from boostlm.loop.stages import Place, load_arrays, sampling_rule, save_arrays
+from boostlm.loop.stages import Place, load_arrays, save_arrays
 from boostlm.loop.workbench import Verifier, Workbench, build_workbench
 
 GREEDY = TokenRule(temperature=0.0)
@@ -61,7 +61,7 @@ def eval_answers(
     sampled_MxS = np.zeros((len(greedy_M), S), bool)
     if S:
         key = round_key(place.seed, Purpose.EVALUATE, round_)
-        rule = sampling_rule(bench.config)
+        rule = sampling_rule(bench.config.sample)
         responses = bench.sample(learner.params, prompts, key, rule, S, within)
         texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
         right = bench.verify_eval(np.repeat(np.arange(len(greedy_M)), S), texts)

@@ -16,14 +16,13 @@ import numpy as np
 from etils import epath
 from jax import Array
 
-from boostlm.config import Config
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.functional.generate import Responses
 from boostlm.functional.lora import init_adapters
 from boostlm.functional.mix import Mixture, draw, noisy_verdict
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels, RoundFns
-from boostlm.functional.token_rule import TokenRule
+from boostlm.functional.token_rule import sampling_rule
 from boostlm.functional.train_step import Batch
 from boostlm.labelers.base import Labeler
 from boostlm.loop import preemption
@@ -88,11 +87,6 @@ def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def sampling_rule(config: Config) -> TokenRule:
-    """How samples are drawn."""
-    return TokenRule(config.sample.temperature, config.sample.top_k, config.sample.top_p)
-
-
 def durable_fns(
     bench: Workbench, labeler: Labeler, run_dir: RunDir, place: Place, progress: Progress
 ) -> RoundFns:
@@ -103,7 +97,7 @@ def durable_fns(
         path = run_dir.stage_path(place.seed, place.arm, round_, "samples")
         if (saved := load_arrays(path, Responses._fields)) is not None:
             return Responses(**saved)
-        rule = sampling_rule(config)
+        rule = sampling_rule(config.sample)
         key = round_key(place.seed, Purpose.SAMPLE, round_)
         with place.stage(round_, "sample", progress) as within:
             responses = bench.sample(learner.params, bench.train_prompts, key, rule, K, within)
