@@ -119,15 +119,16 @@ def keep_compiled() -> None:
 def _quieten_orbax() -> None:
     """Keeps pages of traceback for a failed write, which `checkpoint` says in a line, off screen.
 
-    Orbax logs some; its other writes find their event loop closed, and TensorStore prints that.
+    Orbax logs some; it also closes its event loop, and each of its other writes then raises in
+    TensorStore's threads, where only Python's hook for what cannot be caught sees it.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
-    def show(kind, error, trace) -> None:
-        if str(error) != "Event loop is closed":
-            sys.__excepthook__(kind, error, trace)
+    def show(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
 
-    sys.excepthook = show
+    sys.unraisablehook = show
 
 
 def _label(args: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -1,14 +1,12 @@
 """Orbax checkpoints that are known to be whole before they are trusted."""
 
 import errno
-import functools
 import json
 import os
 import shutil
-import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -32,8 +30,6 @@ def save(path: epath.Path, tree: Any) -> None:
     manifest.unlink(missing_ok=True)
     if path.exists():
         path.rmtree()
-    hook = sys.unraisablehook
-    sys.unraisablehook = functools.partial(_ignore_late_writes, hook)
     try:
         _require_space(path, tree)
         with ocp.StandardCheckpointer() as checkpointer:
@@ -43,7 +39,6 @@ def save(path: epath.Path, tree: Any) -> None:
             f"checkpoint {path} could not be written: {_cause(error)}. What was committed is kept: "
             "put it right and run the same command again"
         ) from error
-    sys.unraisablehook = hook
     write_atomically(manifest, json.dumps(_fingerprint(path), indent=1).encode())
 
 
@@ -109,16 +104,6 @@ def _check_shape(name, like: Any, restored: Any) -> None:
 def _cause(error: BaseException) -> str:
     """What went wrong, without TensorStore's trail of source locations."""
     return str(error).partition("[source locations")[0].strip() or type(error).__name__
-
-
-def _ignore_late_writes(hook: Callable[[Any], None], unraisable: Any) -> None:
-    """Goes before Python's hook for exceptions that nothing can catch, from a save's begin on.
-
-    When one write fails Orbax closes its event loop, and every other write that is still under way
-    then prints a traceback of its own, from TensorStore's threads.
-    """
-    if str(unraisable.exc_value) != "Event loop is closed":
-        hook(unraisable)
 
 
 def _require_space(path: epath.Path, tree: Any) -> None:
