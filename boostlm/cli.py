@@ -1,6 +1,7 @@
 """The command line: run, compile, label, convert, report, eval, export, plan."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -70,6 +71,8 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     import jax
 
+    from boostlm.distributed import join_hosts
+    from boostlm.loop import hosts
     from boostlm.loop.allocator import keep_freed_memory
     from boostlm.loop.experiment import planned_stages, run_experiment
     from boostlm.loop.progress import Progress, clock
@@ -78,13 +81,15 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     _quieten_orbax()
     keep_compiled()
+    join_hosts()
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with watching(), run_dir.locked():
         run_dir.create(config)
-        progress = Progress(planned_stages(config))
-        devices = jax.local_devices()
+        shown = sys.stdout if hosts.is_first() else io.StringIO()
+        progress = Progress(planned_stages(config), shown)
+        devices = jax.devices()
         progress.say(
             f"{config.name}: {len(config.arms)} arms, {config.rounds} rounds, "
             f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.data.train_prompts} prompts, "
@@ -99,7 +104,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             run_experiment(bench, run_dir, progress)
         finally:
             progress.close()
-        _finish(run_dir)
+        hosts.from_first(lambda: _finish(run_dir))
         progress.say(f"{clock(progress.elapsed)} in all")
 
 
@@ -188,12 +193,17 @@ def _finish(run_dir) -> None:
 
 
 def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.distributed import join_hosts
+    from boostlm.loop import hosts
     from boostlm.loop.evaluate import evaluate_saved
     from boostlm.loop.run_dir import RunDir
 
     _quieten_orbax()
     keep_compiled()
+    join_hosts()
     result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
+    if not hosts.is_first():
+        return
     print(f"{args.arm}, seed {args.seed}, round {result.round}, {args.split}:")
     print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")
     for band, accuracy in result.by_band.items():

@@ -18,10 +18,10 @@ from helpers import REPOSITORY, bits, tiny_config
 
 from boostlm.errors import BoostError
 from boostlm.loop import checkpoint, files
+from boostlm.loop.arrays import load_arrays, save_arrays
 from boostlm.loop.files import append_durably, remove_leftovers, write_atomically
 from boostlm.loop.ledger import Entry, Ledger
 from boostlm.loop.run_dir import Metrics, RunDir
-from boostlm.loop.stages import load_arrays, save_arrays
 
 
 @pytest.fixture

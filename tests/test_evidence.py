@@ -13,11 +13,12 @@ from test_report import Reader, exact_run, make_run
 
 from boostlm.config import ARMS, SampleConfig
 from boostlm.functional.generate import Responses
+from boostlm.loop.arrays import load_arrays
 from boostlm.loop.evaluate import eval_answers
 from boostlm.loop.ledger import Entry
 from boostlm.loop.measure import audit_of
 from boostlm.loop.run_dir import RunDir
-from boostlm.loop.stages import Place, load_arrays
+from boostlm.loop.stages import Place
 from boostlm.report import write
 from boostlm.report.compare import comparisons
 from boostlm.report.evidence import all_paired, audited, mean_pass, p_words, paired, signs

@@ -11,8 +11,8 @@ from helpers import finished_run
 
 from boostlm.cli import main
 from boostlm.config import ARMS
+from boostlm.loop.arrays import load_arrays
 from boostlm.loop.run_dir import RunDir
-from boostlm.loop.stages import load_arrays
 from boostlm.tasks.tokenizer import Tokenizer
 
 TYPES = dict(

@@ -1,6 +1,5 @@
 """SIGTERM: a run leaves in time, loses nothing that was committed, and goes on to the same end."""
 
-import io
 import os
 import signal
 import subprocess
@@ -16,42 +15,27 @@ from helpers import (
     bits,
     boostlm,
     finished_run,
+    on_one_device,
     rows_of,
     started,
     tiny_config,
 )
 
-from boostlm.config import OptimizerConfig
+from boostlm.config import OptimizerConfig, SampleConfig
+from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import Batch
 from boostlm.loop import preemption
 from boostlm.loop.learner import LanguageLearner
-from boostlm.loop.preemption import Preempted, check, watching
+from boostlm.loop.preemption import Preempted, asked, watching
 from boostlm.loop.progress import Progress
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.stages import Place
-from boostlm.loop.unfinished import Unfinished
+from boostlm.loop.unfinished import Unfinished, UnfinishedSamples
 from boostlm.loop.workbench import build_workbench
 
 
 def sigterm():
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_a_long_stage_is_left_at_the_next_report_and_never_finished():
-    progress, reports = Progress({"train": 1}, io.StringIO()), []
-
-    def train():
-        with Place(0, "boosting").stage(1, "train", progress) as within:
-            for i in range(10):
-                if i == 3:
-                    sigterm()
-                within(i, 10)
-                reports.append(i)
-
-    with watching(), pytest.raises(Preempted):
-        train()
-    assert reports == [0, 1, 2]
-    assert progress.remaining() is None  # no stage counted as done
 
 
 def test_no_stage_begins_after_sigterm():
@@ -66,11 +50,10 @@ def test_outside_the_block_everything_is_as_before():
     for _ in range(2):
         with watching():
             assert signal.getsignal(signal.SIGTERM) is not before
-            check()
+            assert not asked()
             sigterm()
-            with pytest.raises(Preempted):
-                check()
-        check()
+            assert asked()
+        assert not asked()
         assert signal.getsignal(signal.SIGTERM) is before
         assert signal.set_wakeup_fd(-1) == -1
 
@@ -91,7 +74,6 @@ def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
 
         def within(done, total, steps=steps):
             steps.append(done)
-            check()
             if done == 20:
                 sigterm()
 
@@ -104,6 +86,37 @@ def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
         assert bits(got) == bits(expected)
         Unfinished(path).remove()
         assert not path.exists()
+
+
+def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
+    config = tiny_config(sample=SampleConfig(k=2, rows=4))
+    bench = on_one_device(build_workbench(config, RunDir(tmp_path / "bench")))
+    params = bench.learner.init(jax.random.key(0)).params
+    unfinished = UnfinishedSamples(epath.Path(tmp_path / "unfinished.npz"))
+    seen = []
+
+    def sample(within, *kept):
+        return bench.sample(
+            params, bench.train_prompts, jax.random.key(1), TokenRule(), 2, within, *kept
+        )
+
+    def within(done, total):
+        seen.append((done, total))
+        if len(seen) == 4:
+            sigterm()
+
+    expected = sample(lambda done, total: None)
+    with watching(), pytest.raises(Preempted):
+        sample(within, unfinished)
+    done, total = seen[-1]
+    assert 0 < done < total == 24
+    got = sample(within, unfinished)
+    assert seen[-1] == (24 - done, 24 - done)
+    for want, have in zip(expected[:3], got[:3], strict=True):
+        np.testing.assert_array_equal(want, have)
+    np.testing.assert_allclose(got.logprob_BxKxR, expected.logprob_BxKxR, atol=1e-5)
+    unfinished.remove()
+    assert unfinished.load(24)[0] is None
 
 
 _STUCK = """

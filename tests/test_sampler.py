@@ -78,12 +78,13 @@ def test_slots_and_devices_change_nothing(rows, count):
     lengths = np.unique(want.length_BxK)
     assert len(lengths) > 4  # of many ages
     assert 0.2 < want.finished_BxK.mean() < 1
-    assert_same(sampler(rows, count).sample(PARAMS, table(), groups(), KEY, SAMPLE), want)
+    out, _ = sampler(rows, count).sample(PARAMS, table(), groups(), KEY, SAMPLE)
+    assert_same(out, want)
 
 
 def test_log_probabilities_are_those_of_the_full_forward_pass():
     """Of refilled rows too, whose caches go round; the prefix and the window count."""
-    out = sampler(12).sample(PARAMS, table(), groups(), KEY, SAMPLE)
+    out, _ = sampler(12).sample(PARAMS, table(), groups(), KEY, SAMPLE)
     (tokens, length), rows = whole(table()), np.zeros((N, K, P0 + P + R), np.int32)
     for n in range(N):
         rows[n, :, : length[n]] = tokens[n, : length[n]]
@@ -106,7 +107,7 @@ def test_pairs_are_the_samples_that_they_name():
     assert (pairs.prompt_M[m] == prompt).all()
     assert (pairs.sample_MxK[m, k] == sample).all()
     assert (pairs.sample_MxK >= 0).sum() == 40
-    out = sampler(24).sample(PARAMS, table(), pairs, KEY, SAMPLE)
+    out, _ = sampler(24).sample(PARAMS, table(), pairs, KEY, SAMPLE)
     got = jax.tree.map(lambda x: x[m, k], out)
     assert_same(got, jax.tree.map(lambda x: x[prompt, sample], all_at_once()))
     assert (out.length_BxK[pairs.sample_MxK < 0] == 0).all()
@@ -147,7 +148,7 @@ def test_a_row_that_ends_makes_room_at_once(monkeypatch):
 
     monkeypatch.setattr(sampler_module.slots_of, "decode_step", counted)
     many = Groups(np.arange(N).repeat(8), np.arange(8 * N).reshape(-1, 1))
-    out = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1])).sample(
+    out, _ = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1])).sample(
         PARAMS, table(), many, KEY, SAMPLE
     )
     jax.effects_barrier()

@@ -74,7 +74,11 @@ def chips_of(topology: str) -> tuple[Chip, list]:
     from jax.experimental.topologies import get_topology_desc
 
     jax.config.update("jax_platforms", "cpu")
-    how = {"chip_config_name": "megacore"} if name == "v4" else {}  # as on its VMs: a device a chip
+    how = {}
+    if name == "v4":
+        how["chip_config_name"] = "megacore"  # as on its VMs: a device a chip
+    if topology in ("v5e:2x4", "v6e:2x4"):
+        how["chips_per_host_bounds"] = (2, 4, 1)  # one VM has all eight
     try:
         found = get_topology_desc(platform="tpu", topology_name=topology, **how)
     except Exception as error:  # of several classes

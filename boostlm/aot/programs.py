@@ -18,12 +18,11 @@ from boostlm.config import Config
 from boostlm.functional.cross_entropy import CHUNK_LOGITS
 from boostlm.functional.lora import init_adapters
 from boostlm.functional.sharding import by_row, replicated
-from boostlm.functional.token_rule import TokenRule
+from boostlm.functional.token_rule import TokenRule, sampling_rule
 from boostlm.functional.train_step import Batch, TrainState, jit_train_step, make_optimizer
 from boostlm.loop.evaluate import GREEDY
 from boostlm.loop.learner import LanguageLearner
 from boostlm.loop.sampler import layout_of, width_of
-from boostlm.loop.stages import sampling_rule
 from boostlm.loop.workbench import make_learner
 
 
@@ -72,7 +71,13 @@ def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) 
     learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.endings, devices)
     data = config.data
     sample = _sampling(
-        learner, config, sizes, sampling_rule(config), config.sample.k, data.train_prompts, ""
+        learner,
+        config,
+        sizes,
+        sampling_rule(config.sample),
+        config.sample.k,
+        data.train_prompts,
+        "",
     )
     greedy = _sampling(learner, config, sizes, GREEDY, 1, data.eval_prompts, "greedy ")
     return Programs(_training(learner, config, sizes, len(devices)), *sample, *greedy)
@@ -160,9 +165,10 @@ def _sampling(
     kind: str,
 ) -> tuple[Program, Program]:
     """Taking prompts in, and decoding one token of each row."""
-    programs, mesh = learner.sampler.programs_of(rule), learner.mesh
+    programs, mesh = learner.sampler.programs_of(rule), learner.local_mesh
+    hosts = learner.mesh.size // mesh.size  # each runs the programs by itself, on its own prompts
     D, width = mesh.size, width_of(sizes.prompt)
-    A, S, C = layout_of(config.sample.rows, D, prompts, k)
+    A, S, C = layout_of(learner.sampler.rows, D, -(-prompts // hosts), k)
 
     def placed(tree, sharding):
         return jax.tree.map(lambda x: Shape(x.shape, x.dtype, sharding=sharding), tree)
@@ -192,16 +198,16 @@ def _sampling(
             name=f"{kind}prefill",
             lower=lambda: programs.admit.lower(*admit),
             flops=lambda: flops(programs.admit.trace(*admit).jaxpr),
-            tokens=D * C * width,
-            rows=D * C,
+            tokens=hosts * D * C * width,
+            rows=hosts * D * C,
             **common,
         ),
         Program(
             name=f"{kind}decoding step",
             lower=lambda: programs.advance.lower(*advance),
             flops=lambda: flops(programs.advance.trace(*advance).jaxpr),
-            tokens=D * A,
-            rows=D * A,
+            tokens=hosts * D * A,
+            rows=hosts * D * A,
             **common,
         ),
     )

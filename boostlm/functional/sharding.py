@@ -11,6 +11,7 @@ devices, which are far fewer numbers to move than the table (tokens with weight 
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -44,6 +45,41 @@ def by_row(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same on every device."""
     return NamedSharding(mesh, P())
+
+
+def placed(x: Any, at: NamedSharding) -> jax.Array:
+    """A copy of an array at `at`. With several hosts, each puts its part of what all of them hold.
+
+    Args:
+      x: numpy or jax.Array, the same on all hosts, or an array that is spread over them.
+      at: over this host's devices or over those of all.
+    """
+    if at.is_fully_addressable or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+        return jax.device_put(x, at, may_alias=False)
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, at, lambda index: x[index])
+
+
+def whole_on(mesh: Mesh, tree: Any) -> Any:
+    """Arrays in any sharding, whole on each device of this host's `mesh`; to be called by all."""
+    at = replicated(mesh)
+
+    def whole(x):
+        if x.is_fully_addressable:
+            return jax.device_put(x, at)
+        x = jax.jit(lambda x: x, out_shardings=replicated(x.sharding.mesh))(x)
+        here = [shard.data for shard in x.addressable_shards if shard.device in at.device_set]
+        return jax.make_array_from_single_device_arrays(x.shape, at, here)
+
+    return jax.tree.map(whole, tree)
+
+
+def to_host(tree: Any) -> Any:
+    """numpy arrays, but for those that are spread over several hosts, which stay as they are."""
+    return jax.tree.map(
+        lambda x: x if isinstance(x, jax.Array) and not x.is_fully_addressable else np.asarray(x),
+        tree,
+    )
 
 
 def gathered(x: jax.Array, mesh: Mesh | None) -> jax.Array:

@@ -57,4 +57,4 @@ def frozen_model_labeler(
             for text, finished in zip(texts, responses.finished_BxK, strict=True)
         ]
 
-    return in_batches(label, max(1, int(_FILLINGS * learner.sampler.rows)))
+    return in_batches(label, max(1, int(_FILLINGS * learner.rows)))

@@ -10,6 +10,7 @@ from boostlm.functional.mix import noisy_verdict
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.round import LabelRequest, Labels
 from boostlm.labelers.base import Label, Labeler, Query
+from boostlm.loop import hosts
 from boostlm.loop.ledger import Entry, Ledger
 from boostlm.loop.prompts import pad_rows
 from boostlm.loop.workbench import Workbench
@@ -67,6 +68,7 @@ def buy(
             places = [place_of[query.prompt, query.sample] for query, _ in batch]
             ledger.append(_judged(bench, arm, batch, [accepts[i] for i in places]))
             within(len(ledger.entries), len(place_of))
+            hosts.leave_if_preempted()
     if missing:
         raise BoostError(f"the labeler gave no label for {len(missing)} of the queries")
     return _labels_from(bench, ledger, place_of, len(request.valid_L))

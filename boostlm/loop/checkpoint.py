@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
 from boostlm.errors import BoostError
+from boostlm.functional.sharding import to_host
+from boostlm.loop import hosts
 from boostlm.loop.files import is_local, write_atomically
 
 _CHUNK = 1 << 24
@@ -24,14 +27,14 @@ _OVERHEAD = 1 << 20  # bytes of a checkpoint besides its arrays, at the most
 def save(path: epath.Path, tree: Any) -> None:
     """Writes a checkpoint folder, then `<folder>.manifest.json` with its files' sizes and CRCs.
 
-    The manifest is written last and atomically: without it, the folder counts for nothing.
+    The manifest is written last and atomically: without it, the folder counts for nothing. Arrays
+    that are spread over several hosts are written by all of them, the rest by the first.
     """
-    manifest = _manifest_path(path)
-    manifest.unlink(missing_ok=True)
-    if path.exists():
-        path.rmtree()
+    remove(path)
+    if jax.process_count() > 1:
+        tree = to_host(tree)  # Orbax refuses arrays of one host among several
     try:
-        _require_space(path, tree)
+        hosts.from_first(lambda: _require_space(path, tree))
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(_absolute(path), tree)
     except Exception as error:  # Orbax documents no type
@@ -39,16 +42,19 @@ def save(path: epath.Path, tree: Any) -> None:
             f"checkpoint {path} could not be written: {_cause(error)}. What was committed is kept: "
             "put it right and run the same command again"
         ) from error
-    write_atomically(manifest, json.dumps(_fingerprint(path), indent=1).encode())
+    hosts.from_first(
+        lambda: write_atomically(
+            _manifest_path(path), json.dumps(_fingerprint(path), indent=1).encode()
+        )
+    )
 
 
 def restore(path: epath.Path, like: Any) -> Any:
     """Reads a checkpoint into the shapes and dtypes of `like` (arrays or ShapeDtypeStructs)."""
+    wanted = jax.tree.map(_wanted, like)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            restored = checkpointer.restore(
-                _absolute(path), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            )
+            restored = checkpointer.restore(_absolute(path), wanted)
         jax.tree.map_with_path(_check_shape, like, restored)  # Orbax does not
     except (ValueError, KeyError, OSError) as error:
         raise BoostError(f"checkpoint {path} does not fit this config: {error}") from error
@@ -60,6 +66,10 @@ def is_good(path: epath.Path) -> bool:
 
     A folder without a manifest is one whose writing never ended: no checkpoint, and no warning.
     """
+    return hosts.from_first(lambda: _is_good(path))
+
+
+def _is_good(path: epath.Path) -> bool:
     manifest = _manifest_path(path)
     if not manifest.exists():
         return False
@@ -81,18 +91,31 @@ def is_good(path: epath.Path) -> bool:
 
 def remove(path: epath.Path) -> None:
     """Removes a checkpoint, manifest first."""
-    _manifest_path(path).unlink(missing_ok=True)
-    if path.exists():
-        path.rmtree()
+
+    def do():
+        _manifest_path(path).unlink(missing_ok=True)
+        if path.exists():
+            path.rmtree()
+
+    hosts.from_first(do)
 
 
 def check_finite(tree: Any) -> bool:
     """Whether every floating-point number in a pytree is finite."""
-    return all(
-        bool(np.all(np.isfinite(x)))
-        for x in jax.tree.leaves(tree)
-        if jax.numpy.issubdtype(x.dtype, jax.numpy.floating)
-    )
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return all(bool(jax.jit(_all_finite)(x)) for x in floats)
+
+
+def _all_finite(x: jax.Array) -> jax.Array:
+    return jnp.all(jnp.isfinite(x))
+
+
+def _wanted(x: Any) -> Any:
+    """What Orbax is told to read for an array: with several hosts, numpy where no sharding is."""
+    if jax.process_count() > 1 and getattr(x, "sharding", None) is None:
+        x = np.zeros((), np.int64) if np.isscalar(x) else x
+        return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+    return ocp.utils.to_shape_dtype_struct(x)
 
 
 def _check_shape(name, like: Any, restored: Any) -> None:

@@ -11,12 +11,13 @@ from boostlm.functional.language_model import Params
 from boostlm.functional.prng import Purpose, round_key
 from boostlm.functional.token_rule import TokenRule, sampling_rule
 from boostlm.loop import checkpoint
+from boostlm.loop.arrays import load_arrays, save_arrays
 from boostlm.loop.learner import LearnerState
 from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.saved_state import load_learner
-from boostlm.loop.stages import Place, load_arrays, save_arrays
-from boostlm.loop.workbench import Verifier, Workbench, build_workbench
+from boostlm.loop.stages import Place
+from boostlm.loop.workbench import Verifier, Workbench, build_workbench, by_all_hosts
 
 GREEDY = TokenRule(temperature=0.0)
 
@@ -113,7 +114,7 @@ def evaluate_saved(
         bench,
         load_learner(bench, run_dir, seed, arm, round_),
         tokenize_prompts(bench.tokenizer, {split: prompts.texts}, limit)[split],
-        bench.task.answer_key(split).check,
+        by_all_hosts(bench.task.answer_key(split).check),
         lambda done, total: None,
     )
     bands = by_band(answered, prompts.bands, np.mean)

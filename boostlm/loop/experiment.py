@@ -11,7 +11,7 @@ from boostlm.functional.round import ARMS, Curation, curation_round
 from boostlm.labelers.base import Query
 from boostlm.labelers.endpoint import read_key
 from boostlm.labelers.people import ask_people
-from boostlm.loop import checkpoint
+from boostlm.loop import checkpoint, hosts
 from boostlm.loop.evaluate import eval_answers
 from boostlm.loop.learner import LearnerState
 from boostlm.loop.measure import metrics_row, past_of
@@ -46,8 +46,8 @@ def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> lis
     """
     metrics = Metrics(run_dir, bench.config)
     waiting: list[Query] = []
-    if bench.config.label.labeler == "endpoint":
-        read_key(bench.config.label.endpoint)  # a key that is missing is said before any work
+    if bench.config.label.labeler == "endpoint":  # a key that is missing is said before any work
+        hosts.from_first(lambda: read_key(bench.config.label.endpoint))
     for seed in range(bench.config.seeds):
         learner = None
         for arm in bench.config.arms:
@@ -62,7 +62,7 @@ def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> lis
             except WaitingForPeople as wait:
                 waiting += wait.queries
     if waiting:
-        ask_people(run_dir.people_folder, run_dir.name, waiting)
+        hosts.from_first(lambda: ask_people(run_dir.people_folder, run_dir.name, waiting))
     return metrics.rows
 
 

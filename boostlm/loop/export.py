@@ -10,10 +10,10 @@ from etils import epath
 from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses
 from boostlm.functional.round import ARMS, curate
+from boostlm.loop.arrays import load_arrays
 from boostlm.loop.files import write_atomically
 from boostlm.loop.ledger import Ledger
 from boostlm.loop.run_dir import Metrics, RunDir
-from boostlm.loop.stages import load_arrays
 from boostlm.loop.workbench import Workbench, build_workbench
 
 OWN = "own sample"  # the source of what the model itself wrote; of a label it is the labeler's name

@@ -1,6 +1,9 @@
-"""A language model on this host's devices: sampling and training over arrays of prompts."""
+"""A language model on all devices: sampling and training over arrays of prompts.
 
-import functools
+Every host samples its own share of the prompts on its own devices, and then knows what all sampled.
+It trains on its own rows of each batch.
+"""
+
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +17,7 @@ from boostlm.errors import BoostError
 from boostlm.functional.generate import Responses
 from boostlm.functional.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.functional.lora import merged
-from boostlm.functional.sharding import by_row, device_mesh, shardings
+from boostlm.functional.sharding import by_row, device_mesh, placed, shardings
 from boostlm.functional.token_rule import TokenRule
 from boostlm.functional.train_step import (
     Batch,
@@ -24,9 +27,11 @@ from boostlm.functional.train_step import (
     pmap_train_step,
     shard_train_step,
 )
+from boostlm.loop import hosts, preemption
+from boostlm.loop.preemption import Preempted
 from boostlm.loop.prompts import PromptTable
 from boostlm.loop.sampler import Groups, Progress, Sampler, group_pairs
-from boostlm.loop.unfinished import Unfinished
+from boostlm.loop.unfinished import Unfinished, UnfinishedSamples
 from boostlm.tasks.tokenizer import Tokenizer
 
 
@@ -46,7 +51,7 @@ class LearnerState(NamedTuple):
 
 
 class LanguageLearner:
-    """Compiled sampling and training for one model, spread over all local devices."""
+    """Compiled sampling and training for one model, spread over all devices."""
 
     def __init__(
         self,
@@ -65,17 +70,23 @@ class LanguageLearner:
           endings: token sequences that end a response.
           max_new_tokens: response length limit (R).
           rows: responses decoded at once, over all devices.
-          devices: to use; None for all of this host's.
+          devices: to use; None for those of all hosts.
           sampling_model: the same model for sampling, where each device has all parameters; None:
             `model`.
           sharded: split parameters and optimizer state over the devices (`functional.sharding`),
             rather than have them on each; `model` then keeps to `device_mesh(devices)`.
         """
         self.model = model
-        self.devices = list(devices or jax.local_devices())
+        self.devices = list(devices or jax.devices())
         self.sharded = sharded
         self.mesh = device_mesh(self.devices)
-        self.sampler = Sampler(sampling_model or model, endings, max_new_tokens, rows, self.mesh)
+        self.rows = rows
+        host = jax.process_index()
+        self._here = [i for i, d in enumerate(self.devices) if d.process_index == host]
+        here = device_mesh([self.devices[i] for i in self._here])
+        rows_here = max(1, rows * here.size // self.mesh.size)
+        self.local_mesh = here
+        self.sampler = Sampler(sampling_model or model, endings, max_new_tokens, rows_here, here)
         self._steps: dict[tuple[OptimizerConfig, bool], Callable] = {}
 
     def init(self, key: jax.Array) -> LearnerState:
@@ -102,14 +113,27 @@ class LanguageLearner:
         rule: TokenRule,
         k: int,
         progress: Progress = lambda done, total: None,
+        unfinished: UnfinishedSamples | None = None,
     ) -> Responses:
         """K responses to every prompt, as numpy arrays [N, K, ...].
 
         Response k of prompt n depends on params, the prompt, key, n and k only.
+
+        Args:
+          params: of the model.
+          prompts: N prompts.
+          key: of the round.
+          rule: how tokens are drawn.
+          k: responses to each.
+          progress: called as (prompts done, prompts in all) of this host.
+          unfinished: where what is done is kept when SIGTERM comes, and gone on from.
+
+        Raises:
+          Preempted: SIGTERM came.
         """
         N = len(prompts.length_N)
         groups = Groups(np.arange(N), np.broadcast_to(np.arange(k), (N, k)))
-        return self.sampler.sample(params, prompts, groups, key, rule, progress)
+        return self._sample(params, prompts, groups, key, rule, progress, unfinished)
 
     def sample_pairs(
         self,
@@ -126,8 +150,36 @@ class LanguageLearner:
         The response of a pair is what `sample` gives for it.
         """
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
-        responses = self.sampler.sample(params, prompts, groups, key, rule, progress)
+        responses = self._sample(params, prompts, groups, key, rule, progress)
         return jax.tree.map(lambda x: x[m_L, k_L], responses)
+
+    def _sample(
+        self, params, prompts, groups: Groups, key, rule, progress, unfinished=None
+    ) -> Responses:
+        """The responses of every group, on every host."""
+        params = self.sampler.ready(params)
+        M = len(groups.prompt_M)
+        kept, done_M = unfinished.load(M) if unfinished else (None, np.zeros(M, bool))
+        missing = np.flatnonzero(~done_M)
+        if kept is not None and not missing.size:
+            return kept
+
+        def share(i):
+            mine = Groups(*(x[missing[i]] for x in groups))
+            asked = preemption.asked
+            return self.sampler.sample(params, prompts, mine, key, rule, progress, asked)
+
+        made, done = hosts.by_share(len(missing), share)
+        if kept is not None:
+            for into, new in zip(kept, made, strict=True):
+                into[missing] = new
+            made = kept
+        if not done.all():
+            if unfinished:
+                done_M[missing] = done
+                unfinished.keep(made, done_M)
+            raise Preempted
+        return made
 
     def train(
         self,
@@ -161,21 +213,24 @@ class LanguageLearner:
         train_state, losses = self._begin(TrainState(*begin), optimizer, unfinished, config.steps)
         step = self.step_of(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
-        one = (lambda x: x[0]) if self._mapped else (lambda x: x)
+        one = _first_copy if self._mapped else (lambda x: x)
         reported = time.monotonic()
         every = 1  # steps between reports: as many as take 2 seconds, at most 20
         for i in range(len(losses), config.steps):
-            batch = jax.tree.map(lambda x, i=i: x[i], batches)
+            batch = self._fed(jax.tree.map(lambda x, i=i: x[i], batches))
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(one(metrics.loss))
             if (i + 1) % every == 0:
                 jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
-                seconds, reported = time.monotonic() - reported, time.monotonic()
+                seconds = time.monotonic() - reported
+                seconds, preempted = hosts.largest([seconds, float(preemption.asked())])
+                reported = time.monotonic()
                 every = int(np.clip(2 * every / max(seconds, 1e-3), 1, 20))
-                if unfinished is not None:
-                    now = functools.partial(jax.tree.map, one, train_state)
-                    unfinished.keep_if_asked(now, losses, config.steps)
                 progress(i + 1, config.steps)
+                if preempted:
+                    if unfinished is not None:
+                        unfinished.keep(jax.tree.map(one, train_state), losses, config.steps)
+                    raise Preempted
         train_state = jax.tree.map(one, train_state)
         losses = np.array([float(x) for x in losses])
         loss = np.mean(losses[-max(1, config.steps // 10) :])
@@ -189,7 +244,7 @@ class LanguageLearner:
         return len(self.devices) > 1 and not self.sharded
 
     def batch_shape(self, config: OptimizerConfig) -> tuple[int, ...]:
-        """Steps, devices if they are mapped over, and rows."""
+        """Steps, devices of all hosts if they are mapped over, and rows."""
         devices, parts = len(self.devices), config.micro_batches
         if config.batch_size % (devices * parts):
             raise BoostError(
@@ -224,19 +279,27 @@ class LanguageLearner:
         elif self._mapped:
             optimizer_state = self._place(jax.jit(optimizer.init)(begin.params))
         else:
-            optimizer_state = optimizer.init(params)
+            shapes = self.shapes(optimizer.init, params)
+            at = jax.tree.map(lambda x: x.sharding, shapes) if self.sharded else None
+            optimizer_state = jax.jit(optimizer.init, out_shardings=at)(params)
         return TrainState(params, optimizer_state, self._place(begin.frozen)), losses
 
     def _place(self, tree: Any) -> Any:
         if self.sharded:
-            return jax.device_put(tree, shardings(self.mesh, tree), may_alias=False)
+            return jax.tree.map(placed, tree, shardings(self.mesh, tree))
         if not self._mapped:
             return jax.tree.map(jnp.array, tree)
-        devices = len(self.devices)
+        at = by_row(self.local_mesh)
         return jax.tree.map(
-            lambda x: jax.device_put(np.broadcast_to(x, (devices, *x.shape)), by_row(self.mesh)),
+            lambda x: jax.device_put(np.broadcast_to(x, (len(self._here), *x.shape)), at),
             jax.tree.map(np.asarray, tree),
         )
+
+    def _fed(self, batch: Batch) -> Batch:
+        """A batch where a step wants it: this host's rows of it."""
+        if self.sharded:
+            return jax.tree.map(lambda x: placed(x, by_row(self.mesh)), batch)
+        return jax.tree.map(lambda x: x[self._here], batch) if self._mapped else batch
 
     def step_of(self, config: OptimizerConfig, optimizer, state: TrainState) -> Callable:
         """The training step for a state (or its shapes), jitted, pmapped or sharded."""
@@ -250,6 +313,11 @@ class LanguageLearner:
                 step = jit_train_step(self.model, optimizer, parts)
             self._steps[name] = step
         return self._steps[name]
+
+
+def _first_copy(x: jax.Array) -> jax.Array:
+    """x[0] of an array that is split by its first axis, taken where it lies."""
+    return x.addressable_shards[0].data[0]
 
 
 def texts_of(tokenizer: Tokenizer, tokens_CxR: np.ndarray, length_C: np.ndarray) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from etils import epath
 
 from boostlm.errors import BoostError
+from boostlm.loop import hosts
 from boostlm.loop.files import append_durably, whole_lines
 
 
@@ -50,22 +51,26 @@ class Ledger:
     def __init__(self, path: epath.Path):
         """Reads what is there; a torn last line (a kill while writing) is cut off."""
         self.path = path
-        self.entries: dict[tuple[int, int], Entry] = {}
-        for number, line in enumerate(whole_lines(path), 1):
+        self.entries: dict[tuple[int, int], Entry] = hosts.from_first(self._read)
+
+    def _read(self) -> dict[tuple[int, int], Entry]:
+        entries = {}
+        for number, line in enumerate(whole_lines(self.path), 1):
             try:
                 entry = Entry(**json.loads(line))
             except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
                 raise BoostError(
-                    f"{path}, line {number} is damaged ({error}). It holds labels that were paid "
-                    "for, so nothing was changed: mend or remove that line, then run again"
+                    f"{self.path}, line {number} is damaged ({error}). It holds labels that were "
+                    "paid for, so nothing was changed: mend or remove that line, then run again"
                 ) from error
-            self.entries[entry.prompt, entry.sample] = entry
+            entries[entry.prompt, entry.sample] = entry
+        return entries
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Records labels; they are on disk when this returns."""
+        """Records labels, the same on all hosts; they are on disk when this returns."""
         entries = list(entries)
         lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
-        append_durably(self.path, lines.encode())
+        hosts.from_first(lambda: append_durably(self.path, lines.encode()))
         self.entries |= {(e.prompt, e.sample): e for e in entries}
 
 

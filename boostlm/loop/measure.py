@@ -8,10 +8,11 @@ from boostlm.functional.generate import Responses
 from boostlm.functional.mix import failing
 from boostlm.functional.round import RoundState
 from boostlm.functional.variety import distinct_fraction
+from boostlm.loop.arrays import load_arrays
 from boostlm.loop.evaluate import Answers, by_band
 from boostlm.loop.ledger import Entry, Ledger
 from boostlm.loop.run_dir import Metrics, RunDir
-from boostlm.loop.stages import Place, load_arrays
+from boostlm.loop.stages import Place
 from boostlm.loop.workbench import Workbench
 from boostlm.statistics.audit import (
     Checked,

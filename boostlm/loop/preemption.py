@@ -1,9 +1,9 @@
 """SIGTERM: a spot VM is taken away 30 s later. What is committed is enough to go on from.
 
-A run commits every stage, and training keeps its steps (unfinished.py), so being preempted takes
-little but leaving in time: at the next batch or steps (`check`), or, where the main thread is deep
-in a compilation, after `GRACE_S` from a thread that depends on nothing else. Leaving like that is
-no worse than a kill at that moment, which every commit is made for.
+A run commits every stage, and sampling and training keep what they came to (unfinished.py), so
+being preempted takes little but leaving in time: at the next batch or steps (`asked`), or, where
+the main thread is deep in a compilation, after `GRACE_S` from a thread that depends on nothing
+else. Leaving like that is no worse than a kill at that moment, which every commit is made for.
 """
 
 import os
@@ -32,15 +32,9 @@ def asked() -> bool:
     return _asked.is_set()
 
 
-def check() -> None:
-    """Raises Preempted if SIGTERM came within `watching`. Call it where nothing is half done."""
-    if asked():
-        raise Preempted
-
-
 @contextmanager
 def watching(grace_s: float = GRACE_S) -> Iterator[None]:
-    """Within the block, SIGTERM makes `check` raise, and ends the process `grace_s` later at most.
+    """Within the block, SIGTERM makes `asked` say so, and ends the process `grace_s` later at most.
 
     Main thread only. To be entered after `join_hosts`, since JAX's runtime for several hosts takes
     SIGTERM for itself.

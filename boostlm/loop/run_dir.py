@@ -18,9 +18,10 @@ import hashlib
 import itertools
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from etils import epath
@@ -28,6 +29,7 @@ from etils import epath
 from boostlm.config import MAY_CHANGE, Config
 from boostlm.config_io import differences, from_json, to_json
 from boostlm.errors import BoostError
+from boostlm.loop import hosts
 from boostlm.loop.files import is_local, remove_leftovers, write_atomically
 from boostlm.tasks.base import Task
 
@@ -56,6 +58,10 @@ class RunDir:
 
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""
+        hosts.require_same("config", to_json(config))
+        hosts.from_first(lambda: self._create(config))
+
+    def _create(self, config: Config) -> None:
         if self.config_path.exists():
             old = from_json(self.config_path.read_text(), self.name)
             changed = differences(old, config)
@@ -84,7 +90,12 @@ class RunDir:
 
         Data, a few-shot file or a task's code that changed half way would mix two experiments.
         """
-        path, now = self.root / "task.json", _described(task)
+        now = _described(task)
+        hosts.require_same("prompts", json.dumps(now))
+        hosts.from_first(lambda: self._keep_task(now))
+
+    def _keep_task(self, now: dict[str, Any]) -> None:
+        path = self.root / "task.json"
         if not path.exists():
             write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
             return
@@ -102,22 +113,46 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process out (local directories only); a dead process locks nothing.
+        """Keeps a second run out (local directories only); a dead process locks nothing.
 
         A bucket has no locks: there, it is for the user not to start a run twice at a time.
+
+        Raises:
+          BoostError: another run is at work here, the folder is not a run's, or some of several
+            hosts have another folder of this name.
         """
+        with ExitStack() as held:
+            token = hosts.from_first(lambda: self._lock(held))
+            if is_local(self.root):
+                self._require_shared(token)
+            yield
+
+    def _lock(self, held: ExitStack) -> str:
+        """Takes the lock until `held` is left; returns what now stands in its file."""
         self._refuse_foreign()
         if not is_local(self.root):
-            yield
-            return
+            return ""
         self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BoostError(f"another boostlm is at work in {self.name}") from None
-            remove_leftovers(self.root)
-            yield
+        lock = held.enter_context((self.root / "lock").open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BoostError(f"another boostlm is at work in {self.name}") from None
+        remove_leftovers(self.root)
+        token = uuid.uuid4().hex
+        lock.truncate(0)
+        lock.write(token)
+        lock.flush()
+        return token
+
+    def _require_shared(self, token: str) -> None:
+        """Refuses a folder that is another one on another host."""
+        lock = self.root / "lock"
+        if any(hosts.largest([float(not lock.exists() or lock.read_text() != token)])):
+            raise BoostError(
+                f"{self.name} is not the same folder on all hosts: several hosts need a --run-dir "
+                "that they share, such as one in gs://"
+            )
 
     def _refuse_foreign(self) -> None:
         """Keeps out of folders that no run made, before anything is written there."""
@@ -181,10 +216,11 @@ class Metrics:
         self._path = run_dir.metrics_path
         places = itertools.product(range(config.seeds), config.arms, range(config.rounds + 1))
         self._order = {place: i for i, place in enumerate(places)}
-        self._rows: dict[tuple[int, str, int], dict[str, Any]] = {}
-        if not self._path.exists():
-            return
-        lines = self._path.read_bytes().splitlines()
+        self._rows: dict[tuple[int, str, int], dict[str, Any]] = hosts.from_first(self._read)
+
+    def _read(self) -> dict[tuple[int, str, int], dict[str, Any]]:
+        rows = {}
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
@@ -193,9 +229,10 @@ class Metrics:
             except (ValueError, KeyError, TypeError):  # no JSON, or no row of this run
                 warnings.warn(f"{self._path}, line {number} is damaged: dropped", stacklevel=2)
             else:
-                self._rows[place] = row
-        if len(self._rows) < len(lines):
-            self._write()
+                rows[place] = row
+        if len(rows) < len(lines):
+            self._write(rows)
+        return rows
 
     def has(self, seed: int, arm: str, round_: int) -> bool:
         """Whether there is a row."""
@@ -208,16 +245,19 @@ class Metrics:
     def add(self, row: dict[str, Any]) -> None:
         """Adds a row, on disk when this returns."""
         self._rows[row["seed"], row["arm"], row["round"]] = row
-        self._write()
+        hosts.from_first(lambda: self._write(self._rows))
 
-    def _write(self) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+    def _write(self, rows: dict[tuple[int, str, int], dict[str, Any]]) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self._sorted(rows))
         write_atomically(self._path, text.encode())
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """All rows, in order."""
-        return [self._rows[place] for place in sorted(self._rows, key=self._order.__getitem__)]
+        return self._sorted(self._rows)
+
+    def _sorted(self, rows: dict[tuple[int, str, int], dict[str, Any]]) -> list[dict[str, Any]]:
+        return [rows[place] for place in sorted(rows, key=self._order.__getitem__)]
 
 
 def _described(task: Task) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from boostlm.functional import generate as slots_of
 from boostlm.functional.generate import Arrivals, Responses, Sampling, Slots
 from boostlm.functional.language_model import LanguageModel, Params
 from boostlm.functional.prng import pair_keys
-from boostlm.functional.sharding import AXIS, by_row, replicated
+from boostlm.functional.sharding import AXIS, by_row, whole_on
 from boostlm.functional.token_rule import TokenRule
 from boostlm.loop.prompts import PromptTable
 from boostlm.tasks.tokenizer import PAD_ID
@@ -124,8 +124,8 @@ class Sampler:
           model: its functions.
           endings: token sequences that end a response.
           max_new_tokens: response length limit (R).
-          rows: responses decoded at once, over all devices.
-          mesh: the devices, along one axis.
+          rows: responses decoded at once, over these devices.
+          mesh: devices of this host, along one axis.
         """
         self.model = model
         self.endings = tuple(tuple(int(i) for i in ending) for ending in endings)
@@ -135,6 +135,10 @@ class Sampler:
         self._compact = jax.jit(model.compact)
         self._programs: dict[TokenRule, Programs] = {}
 
+    def ready(self, params: Params) -> Params:
+        """A model's parameters, in any sharding, as `sample` takes them. All hosts must call it."""
+        return whole_on(self._mesh, self._compact(params))
+
     def sample(
         self,
         params: Params,
@@ -143,22 +147,23 @@ class Sampler:
         key: jax.Array,
         rule: TokenRule,
         progress: Progress = lambda done, total: None,
-    ) -> Responses:
-        """The responses of every group, as numpy arrays [M, K, ...].
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[Responses, np.ndarray]:
+        """The responses of every group, as numpy arrays [M, K, ...], and which are done, bool [M].
 
         A response depends on params, its prompt, key, prompt id and sample number only. Where a
         group has no sample there is a response of length 0.
 
         Args:
-          params: of the model, in any sharding.
+          params: from `ready`.
           prompts: N prompts.
           groups: which of them, and which samples.
           key: of the round; a response draws with fold_in(fold_in(key, prompt), sample).
           rule: how tokens are drawn.
           progress: called as (groups done, groups in all).
+          stop: asked from time to time; once it says True, what is not done is left so.
         """
         programs = self.programs_of(rule)
-        params = jax.device_put(self._compact(params), replicated(self._mesh))
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
         plan = _Plan(self._mesh.size, self.rows, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)
@@ -168,7 +173,9 @@ class Sampler:
             slots, finished = programs.advance(params, prefix, slots, plan.wanted())
             plan.collect(slots, np.asarray(finished))
             progress(plan.done, plan.total)
-        return plan.responses
+            if stop():
+                break
+        return plan.responses, plan.done_M
 
     def programs_of(self, rule: TokenRule) -> Programs:
         """The programs that `sample` runs for a rule, compiled when they are called."""
@@ -256,6 +263,10 @@ class _Plan:
         )
 
     @property
+    def done_M(self) -> np.ndarray:
+        return self._left == 0
+
+    @property
     def going_on(self) -> bool:
         return bool(self._queue) or bool(np.any(self._row >= 0))
 
@@ -314,6 +325,6 @@ class _Plan:
         out.finished_BxK[m, k] = finished_DxA[ended]
         self._row[ended] = -1
         np.subtract.at(self._left, m, 1)
-        over = np.isin(self._slot, np.flatnonzero(self._left == 0)) & (self._slot >= 0)
+        over = np.isin(self._slot, np.flatnonzero(self.done_M)) & (self._slot >= 0)
         self.done += int(np.sum(over))
         self._slot[over] = -1

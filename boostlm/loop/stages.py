@@ -4,16 +4,12 @@
 of done again, so a run that was killed goes on where it stopped, with the same numbers.
 """
 
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax import Array
 
 from boostlm.errors import BoostError, WaitingForPeople
@@ -25,16 +21,16 @@ from boostlm.functional.round import LabelRequest, Labels, RoundFns
 from boostlm.functional.token_rule import sampling_rule
 from boostlm.functional.train_step import Batch
 from boostlm.labelers.base import Labeler
-from boostlm.loop import preemption
+from boostlm.loop import hosts
+from boostlm.loop.arrays import load_arrays, save_arrays
 from boostlm.loop.buying import buy
 from boostlm.loop.checkpoint import check_finite
-from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LearnerState
 from boostlm.loop.ledger import Ledger
 from boostlm.loop.progress import Progress
 from boostlm.loop.prompts import training_rows
 from boostlm.loop.run_dir import RunDir
-from boostlm.loop.unfinished import Unfinished
+from boostlm.loop.unfinished import Unfinished, UnfinishedSamples
 from boostlm.loop.workbench import Workbench
 
 
@@ -48,43 +44,15 @@ class Place:
     @contextmanager
     def stage(self, round_: int, name: str, progress: Progress) -> Iterator[Callable]:
         """Times a stage, says in every error where it happened, and leaves it when preempted."""
-        preemption.check()
-        show = progress.start(name)
-
-        def within(done: int, total: int) -> None:
-            show(done, total)
-            preemption.check()
-
+        hosts.leave_if_preempted()
         try:
-            yield within
+            yield progress.start(name)
         except WaitingForPeople:
             raise
         except BoostError as error:
             where = f"seed {self.seed}, arm {self.arm}, round {round_}, stage {name}"
             raise BoostError(f"{where}: {error}") from error
         progress.finish()
-
-
-def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.ndarray] | None:
-    """Committed arrays, or None; a torn file is named in a warning and counts as missing.
-
-    So does one without all of `names`.
-    """
-    if not path.exists():
-        return None
-    try:
-        with np.load(BytesIO(path.read_bytes())) as file:
-            return {name: file[name] for name in names or file.files}  # reading checks each CRC
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, RuntimeError) as error:
-        warnings.warn(f"{path} is torn ({error}): making it again", stacklevel=2)
-        return None
-
-
-def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
-    """Commits arrays."""
-    buffer = BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
 
 
 def durable_fns(
@@ -99,9 +67,13 @@ def durable_fns(
             return Responses(**saved)
         rule = sampling_rule(config.sample)
         key = round_key(place.seed, Purpose.SAMPLE, round_)
+        name = "samples-unfinished"
+        unfinished = UnfinishedSamples(run_dir.stage_path(place.seed, place.arm, round_, name))
         with place.stage(round_, "sample", progress) as within:
-            responses = bench.sample(learner.params, bench.train_prompts, key, rule, K, within)
+            prompts = bench.train_prompts
+            responses = bench.sample(learner.params, prompts, key, rule, K, within, unfinished)
             save_arrays(path, **responses._asdict())
+        unfinished.remove()
         return responses
 
     def judge(responses: Responses, round_: int) -> Array:

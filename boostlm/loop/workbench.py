@@ -21,6 +21,7 @@ from boostlm.labelers.endpoint import endpoint_labeler
 from boostlm.labelers.frozen_model import frozen_model_labeler
 from boostlm.labelers.people import people_labeler
 from boostlm.labelers.simulated import simulated_labeler
+from boostlm.loop import hosts
 from boostlm.loop.files import write_atomically
 from boostlm.loop.learner import LanguageLearner, texts_of
 from boostlm.loop.ledger import spent
@@ -28,6 +29,7 @@ from boostlm.loop.prompts import PromptTable, tokenize_prompts
 from boostlm.loop.run_dir import RunDir
 from boostlm.loop.sampler import Progress
 from boostlm.loop.stops import cut_at_stops, endings
+from boostlm.loop.unfinished import UnfinishedSamples
 from boostlm.models.converted import open_converted
 from boostlm.tasks.base import AnswerKey, Task
 from boostlm.tasks.overlap import refuse_overlap
@@ -73,9 +75,10 @@ class Workbench:
         rule: TokenRule,
         k: int,
         progress: Progress,
+        unfinished: UnfinishedSamples | None = None,
     ) -> Responses:
         """`LanguageLearner.sample`, with what ends a response of this task cut off it."""
-        responses = self.learner.sample(params, prompts, key, rule, k, progress)
+        responses = self.learner.sample(params, prompts, key, rule, k, progress, unfinished)
         return cut_at_stops(self.tokenizer, responses, self.task.stops)
 
     def texts(self, tokens_NxKxR: np.ndarray, length_NxK: np.ndarray) -> list[str]:
@@ -120,16 +123,26 @@ def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -
             model,
             tokenizer.vocab_size,
             endings(tokenizer, task.stops),
-            jax.local_devices(),
+            jax.devices(),
         ),
         train_prompts=tables["train"],
         eval_prompts=tables[split],
-        verify=answers.check,
-        verify_eval=task.answer_key(split).check,
+        verify=by_all_hosts(answers.check),
+        verify_eval=by_all_hosts(task.answer_key(split).check),
         make_labeler=lambda learner, seed_params: _labeler(
             config, run_dir, task, answers, learner, seed_params, tables["train"], tokenizer
         ),
     )
+
+
+def by_all_hosts(verify: Verifier) -> Verifier:
+    """The verifier with its work spread over the hosts."""
+
+    def check(prompt_ids: np.ndarray, responses: list[str]) -> np.ndarray:
+        ids = np.asarray(prompt_ids)
+        return hosts.by_share(len(ids), lambda i: verify(ids[i], [responses[j] for j in i]))
+
+    return check
 
 
 def make_learner(
@@ -180,11 +193,16 @@ def _labeler(
             )
         case "people":
             asked = people_labeler(run_dir.people_folder, config.label.cost)
-            return in_form(asked, task.response_of)
+            return in_form(_asked_by_first(asked), task.response_of)
         case "endpoint":
             asked = endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
-            return in_form(asked, task.response_of)
+            return in_form(_asked_by_first(asked), task.response_of)
     return simulated_labeler(config.label, answers)
+
+
+def _asked_by_first(labeler: Labeler) -> Labeler:
+    """The labeler, asked by one host on behalf of all."""
+    return lambda queries: hosts.iterate_on_first(labeler(queries))
 
 
 def _model_and_tokenizer(
@@ -199,9 +217,13 @@ def _model_and_tokenizer(
             )
         return model, tokenizer
     path = run_dir.tokenizer_path
-    if not path.exists():
-        write_atomically(path, train_tokenizer(config.tokenizer, task.tokenizer_texts()).model)
+
+    def kept() -> bytes:
+        if not path.exists():
+            write_atomically(path, train_tokenizer(config.tokenizer, task.tokenizer_texts()).model)
+        return path.read_bytes()
+
     try:
-        return config.model, Tokenizer(path.read_bytes())
+        return config.model, Tokenizer(hosts.from_first(kept))
     except BoostError as error:
         raise BoostError(f"{path} is damaged: remove it and run again ({error})") from error
