@@ -169,6 +169,7 @@ def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
         args.topology,
         price=args.price,
         as_json=args.json,
+        quick=args.quick,
         model=args.model,
         prefix_tokens=args.prefix_tokens,
         prompt_tokens=args.prompt_tokens,

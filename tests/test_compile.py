@@ -18,7 +18,7 @@ from boostlm.aot.measure import measure, needed
 from boostlm.aot.programs import build_programs
 from boostlm.aot.roofline import Work, by_kind, cost, hours
 from boostlm.aot.sizes import Sizes, named_sizes, parameters
-from boostlm.aot.traffic import Collective, traffic
+from boostlm.aot.traffic import Collective, arrays, traffic
 from boostlm.aot.workload import workload
 from boostlm.cli import main
 from boostlm.config import (
@@ -187,6 +187,12 @@ def test_traffic_of_a_program_written_by_hand():
     assert traffic(open_loop, loops=2).collectives[0].times == 2
 
 
+def test_sizes_of_arrays():
+    found = arrays("(f32[2,3]{1,0}, token[], pred[3]{0:S(2)}, bf16[4], s4[8], opaque[])")
+    assert [size for _, size, _ in found] == [24, 0, 3, 8, 4, 0]
+    assert [in_hbm for *_, in_hbm in found] == [True, True, False, True, True, True]
+
+
 def test_xlas_refusals_are_read():
     gib = 2**30
     assert needed("Used 20.50G of 15.75G hbm. Exceeded hbm capacity by 4.75G") == 20.5 * gib
@@ -276,6 +282,30 @@ def test_sampling_gathers_neither_caches_nor_logits():
         least = program.arguments if name == "decode" else 0
         assert measured.cost.hbm >= 0.5 * least, "parameters and caches are read"
         assert measured.cost.hbm < 8 * program.arguments
+
+
+@needs_libtpu
+def test_each_host_of_a_slice_samples_by_itself():
+    """Four hosts with four chips each: a program of one host's chips, which moves a quarter on."""
+    chip, found = chips_of("v5e:4x4")
+    config = override(CONFIG, ["--train.optimizer.batch_size=32", "--sample.rows=128"])
+    program = build_programs(config, SIZES, found).decode
+    alone, _ = compiled("decode")
+    assert program.rows == 4 * alone.rows
+    measured = measure(program, 0, chip, len(found), lambda line: None)
+    assert measured.fits
+    assert all(one.bytes < 64 for one in measured.collectives)
+
+
+@needs_libtpu
+def test_quick_compilation_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(command, "measured_sizes", lambda config: SIZES)
+    before = jax.config.jax_exec_time_optimization_effort
+    try:
+        command.compile_for(CONFIG, "v5e:2x2", quick=True)
+    finally:
+        jax.config.update("jax_exec_time_optimization_effort", before)
+    assert "least effort" in capsys.readouterr().out
 
 
 @needs_libtpu

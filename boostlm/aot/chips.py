@@ -8,7 +8,10 @@ in a 3D one).
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import jax
 
 from boostlm.errors import BoostError
 
@@ -70,17 +73,37 @@ def chips_of(topology: str) -> tuple[Chip, list]:
         )
     for variable, value in _SURROUNDINGS.items():
         os.environ.setdefault(variable, value)
-    import jax
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        return CHIPS[name], _described(topology)
+    except Exception as error:  # of several classes
+        raise BoostError(f"--topology {topology}: libtpu says: {error}") from error
+
+
+def host_of(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """The chips of one host of a topology, as a topology of their own if there are several.
+
+    A TPU that is there runs programs on some of its chips; the compiler by itself makes none.
+    """
+    if devices[-1].process_index == 0:  # the only one, or no TPU
+        return list(devices)
+    return _described(_ONE_HOST[devices[0].device_kind])
+
+
+_ONE_HOST = {
+    "TPU v4": "v4:2x2x1",
+    "TPU v5 lite": "v5e:2x2",
+    "TPU v5": "v5p:2x2x1",
+    "TPU v6 lite": "v6e:2x2",
+}
+
+
+def _described(topology: str) -> list[jax.Device]:
     from jax.experimental.topologies import get_topology_desc
 
-    jax.config.update("jax_platforms", "cpu")
     how = {}
-    if name == "v4":
+    if topology.startswith("v4:"):
         how["chip_config_name"] = "megacore"  # as on its VMs: a device a chip
     if topology in ("v5e:2x4", "v6e:2x4"):
         how["chips_per_host_bounds"] = (2, 4, 1)  # one VM has all eight
-    try:
-        found = get_topology_desc(platform="tpu", topology_name=topology, **how)
-    except Exception as error:  # of several classes
-        raise BoostError(f"--topology {topology}: libtpu says: {error}") from error
-    return CHIPS[name], list(found.devices)
+    return list(get_topology_desc(platform="tpu", topology_name=topology, **how).devices)

@@ -3,6 +3,8 @@
 import json
 import sys
 
+import jax
+
 from boostlm.aot.advice import find_fitting, options
 from boostlm.aot.chips import Chip, chips_of
 from boostlm.aot.measure import Measured, measure_all
@@ -20,6 +22,7 @@ def compile_for(
     *,
     price: float | None = None,
     as_json: bool = False,
+    quick: bool = False,
     model: str | None = None,
     prefix_tokens: int | None = None,
     prompt_tokens: int | None = None,
@@ -33,6 +36,7 @@ def compile_for(
       topology: such as "v5e:2x4".
       price: of a chip for an hour.
       as_json: print JSON rather than a table.
+      quick: compile with the least effort that XLA knows.
       model: a Gemma's name, where the config's model is not at hand.
       prefix_tokens, prompt_tokens: lengths of prompts, with `model` only.
       response_tokens: of a response in the mean; None for the limit.
@@ -48,6 +52,8 @@ def compile_for(
             f"--response-tokens {response_tokens:g}: above 0, at most sample.max_new_tokens {limit}"
         )
     chip, devices = chips_of(topology)
+    if quick:
+        jax.config.update("jax_exec_time_optimization_effort", -1.0)
     if memory is not None:
         chip = chip._replace(memory=memory)
     if model:
@@ -68,6 +74,7 @@ def compile_for(
         work = hours(workload(config, programs, response_tokens), seconds)
     report = _report(topology, chip, len(devices), sizes, measured, work, price)
     report["response_tokens"] = response_tokens or limit
+    report["quick"] = quick
     fitting = None
     if misfits:
         fitting, then = find_fitting(config, sizes, chip, devices, measured, say)

@@ -3,6 +3,7 @@
 They are those of the learner itself, for devices that need not be there.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import ShapeDtypeStruct as Shape
 
+from boostlm.aot.chips import host_of
 from boostlm.aot.flops import flops
 from boostlm.aot.sizes import Sizes
 from boostlm.config import Config
@@ -69,18 +71,20 @@ class Programs(NamedTuple):
 def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> Programs:
     """The programs; raises BoostError where a batch does not divide over the devices."""
     learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.endings, devices)
-    data = config.data
-    sample = _sampling(
-        learner,
-        config,
-        sizes,
-        sampling_rule(config.sample),
-        config.sample.k,
-        data.train_prompts,
-        "",
+    here, rule = host_of(devices), sampling_rule(config.sample)
+    hosts = len(devices) // len(here)  # each samples by itself
+    rows = dataclasses.replace(config.sample, rows=max(1, config.sample.rows // hosts))
+    share = dataclasses.replace(config, sample=rows)
+    sampling = make_learner(share, sizes.model, sizes.vocab_size, sizes.endings, here)
+
+    def programs(rule: TokenRule, k: int, prompts: int, kind: str) -> tuple[Program, Program]:
+        return _sampling(sampling, hosts, sizes, rule, k, -(-prompts // hosts), kind)
+
+    return Programs(
+        _training(learner, config, sizes, len(devices)),
+        *programs(rule, config.sample.k, config.data.train_prompts, ""),
+        *programs(GREEDY, 1, config.data.eval_prompts, "greedy "),
     )
-    greedy = _sampling(learner, config, sizes, GREEDY, 1, data.eval_prompts, "greedy ")
-    return Programs(_training(learner, config, sizes, len(devices)), *sample, *greedy)
 
 
 def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> int:
@@ -157,18 +161,17 @@ def _batch(*shape: int) -> Batch:
 
 def _sampling(
     learner: LanguageLearner,
-    config: Config,
+    hosts: int,
     sizes: Sizes,
     rule: TokenRule,
     k: int,
     prompts: int,
     kind: str,
 ) -> tuple[Program, Program]:
-    """Taking prompts in, and decoding one token of each row."""
-    programs, mesh = learner.sampler.programs_of(rule), learner.local_mesh
-    hosts = learner.mesh.size // mesh.size  # each runs the programs by itself, on its own prompts
+    """Taking prompts in, and decoding one token of each row: of one host, whose learner this is."""
+    programs, mesh = learner.sampler.programs_of(rule), learner.mesh
     D, width = mesh.size, width_of(sizes.prompt)
-    A, S, C = layout_of(learner.sampler.rows, D, -(-prompts // hosts), k)
+    A, S, C = layout_of(learner.rows, D, prompts, k)
 
     def placed(tree, sharding):
         return jax.tree.map(lambda x: Shape(x.shape, x.dtype, sharding=sharding), tree)

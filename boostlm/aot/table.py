@@ -22,6 +22,8 @@ def table(report: dict) -> str:
         "that the run keeps beside it. Times are at the roofline, the least that they can be;",
         "tokens/s are over all chips.",
     ]
+    if report["quick"]:
+        lines.append("Compiled with XLA's least effort: a run takes somewhat less memory.")
     for program in report["programs"]:
         sent = program.get("collectives")
         if sent:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")
 _NAME = re.compile(r"%[\w.-]+")
-_BYTES = {"pred": 1, "bf16": 2, "token": 0}
+_BYTES = {"pred": 1, "bf16": 2, "token": 0, "opaque": 0}
 _COLLECTIVES = (
     "all-gather",
     "all-reduce",
@@ -170,7 +170,7 @@ def arrays(shape: str) -> list[tuple[str, int, bool]]:
     """(text, bytes, whether in HBM) of each array in a shape; sizes are without padding."""
     found = []
     for kind, sizes, layout in _ARRAY.findall(shape):
-        width = _BYTES.get(kind) or int(re.search(r"\d+", kind)[0]) / 8
+        width = _BYTES[kind] if kind in _BYTES else int(re.search(r"\d+", kind)[0]) / 8
         count = math.prod(int(n) for n in sizes.split(",") if n)
         found.append((f"{kind}[{sizes}]", int(width * count), "S(" not in layout))
     return found

@@ -85,7 +85,7 @@ class LanguageLearner:
         self._here = [i for i, d in enumerate(self.devices) if d.process_index == host]
         here = device_mesh([self.devices[i] for i in self._here])
         rows_here = max(1, rows * here.size // self.mesh.size)
-        self.local_mesh = here
+        self._local_mesh = here
         self.sampler = Sampler(sampling_model or model, endings, max_new_tokens, rows_here, here)
         self._steps: dict[tuple[OptimizerConfig, bool], Callable] = {}
 
@@ -289,7 +289,7 @@ class LanguageLearner:
             return jax.tree.map(placed, tree, shardings(self.mesh, tree))
         if not self._mapped:
             return jax.tree.map(jnp.array, tree)
-        at = by_row(self.local_mesh)
+        at = by_row(self._local_mesh)
         return jax.tree.map(
             lambda x: jax.device_put(np.broadcast_to(x, (len(self._here), *x.shape)), at),
             jax.tree.map(np.asarray, tree),
