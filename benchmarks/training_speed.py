@@ -27,7 +27,7 @@ import numpy as np
 LENGTH = 512
 RATE = 1e-5
 WARM_UP = 2  # steps of a run that do not count
-AT_ONCE = {"boostlm": 8, "transformers": 2, "tunix": 2}  # rows; the rest of a batch accumulates
+AT_ONCE = {"boostlm": 1, "transformers": 4, "tunix": 1}  # rows; the rest of a batch accumulates
 
 
 class Clock:
