@@ -31,7 +31,7 @@ from boostlm.cli import main
 from boostlm.config import FilterConfig
 from boostlm.errors import BoostError
 from boostlm.labelers import simulated
-from boostlm.loop import checkpoint, ledger, run_dir, saved_state, stages
+from boostlm.loop import arrays, checkpoint, ledger, run_dir, saved_state
 from boostlm.loop.experiment import planned_stages, run_experiment
 from boostlm.loop.learner import LanguageLearner
 from boostlm.loop.progress import Progress
@@ -143,7 +143,7 @@ class Crashes:
 
     def __init__(self, patch, at, how):
         self.at, self.how, self.seen = at, how, []
-        for module in (checkpoint, ledger, run_dir, stages):
+        for module in (arrays, checkpoint, ledger, run_dir):
             for name, half in (
                 ("write_atomically", self.half_a_temporary_file),
                 ("append_durably", self.half_a_line),
