@@ -143,7 +143,8 @@ def _settle(outcomes: list[Outcome], mine: Outcome) -> list[Any]:
 def _packed(outcome: Outcome) -> np.ndarray:
     try:
         data = pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
-        pickle.loads(data)
+        if outcome.error is not None:
+            pickle.loads(data)
     except Exception:  # an exception that does not survive it
         error = BoostError(f"worker {jax.process_index()} failed: {outcome.error!r}")
         data = pickle.dumps(Outcome(None, error))
