@@ -41,10 +41,12 @@ def ours(args) -> dict:
 
     from boostlm.functional.decoder import decoder_lm
     from boostlm.functional.token_rule import TokenRule
+    from boostlm.loop.allocator import tune_allocator
     from boostlm.loop.learner import LanguageLearner
     from boostlm.loop.prompts import tokenize_prompts
     from boostlm.models.converted import load_converted
 
+    tune_allocator()  # as the command line does
     config, tokenizer, params, _ = load_converted(epath.Path(args.model))
     model = decoder_lm(config, tokenizer.vocab_size)
     calls = []

@@ -50,10 +50,10 @@ def train_boostlm(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock
     from boostlm.config import OptimizerConfig
     from boostlm.functional.language_model import NO_PREFIX
     from boostlm.functional.train_step import make_optimizer
-    from boostlm.loop.allocator import keep_freed_memory
+    from boostlm.loop.allocator import tune_allocator
     from boostlm.models.converted import load_params, open_converted
 
-    keep_freed_memory()  # as the command line does
+    tune_allocator()  # as the command line does
     path = epath.Path(folder / "converted")
     config, tokenizer = open_converted(path)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=RATE, warmup_steps=0))

@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     from boostlm.distributed import join_hosts
     from boostlm.loop import hosts
-    from boostlm.loop.allocator import keep_freed_memory
+    from boostlm.loop.allocator import tune_allocator
     from boostlm.loop.experiment import planned_stages, run_experiment
     from boostlm.loop.progress import Progress, clock
     from boostlm.loop.run_dir import RunDir
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     keep_compiled()
     join_hosts()
     if jax.default_backend() == "cpu":
-        keep_freed_memory()
+        tune_allocator()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with watching(), run_dir.locked():
         run_dir.create(config)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -132,14 +133,20 @@ def gsm8k(split: str) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def few_shot_prompts(count: int) -> list[str]:
-    """Prompts of about 500 tokens: solved problems and a question."""
-    rows = gsm8k("train")
-    prompts, start = [], 0
-    for row in rows[-count:]:
-        shots, size = "", 0
-        while size < 900:  # characters; a token is about 3 of them in solved problems
-            shot = f"Question: {rows[start]['question']}\nAnswer: {rows[start]['answer']}\n\n"
-            shots, size, start = shots + shot, size + len(shot), start + 1
-        prompts.append(f"{shots}Question: {row['question']}\nAnswer:")
+def few_shot_prompts(count: int, tokens_of: Callable[[str], list[int]]) -> list[str]:
+    """The last training questions, each after some of 20 solved problems of its own.
+
+    Args:
+      count: prompts.
+      tokens_of: a prompt -> its token ids. A solved problem is taken if there are at most 520
+        with it.
+    """
+    rows, prompts = gsm8k("train"), []
+    for place, row in enumerate(rows[-count:]):
+        prompt = f"Question: {row['question']}\nAnswer:"
+        for solved in rows[20 * place : 20 * (place + 1)]:
+            more = f"Question: {solved['question']}\nAnswer: {solved['answer']}\n\n{prompt}"
+            if len(tokens_of(more)) <= 520:
+                prompt = more
+        prompts.append(prompt)
     return prompts

@@ -166,17 +166,18 @@ def test_the_command_line_keeps_compiled_programs_where_the_user_says(tmp_path, 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
-def test_freed_memory_is_kept_for_what_comes_next():
+@pytest.mark.parametrize("gib", [1, 3])  # glibc takes a threshold of 2 GiB at the most
+def test_freed_memory_is_kept_for_what_comes_next(gib):
     """In a process of its own: the setting is for good."""
-    program = """
+    program = f"""
 import resource, sys
 import numpy as np
-from boostlm.loop.allocator import keep_freed_memory
+from boostlm.loop.allocator import tune_allocator
 if sys.argv[1] == "kept":
-    keep_freed_memory()
-for round_ in range(4):
+    tune_allocator()
+for round_ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(2**24, np.float32)  # 16,384 pages
+    np.empty({gib} * 2**30, np.uint8)[::4096] = 1
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     faults = [
@@ -184,3 +185,30 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for how in ("kept", "not")
     ]
     assert faults[0] < 20 * faults[0] + 20 < faults[1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+@pytest.mark.parametrize("limit_gib", [None, 2])
+def test_the_heap_is_marked_for_huge_pages_unless_addresses_are_short(limit_gib):
+    program = """
+import pathlib, resource, sys
+import numpy as np
+from boostlm.loop.allocator import tune_allocator
+if sys.argv[1] != "None":
+    limit = int(sys.argv[1]) * 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+tune_allocator()
+array = np.ones(2**24)
+last = array.ctypes.data + array.nbytes - 1  # the heap before may have had room for the first
+for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
+    first, *words = line.split()
+    if "-" in first:
+        start, end = (int(x, 16) for x in first.split("-"))
+    if first == "VmFlags:" and start <= last < end:
+        print("hg" in words)
+"""
+    words = [sys.executable, "-c", program, str(limit_gib)]
+    told = subprocess.check_output(words, env=environment(), text=True).split()
+    if not told:
+        pytest.skip("this kernel tells no flags of memory")
+    assert told == [str(limit_gib is None)]
