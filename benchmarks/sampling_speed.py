@@ -8,9 +8,9 @@
 MODEL is Gemma 3 270M, FOLDER holds GSM8K's test.jsonl. 64 test prompts with the packaged three
 examples, k = 8, exactly 128 new tokens each (nothing ends a response early), temperature 1,
 float32. Each contender runs in a process of its own and is timed after a warm-up on the same
-shapes. Ours samples all 64 x 8 responses, --repeats times; the others take --peer-prompts prompts
-at a time (tokens a second do not depend on how many batches follow), --repeats batches of each size
-in --peer-batches, and count with their best. The roofline is of this machine, measured in the same
+shapes. Ours samples all 64 x 8 responses, --repeats times; of the others, each batch size in
+--peer-batches gets --repeats batches (tokens a second do not depend on how many follow), and the
+best size counts. The roofline is of this machine, measured in the same
 run: the larger of a decoding step's bytes over the bandwidth of a long sum and its FLOPs over the
 rate of matrix products with as many rows.
 """
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--rows", type=int, default=128, help="of ours")
-    parser.add_argument("--peer-batches", type=int, nargs="+", default=[4], help="prompts")
+    parser.add_argument("--peer-batches", type=int, nargs="+", default=[1, 2, 4], help="prompts")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=CONTENDERS, help="in this process; prints JSON")
     args = parser.parse_args()
