@@ -10,9 +10,9 @@ examples, k = 8, exactly 128 new tokens each (nothing ends a response early), te
 float32. Each contender runs in a process of its own and is timed after a warm-up on the same
 shapes. Ours samples all 64 x 8 responses, --repeats times; of the others, each batch size in
 --peer-batches gets --repeats batches (tokens a second do not depend on how many follow), and the
-best size counts. The roofline is of this machine, measured in the same
-run: the larger of a decoding step's bytes over the bandwidth of a long sum and its FLOPs over the
-rate of matrix products with as many rows.
+best size counts. The roofline is of this machine, measured in the same run: the larger of a
+decoding step's bytes over the bandwidth of a long sum and its FLOPs over the rate of matrix
+products with as many rows.
 """
 
 import argparse

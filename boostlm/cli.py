@@ -71,19 +71,13 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     import jax
 
-    from boostlm.distributed import join_hosts
     from boostlm.loop import hosts
-    from boostlm.loop.allocator import tune_allocator
     from boostlm.loop.experiment import planned_stages, run_experiment
     from boostlm.loop.progress import Progress, clock
     from boostlm.loop.run_dir import RunDir
     from boostlm.loop.workbench import build_workbench
 
-    _quieten_orbax()
-    keep_compiled()
-    join_hosts()
-    if jax.default_backend() == "cpu":
-        tune_allocator()
+    _prepare()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with watching(), run_dir.locked():
         run_dir.create(config)
@@ -106,6 +100,20 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             progress.close()
         hosts.from_first(lambda: _finish(run_dir))
         progress.say(f"{clock(progress.elapsed)} in all")
+
+
+def _prepare() -> None:
+    """What a command that computes does before it does; every host of a slice does it."""
+    import jax
+
+    from boostlm.distributed import join_hosts
+    from boostlm.loop.allocator import tune_allocator
+
+    _quieten_orbax()
+    keep_compiled()
+    join_hosts()
+    if jax.default_backend() == "cpu":
+        tune_allocator()
 
 
 def keep_compiled() -> None:
@@ -194,14 +202,11 @@ def _finish(run_dir) -> None:
 
 
 def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    from boostlm.distributed import join_hosts
     from boostlm.loop import hosts
     from boostlm.loop.evaluate import evaluate_saved
     from boostlm.loop.run_dir import RunDir
 
-    _quieten_orbax()
-    keep_compiled()
-    join_hosts()
+    _prepare()
     result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
     if not hosts.is_first():
         return
