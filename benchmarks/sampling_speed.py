@@ -39,12 +39,12 @@ def ours(args) -> dict:
     import numpy as np
     from etils import epath
 
-    from boostlm.functional.decoder import decoder_lm
-    from boostlm.functional.token_rule import TokenRule
-    from boostlm.loop.allocator import tune_allocator
-    from boostlm.loop.learner import LanguageLearner
-    from boostlm.loop.prompts import tokenize_prompts
-    from boostlm.models.converted import load_converted
+    from boostlm.lm.decoder import decoder_lm
+    from boostlm.lm.token_sampling import TokenRule
+    from boostlm.runtime.malloc import tune_allocator
+    from boostlm.engine.learner import LanguageLearner
+    from boostlm.engine.prompt_table import tokenize_prompts
+    from boostlm.pretrained.converted import load_converted
 
     tune_allocator()  # as the command line does
     config, tokenizer, params, _ = load_converted(epath.Path(args.model))

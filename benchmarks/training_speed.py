@@ -48,10 +48,10 @@ def train_boostlm(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock
 
     from boostlm import Batch, TrainState, decoder_lm, jit_train_step
     from boostlm.config import OptimizerConfig
-    from boostlm.functional.language_model import NO_PREFIX
-    from boostlm.functional.train_step import make_optimizer
-    from boostlm.loop.allocator import tune_allocator
-    from boostlm.models.converted import load_params, open_converted
+    from boostlm.lm.language_model import NO_PREFIX
+    from boostlm.lm.train_step import make_optimizer
+    from boostlm.runtime.malloc import tune_allocator
+    from boostlm.pretrained.converted import load_params, open_converted
 
     tune_allocator()  # as the command line does
     path = epath.Path(folder / "converted")
@@ -160,7 +160,7 @@ def rows_of(model: pathlib.Path, texts: pathlib.Path, count: int) -> np.ndarray:
     """int32 [count, LENGTH]: the texts one after another, cut into rows."""
     from etils import epath
 
-    from boostlm.models.converted import open_converted
+    from boostlm.pretrained.converted import open_converted
 
     _, tokenizer = open_converted(epath.Path(model))
     tokens: list[int] = []
@@ -221,7 +221,7 @@ def main() -> None:
         return
     python = dict(x.split("=", 1) for x in options.python)
 
-    from boostlm.models.convert import export_model
+    from boostlm.pretrained.convert import export_model
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -18,15 +18,17 @@ Shapes are in the names: tokens_NxKxR is [N, K, R].
   V vocabulary              E model width               H heads, G key-value heads, D head width
 """
 
-from boostlm import ideal_learner, theory
-from boostlm.functional.allocate import allocate, expand
-from boostlm.functional.decoder import decoder_lm
-from boostlm.functional.difficulty import initial_log_weights, reweight, theta_from_beta
-from boostlm.functional.generate import Responses, generate
-from boostlm.functional.language_model import LanguageModel
-from boostlm.functional.mix import Mixture, draw, failing, mix, noisy_verdict
-from boostlm.functional.prng import row_keys
-from boostlm.functional.round import (
+from boostlm.curation import ideal_learner
+
+from boostlm.curation import theory
+from boostlm.curation.allocate import allocate, expand
+from boostlm.lm.decoder import decoder_lm
+from boostlm.curation.difficulty import initial_log_weights, reweight, theta_from_beta
+from boostlm.lm.generate import Responses, generate
+from boostlm.lm.language_model import LanguageModel
+from boostlm.curation.mixture import Mixture, draw, failing, mix, noisy_verdict
+from boostlm.prng import row_keys
+from boostlm.curation.round import (
     ARMS,
     Arm,
     Curation,
@@ -37,8 +39,8 @@ from boostlm.functional.round import (
     curation_round,
     initial_state,
 )
-from boostlm.functional.token_rule import TokenRule
-from boostlm.functional.train_step import (
+from boostlm.lm.token_sampling import TokenRule
+from boostlm.lm.train_step import (
     Batch,
     TrainState,
     jit_train_step,

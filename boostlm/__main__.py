@@ -2,7 +2,7 @@
 
 import sys
 
-from boostlm.cli import main
+from boostlm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -59,7 +59,7 @@ class TokenizerConfig:
 class ModelConfig:
     """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding).
 
-    The defaults leave out what Gemma adds; `boostlm.models.gemma` has the configs of its models.
+    The defaults leave out what Gemma adds; `boostlm.pretrained.gemma` has the configs of its models.
     """
 
     layers: int = 2  # blocks of attention and MLP

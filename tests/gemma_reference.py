@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from boostlm.config import ModelConfig
-from boostlm.models.weights import Tensors, read_params
+from boostlm.pretrained.weights import Tensors, read_params
 
 VOCAB = 101
 _SHAPE = {"layers": 6, "width": 48, "heads": 4, "kv_heads": 2, "head_dim": 16, "mlp_width": 96}

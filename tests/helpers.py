@@ -26,8 +26,8 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
-from boostlm.functional.language_model import NO_PREFIX
-from boostlm.loop.learner import LanguageLearner
+from boostlm.lm.language_model import NO_PREFIX
+from boostlm.engine.learner import LanguageLearner
 
 REPOSITORY = Path(__file__).parents[1]
 OPTIMIZER = OptimizerConfig(steps=4, batch_size=8, warmup_steps=2)

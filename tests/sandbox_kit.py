@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boostlm.sandbox import Job, SandboxError, bubblewrap, require_sandbox
-from boostlm.sandbox.mbpp_check import MbppProblem
+from boostlm.tasks.mbpp.check import MbppProblem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOSTILE = {p.stem: p for p in sorted((Path(__file__).parent / "data" / "hostile").glob("*.py"))}

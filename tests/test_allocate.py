@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from boostlm import allocate, expand, initial_log_weights, reweight, theta_from_beta
-from boostlm.functional.exact import fixed_point_sum, largest_uint32, to_fixed_point
+from boostlm.numerics import fixed_point_sum, largest_uint32, to_fixed_point
 
 allocate_jit = jax.jit(allocate)
 KEY = jax.random.key(7)

@@ -13,11 +13,11 @@ from fake_bucket import bucket
 from helpers import REPOSITORY, as_options, bits, environment, finished_run, rows_of, tiny_config
 
 from boostlm.errors import BoostError
-from boostlm.loop import checkpoint
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
-from boostlm.models.converted import PretrainedModel, load_converted, save_converted
-from boostlm.tasks.gsm8k_source import load_rows
+from boostlm.storage import checkpoint
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
+from boostlm.pretrained.converted import PretrainedModel, load_converted, save_converted
+from boostlm.tasks.gsm8k.source import load_rows
 
 CONFIG = tiny_config()
 ROOT = "gs://our-bucket/runs/one"
@@ -33,8 +33,8 @@ _LIVES = """
 import sys, pytest
 from etils import epath
 from fake_bucket import bucket
-from boostlm.cli import main
-from boostlm.loop import checkpoint
+from boostlm.cli.main import main
+from boostlm.storage import checkpoint
 
 class Killed(BaseException):
     pass

@@ -24,17 +24,17 @@ from helpers import (
     tiny_config,
 )
 
-from boostlm import cli
-from boostlm.cli import main
-from boostlm.cli_options import make_parser
+from boostlm.cli.main import main as cli
+from boostlm.cli.main import main
+from boostlm.cli.options import make_parser
 from boostlm.config import ARMS, Config, OptimizerConfig, SeedModelConfig, TrainConfig
 from boostlm.config_io import fields_of
-from boostlm.loop import evaluate
-from boostlm.loop.evaluate import evaluate_saved
-from boostlm.loop.experiment import planned_stages, run_experiment
-from boostlm.loop.progress import Progress, clock
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
+from boostlm.experiment import evaluate
+from boostlm.experiment.evaluate import evaluate_saved
+from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.runtime.progress import Progress, clock
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
 from boostlm.tasks import skills
 
 OPTIONS = {
@@ -373,7 +373,7 @@ def test_plan_needs_its_numbers_and_says_what_is_out_of_reach(capsys):
 
 def test_what_is_left_is_what_the_stages_took(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("boostlm.loop.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("boostlm.runtime.progress.time.monotonic", lambda: now[0])
     progress = Progress({"sample": 4, "train": 4}, io.StringIO())
     assert progress.remaining() is None
     for kind, seconds in (("sample", 5), ("train", 9), ("sample", 1), ("train", 3)):

@@ -14,13 +14,13 @@ from boostlm.aot import chips, command
 from boostlm.aot.advice import candidates, changes
 from boostlm.aot.chips import CHIPS, Chip, chips_of
 from boostlm.aot.flops import flops
-from boostlm.aot.measure import measure, needed
+from boostlm.aot.compiled import measure, needed
 from boostlm.aot.programs import build_programs
 from boostlm.aot.roofline import Work, by_kind, cost, hours
 from boostlm.aot.sizes import Sizes, named_sizes, parameters
 from boostlm.aot.traffic import Collective, arrays, traffic
 from boostlm.aot.workload import workload
-from boostlm.cli import main
+from boostlm.cli.main import main
 from boostlm.config import (
     ComputeConfig,
     Config,
@@ -34,7 +34,7 @@ from boostlm.config import (
 )
 from boostlm.config_io import override
 from boostlm.errors import BoostError
-from boostlm.functional.decoder import decoder_lm
+from boostlm.lm.decoder import decoder_lm
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,

@@ -255,7 +255,7 @@ def test_the_default_is_usable_and_has_plain_leaves():
 
 
 def test_every_field_has_a_comment_which_help_shows():
-    from boostlm.cli_options import field_help
+    from boostlm.cli.options import field_help
 
     lines = field_help().splitlines()
     assert [line.split()[0] for line in lines] == [f"--{name}" for name in FIELDS]

@@ -11,18 +11,18 @@ import sentencepiece as spm
 from etils import epath
 from helpers import full_logits
 
-from boostlm.cli import main
+from boostlm.cli.main import main
 from boostlm.config import Config, ModelConfig, TokenizerConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
-from boostlm.functional.decoder import decoder_lm
-from boostlm.functional.generate import TokenRule, generate
-from boostlm.functional.prng import row_keys
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
-from boostlm.models import huggingface
-from boostlm.models.convert import export_model, import_model
-from boostlm.models.converted import (
+from boostlm.lm.decoder import decoder_lm
+from boostlm.lm.generate import TokenRule, generate
+from boostlm.prng import row_keys
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
+from boostlm.pretrained import huggingface
+from boostlm.pretrained.convert import export_model, import_model
+from boostlm.pretrained.converted import (
     PretrainedModel,
     load_converted,
     load_params,
@@ -31,9 +31,9 @@ from boostlm.models.converted import (
     trim,
     untrim,
 )
-from boostlm.models.huggingface import read_huggingface, write_huggingface
+from boostlm.pretrained.huggingface import read_huggingface, write_huggingface
 from boostlm.tasks.skills import SkillsTask
-from boostlm.tasks.tokenizer import Tokenizer, train_tokenizer
+from boostlm.engine.tokenizer import Tokenizer, train_tokenizer
 
 pytest.importorskip("safetensors", reason="conversion needs the extra `convert`")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -267,8 +267,8 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     config = override(Config(), [*small, f"--seed_model.path={path}"])
     bench = build_workbench(config, RunDir(tmp_path / "bench"))
     assert bench.tokenizer.model == open_converted(path)[1].model
-    from boostlm.loop.experiment import planned_stages, run_experiment
-    from boostlm.loop.progress import Progress
+    from boostlm.experiment.run import planned_stages, run_experiment
+    from boostlm.runtime.progress import Progress
 
     run_dir = RunDir(tmp_path / "run")
     run_dir.create(config)

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from boostlm.functional.cross_entropy import cross_entropy
+from boostlm.lm.cross_entropy import cross_entropy
 
 V, E, T, B = 40, 8, 6, 16
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from helpers import full_logits
 
-from boostlm.functional.decoder import Decoder, decoder_lm
-from boostlm.functional.generate import generate
-from boostlm.functional.language_model import NO_PREFIX, Caches, Rows
-from boostlm.functional.prng import row_keys
-from boostlm.functional.token_rule import TokenRule
+from boostlm.lm.decoder import Decoder, decoder_lm
+from boostlm.lm.generate import generate
+from boostlm.lm.language_model import NO_PREFIX, Caches, Rows
+from boostlm.prng import row_keys
+from boostlm.lm.token_sampling import TokenRule
 
 # `import transformers` and what it imports warn of their own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from helpers import REPOSITORY, environment
 
-from boostlm.distributed import Hosts, _answer, _call, configured_hosts
+from boostlm.runtime.join_hosts import Hosts, _answer, _call, configured_hosts
 from boostlm.errors import BoostError
 
 _JOIN = """
 import sys
-from boostlm.distributed import join_hosts
+from boostlm.runtime.join_hosts import join_hosts
 from boostlm.errors import BoostError
 try:
     count = join_hosts(float(sys.argv[1]))

@@ -17,11 +17,12 @@ from etils import epath
 from helpers import REPOSITORY, bits, tiny_config
 
 from boostlm.errors import BoostError
-from boostlm.loop import checkpoint, files
-from boostlm.loop.arrays import load_arrays, save_arrays
-from boostlm.loop.files import append_durably, remove_leftovers, write_atomically
-from boostlm.loop.ledger import Entry, Ledger
-from boostlm.loop.run_dir import Metrics, RunDir
+from boostlm.storage import checkpoint
+from boostlm.storage import durable_files as files
+from boostlm.storage.stage_arrays import load_arrays, save_arrays
+from boostlm.storage.durable_files import append_durably, remove_leftovers, write_atomically
+from boostlm.storage.ledger import Entry, Ledger
+from boostlm.storage.run_dir import Metrics, RunDir
 
 
 @pytest.fixture
@@ -384,7 +385,7 @@ def test_a_damaged_config_is_named(folder):
 
 _HOLD = """
 import sys
-from boostlm.loop.run_dir import RunDir
+from boostlm.storage.run_dir import RunDir
 with RunDir(sys.argv[1]).locked():
     print("held", flush=True)
     sys.stdin.read()

@@ -12,18 +12,18 @@ from helpers import finished_run, tiny_config
 from test_report import Reader, exact_run, make_run
 
 from boostlm.config import ARMS, SampleConfig
-from boostlm.functional.generate import Responses
-from boostlm.loop.arrays import load_arrays
-from boostlm.loop.evaluate import eval_answers
-from boostlm.loop.ledger import Entry
-from boostlm.loop.measure import audit_of
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.stages import Place
+from boostlm.lm.generate import Responses
+from boostlm.storage.stage_arrays import load_arrays
+from boostlm.experiment.evaluate import eval_answers
+from boostlm.storage.ledger import Entry
+from boostlm.experiment.metrics import audit_of
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.stages import Place
 from boostlm.report import write
 from boostlm.report.compare import comparisons
-from boostlm.report.evidence import all_paired, audited, mean_pass, p_words, paired, signs
+from boostlm.report.prompt_level import all_paired, audited, mean_pass, p_words, paired, signs
 from boostlm.report.page import render_html
-from boostlm.report.table import final_table
+from boostlm.report.terminal import final_table
 from boostlm.report.write import read_run
 from boostlm.statistics.audit import clopper_pearson
 from boostlm.statistics.paired import paired_bootstrap

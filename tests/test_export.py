@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from helpers import finished_run
 
-from boostlm.cli import main
+from boostlm.cli.main import main
 from boostlm.config import ARMS
-from boostlm.loop.arrays import load_arrays
-from boostlm.loop.run_dir import RunDir
-from boostlm.tasks.tokenizer import Tokenizer
+from boostlm.storage.stage_arrays import load_arrays
+from boostlm.storage.run_dir import RunDir
+from boostlm.engine.tokenizer import Tokenizer
 
 TYPES = dict(
     prompt=str, response=str, weight=float, round=int, source=str,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from boostlm.tasks.final_answer import final_answer, is_correct, parse_number
+from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct, parse_number
 
 TABLE = [
     json.loads(line)

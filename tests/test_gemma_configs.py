@@ -15,12 +15,12 @@ from test_mbpp import fixture_records, write
 from boostlm.config import ARMS, TokenizerConfig
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError
-from boostlm.functional.decoder import decoder_lm
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
-from boostlm.models.converted import PretrainedModel, open_converted, save_converted
+from boostlm.lm.decoder import decoder_lm
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
+from boostlm.pretrained.converted import PretrainedModel, open_converted, save_converted
 from boostlm.tasks.registry import load_task
-from boostlm.tasks.tokenizer import train_tokenizer
+from boostlm.engine.tokenizer import train_tokenizer
 
 TINY = [
     "--seeds=1",

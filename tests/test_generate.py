@@ -10,7 +10,7 @@ from helpers import full_logits
 
 from boostlm import LanguageModel, TokenRule, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
-from boostlm.functional.token_rule import draw_token, restrict
+from boostlm.lm.token_sampling import draw_token, restrict
 
 V, P, R, K = 32, 9, 12, 3
 EOS, PAD = 1, 0

@@ -20,11 +20,12 @@ from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks import gsm8k, prepared
+from boostlm.tasks.gsm8k.task import task as gsm8k
+from boostlm.tasks import tfds_data as prepared
 from boostlm.tasks.base import SPLITS
-from boostlm.tasks.final_answer import is_correct
-from boostlm.tasks.gsm8k_source import LocalGsm8k, Row, load_rows
-from boostlm.tasks.overlap import TestIndex, refuse_overlap
+from boostlm.tasks.gsm8k.final_answer import is_correct
+from boostlm.tasks.gsm8k.source import LocalGsm8k, Row, load_rows
+from boostlm.tasks.contamination import TestIndex, refuse_overlap
 
 FIXTURES = Path(__file__).parent / "data" / "gsm8k"
 REPOSITORY = Path(__file__).parents[1]
@@ -502,7 +503,7 @@ def test_damaged_cache_is_prepared_again(data_dir, monkeypatch, damage):
 
 CHILD = """
 import os, pathlib, random, sys, time
-from boostlm.tasks import gsm8k_source
+from boostlm.tasks.gsm8k.task import source as gsm8k_source
 how, folder, go = sys.argv[1:]
 if how == "killed while generating":
     generate = gsm8k_source.LocalGsm8k._generate_examples

@@ -64,7 +64,7 @@ def ended(processes, timeout=300):
 
 def said_on_hosts(code):
     """What two processes print that run this code after they have joined."""
-    start = "from boostlm.distributed import join_hosts; join_hosts(60)\n"
+    start = "from boostlm.runtime.join_hosts import join_hosts; join_hosts(60)\n"
     words = [sys.executable, "-c", start + textwrap.dedent(code)]
     return ended(on_hosts(lambda index: words))
 
@@ -163,7 +163,8 @@ def test_errors_shares_and_agreement():
         import sys
         import jax, numpy as np
         from boostlm.errors import BoostError, WaitingForPeople
-        from boostlm.loop import hosts, preemption
+        from boostlm.runtime import multihost as hosts
+        from boostlm.runtime import preemption
         me = jax.process_index()
 
         def say(*words):  # not where JAX tells how it connects CPUs

@@ -12,18 +12,21 @@ import pytest
 from chat_server import KEY, completion, failure, serving
 from helpers import as_options, bits, environment, on_one_device, rows_of, started, tiny_config
 
-from boostlm import cli
+from boostlm.cli.main import main as cli
 from boostlm.config import LABELERS, EndpointConfig, LabelConfig
 from boostlm.errors import BoostError, WaitingForPeople
-from boostlm.functional.prng import Purpose, round_key
-from boostlm.functional.token_rule import TokenRule
+from boostlm.prng import Purpose, round_key
+from boostlm.lm.token_sampling import TokenRule
 from boostlm.labelers import frozen_model, people, simulated
 from boostlm.labelers.base import Label, in_batches
-from boostlm.loop import checkpoint, experiment, ledger, saved_state
-from boostlm.loop.experiment import planned_stages, run_experiment
-from boostlm.loop.progress import Progress
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
+from boostlm.storage import checkpoint
+from boostlm.experiment import run as experiment
+from boostlm.storage import ledger
+from boostlm.experiment import resume as saved_state
+from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.runtime.progress import Progress
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
 
 BUDGET, ROUNDS = 8, 2
 CONFIG = tiny_config(arms=("boosting",), rounds=ROUNDS)

@@ -12,10 +12,11 @@ from sandbox_kit import need_sandbox
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
 from boostlm.sandbox import SandboxError
-from boostlm.tasks import mbpp, mbpp_source
+from boostlm.tasks.mbpp.task import task as mbpp
+from boostlm.tasks.mbpp.task import source as mbpp_source
 from boostlm.tasks.base import SPLITS
-from boostlm.tasks.mbpp_source import OFFICIAL_SPLITS, load_problems
-from boostlm.tasks.overlap import TestIndex, refuse_overlap
+from boostlm.tasks.mbpp.source import OFFICIAL_SPLITS, load_problems
+from boostlm.tasks.contamination import TestIndex, refuse_overlap
 
 HERE = Path(__file__).resolve().parent
 NUMBERS = [1, 511, 512, 11, 12, 13, *range(601, 609)]

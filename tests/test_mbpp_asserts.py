@@ -3,7 +3,7 @@
 import pytest
 
 from boostlm.errors import BoostError
-from boostlm.sandbox.mbpp_asserts import Check, defined_names, holds, parse_assert
+from boostlm.tasks.mbpp.asserts import Check, defined_names, holds, parse_assert
 
 
 @pytest.mark.parametrize(

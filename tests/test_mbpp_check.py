@@ -12,13 +12,13 @@ from sandbox_kit import need_sandbox
 
 from boostlm.errors import BoostError
 from boostlm.sandbox import Job, Outcome, Sandbox
-from boostlm.sandbox.mbpp_asserts import (
+from boostlm.tasks.mbpp.asserts import (
     defined_names,
     names_in,
     parse,
     parse_assert,
 )
-from boostlm.sandbox.mbpp_check import (
+from boostlm.tasks.mbpp.check import (
     BOOL_AS_INT,
     LEANS_ON_SOLUTION,
     MbppProblem,
@@ -240,7 +240,7 @@ def test_only_listed_references_need_bool_as_int(full, sandbox, monkeypatch):
     listed = [p for p in full if p.task_id in BOOL_AS_INT]
     assert len(listed) == len(BOOL_AS_INT)
     assert all(check_responses(listed, [p.reference for p in listed], sandbox, challenge=True))
-    monkeypatch.setattr("boostlm.sandbox.mbpp_check.BOOL_AS_INT", {})
+    monkeypatch.setattr("boostlm.tasks.mbpp.check.BOOL_AS_INT", {})
     assert not any(check_responses(listed, [p.reference for p in listed], sandbox))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boostlm import draw, failing, mix, noisy_verdict
-from boostlm.functional.variety import distinct_fraction
+from boostlm.curation.diversity import distinct_fraction
 
 KEY = jax.random.key(5)
 

@@ -9,10 +9,10 @@ from helpers import tiny_config
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
 from boostlm.tasks.base import Prompts, Task
-from boostlm.tasks.overlap import (
+from boostlm.tasks.contamination import (
     TestIndex,
     refuse_overlap,
     refuse_seed_overlap,

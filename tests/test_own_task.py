@@ -10,10 +10,10 @@ from helpers import REPOSITORY, as_options, boostlm, rows_of, tiny_config
 from boostlm.config import DataConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
-from boostlm.loop.run_dir import RunDir
+from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.base import Task
 from boostlm.tasks.few_shot import load_few_shot
-from boostlm.tasks.overlap import refuse_overlap
+from boostlm.tasks.contamination import refuse_overlap
 from boostlm.tasks.registry import load_task
 
 EXAMPLE = re.search(

@@ -14,15 +14,15 @@ from helpers import environment
 from jax.sharding import PartitionSpec as P
 
 from boostlm import Batch, TrainState, decoder_lm, jit_train_step, pmap_train_step
-from boostlm.cli import keep_compiled
+from boostlm.cli.main import keep_compiled
 from boostlm.config import Config, ModelConfig, OptimizerConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
-from boostlm.functional.language_model import NO_PREFIX
-from boostlm.functional.sharding import device_mesh, shardings, spec_of
-from boostlm.functional.train_step import make_optimizer, shard_train_step
-from boostlm.loop import checkpoint
-from boostlm.loop.learner import LanguageLearner, LearnerState
+from boostlm.lm.language_model import NO_PREFIX
+from boostlm.lm.sharding import device_mesh, shardings, spec_of
+from boostlm.lm.train_step import make_optimizer, shard_train_step
+from boostlm.storage import checkpoint
+from boostlm.engine.learner import LanguageLearner, LearnerState
 
 V, T, B = 64, 10, 16
 CONFIG = ModelConfig(layers=2, width=16, heads=4, kv_heads=2, head_dim=8, mlp_width=32)
@@ -172,7 +172,7 @@ def test_freed_memory_is_kept_for_what_comes_next(gib):
     program = f"""
 import resource, sys
 import numpy as np
-from boostlm.loop.allocator import tune_allocator
+from boostlm.runtime.malloc import tune_allocator
 if sys.argv[1] == "kept":
     tune_allocator()
 for round_ in range(2):
@@ -192,7 +192,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_the_heap_is_marked_for_huge_pages_unless_addresses_are_short(limit_gib):
     program = """
 import ctypes, pathlib, resource, sys
-from boostlm.loop.allocator import tune_allocator
+from boostlm.runtime.malloc import tune_allocator
 if sys.argv[1] != "None":
     limit = int(sys.argv[1]) * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

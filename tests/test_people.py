@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 from helpers import environment, tiny_config
 
-from boostlm.cli import main
+from boostlm.cli.main import main
 from boostlm.config import LabelConfig
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.labelers import people
@@ -25,7 +25,7 @@ from boostlm.labelers.people import (
     read_answers,
     take_file,
 )
-from boostlm.loop.run_dir import RunDir
+from boostlm.storage.run_dir import RunDir
 
 QUERIES = [
     Query(0, 1, 7, 0, "copy abc="),

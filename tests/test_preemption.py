@@ -22,16 +22,16 @@ from helpers import (
 )
 
 from boostlm.config import OptimizerConfig, SampleConfig
-from boostlm.functional.token_rule import TokenRule
-from boostlm.functional.train_step import Batch
-from boostlm.loop import preemption
-from boostlm.loop.learner import LanguageLearner
-from boostlm.loop.preemption import Preempted, asked, watching
-from boostlm.loop.progress import Progress
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.stages import Place
-from boostlm.loop.unfinished import Unfinished, UnfinishedSamples
-from boostlm.loop.workbench import build_workbench
+from boostlm.lm.token_sampling import TokenRule
+from boostlm.lm.train_step import Batch
+from boostlm.runtime import preemption
+from boostlm.engine.learner import LanguageLearner
+from boostlm.runtime.preemption import Preempted, asked, watching
+from boostlm.runtime.progress import Progress
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.stages import Place
+from boostlm.storage.partial_stages import Unfinished, UnfinishedSamples
+from boostlm.experiment.context import build_workbench
 
 
 def sigterm():
@@ -121,7 +121,7 @@ def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
 
 _STUCK = """
 import hashlib, sys
-from boostlm.loop.preemption import watching
+from boostlm.runtime.preemption import watching
 with watching(grace_s=0.3):
     print("in", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # no signal handler of Python's runs in here

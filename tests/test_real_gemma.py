@@ -18,13 +18,13 @@ import pytest
 from etils import epath
 from helpers import full_logits
 
-from boostlm.functional.decoder import decoder_lm
-from boostlm.functional.generate import generate
-from boostlm.functional.prng import row_keys
-from boostlm.functional.token_rule import TokenRule
-from boostlm.models.gemma import GEMMA3_270M
-from boostlm.models.gguf_file import read_gguf
-from boostlm.models.huggingface import write_huggingface
+from boostlm.lm.decoder import decoder_lm
+from boostlm.lm.generate import generate
+from boostlm.prng import row_keys
+from boostlm.lm.token_sampling import TokenRule
+from boostlm.pretrained.gemma import GEMMA3_270M
+from boostlm.pretrained.gguf_file import read_gguf
+from boostlm.pretrained.huggingface import write_huggingface
 
 # A folder of 270M weights goes through three libraries, which warn of each other.
 pytestmark = pytest.mark.filterwarnings("ignore")

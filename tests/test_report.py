@@ -15,8 +15,8 @@ from boostlm.report.compare import compare, summaries
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
 from boostlm.report.run_data import LATER, RunData, load_rows
-from boostlm.report.table import band_leads, final_table, verdicts
-from boostlm.report.words import short_name
+from boostlm.report.terminal import band_leads, final_table, verdicts
+from boostlm.report.wording import short_name
 
 BANDS = ("add", "reverse", "count", "sort", "compare", "carry")
 LONG = [f"multi-step word problems of quite a length & <b>markup</b> $x_{i}$" for i in range(12)]

@@ -27,16 +27,20 @@ from helpers import (
     tiny_config,
 )
 
-from boostlm.cli import main
+from boostlm.cli.main import main
 from boostlm.config import FilterConfig
 from boostlm.errors import BoostError
 from boostlm.labelers import simulated
-from boostlm.loop import arrays, checkpoint, ledger, run_dir, saved_state
-from boostlm.loop.experiment import planned_stages, run_experiment
-from boostlm.loop.learner import LanguageLearner
-from boostlm.loop.progress import Progress
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
+from boostlm.storage import stage_arrays as arrays
+from boostlm.storage import checkpoint
+from boostlm.storage import ledger
+from boostlm.storage import run_dir
+from boostlm.experiment import resume as saved_state
+from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.engine.learner import LanguageLearner
+from boostlm.runtime.progress import Progress
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
 
 CONFIG = tiny_config(arms=("filter_only", "boosting"), keep_checkpoints=1)
 

@@ -10,11 +10,11 @@ from helpers import full_logits
 
 from boostlm import Responses, TokenRule, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
-from boostlm.functional.generate import decode_step
-from boostlm.functional.sharding import device_mesh
-from boostlm.loop import sampler as sampler_module
-from boostlm.loop.prompts import PromptTable, common_prefix
-from boostlm.loop.sampler import Groups, Sampler, group_pairs, width_of
+from boostlm.lm.generate import decode_step
+from boostlm.lm.sharding import device_mesh
+from boostlm.engine import sampler as sampler_module
+from boostlm.engine.prompt_table import PromptTable, common_prefix
+from boostlm.engine.sampler import Groups, Sampler, group_pairs, width_of
 
 V, N, P0, P, R, K = 32, 13, 5, 40, 12, 3
 EOS, PAD = 1, 0

@@ -23,7 +23,7 @@ from boostlm.sandbox import (
     Sandbox,
     values,
 )
-from boostlm.sandbox.mbpp_check import judge
+from boostlm.tasks.mbpp.check import judge
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from boostlm.sandbox import (
     bubblewrap,
     seccomp,
 )
-from boostlm.sandbox.mbpp_check import judge
+from boostlm.tasks.mbpp.check import judge
 
 
 @pytest.fixture(scope="module")

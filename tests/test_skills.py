@@ -12,14 +12,14 @@ from helpers import on_one_device, tiny_config
 
 from boostlm.config import DataConfig, TokenizerConfig
 from boostlm.errors import BoostError
-from boostlm.loop.experiment import planned_stages, run_experiment
-from boostlm.loop.progress import Progress
-from boostlm.loop.run_dir import RunDir
-from boostlm.loop.workbench import build_workbench
+from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.runtime.progress import Progress
+from boostlm.storage.run_dir import RunDir
+from boostlm.experiment.context import build_workbench
 from boostlm.tasks.base import SPLITS, Task
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.skills import SEED_EXAMPLES, SKILLS, SkillsTask
-from boostlm.tasks.tokenizer import PAD_ID, Tokenizer, train_tokenizer
+from boostlm.engine.tokenizer import PAD_ID, Tokenizer, train_tokenizer
 
 DATA = DataConfig(train_prompts=120, eval_prompts=61)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from boostlm.config import TokenizerConfig
-from boostlm.functional.generate import Responses
-from boostlm.loop.stops import cut_at_stops, endings
-from boostlm.tasks.tokenizer import PAD_ID, train_tokenizer
+from boostlm.lm.generate import Responses
+from boostlm.engine.stop_strings import cut_at_stops, endings
+from boostlm.engine.tokenizer import PAD_ID, train_tokenizer
 
 R = 16
 TEXTS = ["a b c x! y! ! [DONE] [DONE]b abc! abc! cab [DONE]", "[ D O N E ] ! b!b a!a"] * 3

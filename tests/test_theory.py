@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from boostlm import ARMS, Curation, theory, theta_from_beta
+from boostlm import ARMS, Curation, theta_from_beta
+
+from boostlm.curation import theory
 from boostlm.errors import BoostError
-from boostlm.ideal_learner import World, initial_table, simulate
+from boostlm.curation.ideal_learner import World, initial_table, simulate
 
 N = 6000
 

@@ -7,10 +7,10 @@ import gemma_reference as ref
 import pytest
 from etils import epath
 
-from boostlm.models.convert import kept_tokens, texts_in
-from boostlm.models.gguf_file import read_tokenizer
-from boostlm.models.huggingface import TOKENIZER_CONFIG
-from boostlm.tasks.tokenizer import Tokenizer
+from boostlm.pretrained.convert import kept_tokens, texts_in
+from boostlm.pretrained.gguf_file import read_tokenizer
+from boostlm.pretrained.huggingface import TOKENIZER_CONFIG
+from boostlm.engine.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import jax
 
 from boostlm.aot.chips import Chip
-from boostlm.aot.measure import Measured, measure
+from boostlm.aot.compiled import Measured, measure
 from boostlm.aot.programs import build_programs, held_beside
 from boostlm.aot.sizes import Sizes
 from boostlm.config import Config

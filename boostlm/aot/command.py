@@ -7,10 +7,10 @@ import jax
 
 from boostlm.aot.advice import find_fitting, options
 from boostlm.aot.chips import Chip, chips_of
-from boostlm.aot.measure import Measured, measure_all
+from boostlm.aot.compiled import Measured, measure_all
 from boostlm.aot.roofline import by_kind, hours
 from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes, parameters
-from boostlm.aot.table import binary, table
+from boostlm.aot.summary import binary, table
 from boostlm.aot.workload import workload
 from boostlm.config import Config
 from boostlm.errors import BoostError

@@ -17,15 +17,15 @@ from boostlm.aot.chips import host_of
 from boostlm.aot.flops import flops
 from boostlm.aot.sizes import Sizes
 from boostlm.config import Config
-from boostlm.functional.cross_entropy import CHUNK_LOGITS
-from boostlm.functional.lora import init_adapters
-from boostlm.functional.sharding import by_row, replicated
-from boostlm.functional.token_rule import TokenRule, sampling_rule
-from boostlm.functional.train_step import Batch, TrainState, jit_train_step, make_optimizer
-from boostlm.loop.evaluate import GREEDY
-from boostlm.loop.learner import LanguageLearner
-from boostlm.loop.sampler import layout_of, width_of
-from boostlm.loop.workbench import make_learner
+from boostlm.lm.cross_entropy import CHUNK_LOGITS
+from boostlm.lm.lora import init_adapters
+from boostlm.lm.sharding import by_row, replicated
+from boostlm.lm.token_sampling import TokenRule, sampling_rule
+from boostlm.lm.train_step import Batch, TrainState, jit_train_step, make_optimizer
+from boostlm.experiment.evaluate import GREEDY
+from boostlm.engine.learner import LanguageLearner
+from boostlm.engine.sampler import layout_of, width_of
+from boostlm.experiment.context import make_learner
 
 
 class Program(NamedTuple):

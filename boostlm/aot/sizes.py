@@ -7,12 +7,12 @@ from etils import epath
 
 from boostlm.config import Config, ModelConfig
 from boostlm.errors import BoostError
-from boostlm.loop.prompts import tokenize_prompts
-from boostlm.loop.stops import endings
-from boostlm.models import gemma
-from boostlm.models.converted import is_converted, open_converted
+from boostlm.engine.prompt_table import tokenize_prompts
+from boostlm.engine.stop_strings import endings
+from boostlm.pretrained import gemma
+from boostlm.pretrained.converted import is_converted, open_converted
 from boostlm.tasks.registry import load_task
-from boostlm.tasks.tokenizer import train_tokenizer
+from boostlm.engine.tokenizer import train_tokenizer
 
 _GEMMA = {
     "gemma2_2b": (gemma.GEMMA2_2B, gemma.GEMMA2_VOCAB_SIZE),

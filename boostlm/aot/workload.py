@@ -3,7 +3,7 @@
 from boostlm.aot.programs import Programs
 from boostlm.aot.roofline import Work
 from boostlm.config import Config
-from boostlm.loop.experiment import planned_stages
+from boostlm.experiment.run import planned_stages
 
 
 def workload(config: Config, programs: Programs, response_tokens: float | None) -> list[Work]:

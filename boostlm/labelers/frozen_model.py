@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from boostlm.config import Config
-from boostlm.functional.language_model import Params
-from boostlm.functional.prng import Purpose, round_key
-from boostlm.functional.token_rule import sampling_rule
+from boostlm.lm.language_model import Params
+from boostlm.prng import Purpose, round_key
+from boostlm.lm.token_sampling import sampling_rule
 from boostlm.labelers.base import Label, Labeler, Query, in_batches
-from boostlm.loop.learner import LanguageLearner, texts_of
-from boostlm.loop.prompts import PromptTable
-from boostlm.loop.stops import cut_at_stops
-from boostlm.tasks.tokenizer import Tokenizer
+from boostlm.engine.learner import LanguageLearner, texts_of
+from boostlm.engine.prompt_table import PromptTable
+from boostlm.engine.stop_strings import cut_at_stops
+from boostlm.engine.tokenizer import Tokenizer
 
 _FILLINGS = 8  # of all rows between two commits: a kill loses at most so much work
 

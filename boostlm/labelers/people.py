@@ -23,7 +23,7 @@ from etils import epath
 
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.labelers.base import Label, Labeler, Query
-from boostlm.loop.files import append_durably, whole_lines, write_atomically
+from boostlm.storage.durable_files import append_durably, whole_lines, write_atomically
 
 Key = tuple[int, int, int, int]
 _KEY = ("seed", "round", "prompt", "sample")

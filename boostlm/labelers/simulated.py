@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from boostlm.config import LabelConfig
-from boostlm.functional.prng import Purpose
+from boostlm.prng import Purpose
 from boostlm.labelers.base import Label, Labeler, Query, in_batches
 from boostlm.tasks.base import AnswerKey
 

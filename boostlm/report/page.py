@@ -6,10 +6,10 @@ from typing import Any
 from boostlm.report import plots
 from boostlm.report.compare import ArmSummary, comparisons, summaries
 from boostlm.report.html import CSS, arm_name, broken, count, figure, section, table, theme
-from boostlm.report.page_evidence import audit, collapse, pairs, pass_rates
+from boostlm.report.page_prompt_level import audit, collapse, pairs, pass_rates
 from boostlm.report.run_data import COUNTS, RunData, is_number
-from boostlm.report.table import band_leads, verdicts
-from boostlm.report.words import minus, percent, plus_minus, rate
+from boostlm.report.terminal import band_leads, verdicts
+from boostlm.report.wording import minus, percent, plus_minus, rate
 
 FINAL_HEAD = (
     "arm", "start", "final accuracy", "labels bought", "labels kept",

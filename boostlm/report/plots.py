@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from boostlm.report.compare import Comparison
 from boostlm.report.run_data import RunData, mean_shares
 from boostlm.report.stats import axis_limits, mean_interval, spread
-from boostlm.report.words import minus, percent, points, short_name
+from boostlm.report.wording import minus, percent, points, short_name
 
 # name -> (light, dark). The four arms differ in lightness too, for eyes that confuse hues.
 THEME = {

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 
 from boostlm.config import Config
-from boostlm.functional.difficulty import theta_from_beta
-from boostlm.functional.round import ARMS, Curation
-from boostlm.ideal_learner import World, initial_table, simulate
+from boostlm.curation.difficulty import theta_from_beta
+from boostlm.curation.round import ARMS, Curation
+from boostlm.curation.ideal_learner import World, initial_table, simulate
 
 
 def predict(config: Config, correct_NxK: np.ndarray) -> dict[str, list[float]]:

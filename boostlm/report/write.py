@@ -5,10 +5,10 @@ import dataclasses
 from etils import epath
 
 from boostlm.errors import BoostError
-from boostlm.loop.arrays import load_arrays
-from boostlm.loop.evaluate import Answers
-from boostlm.loop.files import write_atomically
-from boostlm.loop.run_dir import SHARED, RunDir
+from boostlm.storage.stage_arrays import load_arrays
+from boostlm.experiment.evaluate import Answers
+from boostlm.storage.durable_files import write_atomically
+from boostlm.storage.run_dir import SHARED, RunDir
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
 from boostlm.report.predict import predict

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from boostlm.functional.prng import Purpose
+from boostlm.prng import Purpose
 
 
 class Checked(NamedTuple):

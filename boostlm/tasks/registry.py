@@ -13,11 +13,11 @@ from boostlm.tasks.base import SPLITS, Prompts, Task
 def load_task(data: DataConfig) -> Task:
     """The task that the config names."""
     if data.task == "gsm8k":
-        from boostlm.tasks.gsm8k import load_gsm8k
+        from boostlm.tasks.gsm8k.task import load_gsm8k
 
         return load_gsm8k(data)
     if data.task == "mbpp":
-        from boostlm.tasks.mbpp import load_mbpp
+        from boostlm.tasks.mbpp.task import load_mbpp
 
         return load_mbpp(data)
     if own := OWN_TASK.fullmatch(data.task):

@@ -1,0 +1,253 @@
+"""The command line: run, compile, label, convert, report, eval, export, plan."""
+
+import argparse
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from boostlm.cli.options import FLAGS, TAKE_FIELDS, make_parser
+from boostlm.config import Config
+from boostlm.config_io import load_config, override
+from boostlm.errors import BoostError, WaitingForPeople
+from boostlm.runtime.preemption import EXIT_STATUS, Preempted, watching
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status.
+
+    0: done; 2: what the user can put right; 3: the run waits for people's answers; 75: preempted by
+    SIGTERM, `run` only; 130: Ctrl-C.
+    """
+    warnings.showwarning = _show_warning
+    args, rest = make_parser().parse_known_args(
+        _join_values(sys.argv[1:] if argv is None else argv)
+    )
+    try:
+        if rest and args.command not in TAKE_FIELDS:
+            raise BoostError(f"unknown argument {rest[0]!r}: see boostlm --help")
+        _COMMANDS[args.command](args, rest)
+    except BoostError as error:
+        print(f"boostlm: {error}", file=sys.stderr)
+        return 3 if isinstance(error, WaitingForPeople) else 2
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"boostlm: {error.strerror or error}{where}. What was committed is kept: put it right "
+            "and run the same command again",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("\nboostlm: stopped. The same command goes on from here", file=sys.stderr)
+        return 130
+    except Preempted as error:
+        print(f"\nboostlm: {error}", file=sys.stderr)
+        return EXIT_STATUS
+    return 0
+
+
+def _join_values(argv: Sequence[str]) -> list[str]:
+    """`--a.b value` as `--a.b=value`, so that argparse cannot take the value for the config."""
+    joined, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        dotted = word.startswith("--") and "=" not in word and word not in ("--", *FLAGS)
+        if dotted and rest and not rest[0].startswith("--"):
+            word = f"{word}={rest.pop(0)}"
+        joined.append(word)
+    return joined
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"boostlm: warning: {message}", file=sys.stderr)
+
+
+def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    config = override(
+        load_config(args.config) if args.config else Config(), rest, also=("run-dir",)
+    )
+    import jax
+
+    from boostlm.runtime import multihost as hosts
+    from boostlm.experiment.run import planned_stages, run_experiment
+    from boostlm.runtime.progress import Progress, clock
+    from boostlm.storage.run_dir import RunDir
+    from boostlm.experiment.context import build_workbench
+
+    _prepare()
+    run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
+    with watching(), run_dir.locked():
+        run_dir.create(config)
+        shown = sys.stdout if hosts.is_first() else io.StringIO()
+        progress = Progress(planned_stages(config), shown)
+        devices = jax.devices()
+        progress.say(
+            f"{config.name}: {len(config.arms)} arms, {config.rounds} rounds, "
+            f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.data.train_prompts} prompts, "
+            f"{config.label.budget} labels a round; "
+            f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}; "
+            f"in {run_dir.name}"
+        )
+        try:
+            bench = build_workbench(config, run_dir)
+            for note in bench.task.notes:
+                progress.say(note)
+            run_experiment(bench, run_dir, progress)
+        finally:
+            progress.close()
+        hosts.from_first(lambda: _finish(run_dir))
+        progress.say(f"{clock(progress.elapsed)} in all")
+
+
+def _prepare() -> None:
+    """What a command that computes does before it does; every host of a slice does it."""
+    import jax
+
+    from boostlm.runtime.join_hosts import join_hosts
+    from boostlm.runtime.malloc import tune_allocator
+
+    _quieten_orbax()
+    keep_compiled()
+    join_hosts()
+    if jax.default_backend() == "cpu":
+        tune_allocator()
+
+
+def keep_compiled() -> None:
+    """Keeps compiled programs for later processes: ~/.cache/boostlm, or where the user says.
+
+    JAX_COMPILATION_CACHE_DIR names another folder (or bucket), JAX_ENABLE_COMPILATION_CACHE=false
+    keeps nothing. The library itself never does this.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "boostlm"))
+
+
+def _quieten_orbax() -> None:
+    """Keeps pages of traceback for a failed write, which `checkpoint` says in a line, off screen.
+
+    Orbax logs some; it also closes its event loop, and each of its other writes then raises in
+    TensorStore's threads, where only Python's hook for what cannot be caught sees it.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+    def show(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = show
+
+
+def _label(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.cli.label import label_run
+    from boostlm.storage.run_dir import RunDir
+
+    label_run(RunDir(args.run_dir), args.file)
+
+
+def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.pretrained.convert import export_model, import_model
+
+    if args.to == "huggingface":
+        if args.keep_tokens_of:
+            raise BoostError("--keep-tokens-of is for conversion to boostlm only")
+        export_model(args.source, args.dest, args.seed, args.arm, args.round)
+        print(f"{args.dest}: for transformers' from_pretrained, float32")
+        return
+    tokenizer = import_model(args.source, args.dest, args.keep_tokens_of).tokenizer
+    print(
+        f"{args.dest}: {tokenizer.vocab_size} of {tokenizer.full_size} tokens; start a run from it "
+        f"with --seed_model.path {args.dest}"
+    )
+
+
+def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.aot.command import compile_for
+
+    own = [name.replace("_", "-") for name in vars(args)]
+    config = override(load_config(args.config) if args.config else Config(), rest, also=own)
+    compile_for(
+        config,
+        args.topology,
+        price=args.price,
+        as_json=args.json,
+        quick=args.quick,
+        model=args.model,
+        prefix_tokens=args.prefix_tokens,
+        prompt_tokens=args.prompt_tokens,
+        response_tokens=args.response_tokens,
+    )
+
+
+def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.storage.run_dir import RunDir
+
+    _finish(RunDir(args.run_dir))
+
+
+def _finish(run_dir) -> None:
+    """The report's files, and the table."""
+    from boostlm.report.terminal import final_table
+    from boostlm.report.write import read_run, write_report
+
+    run = read_run(run_dir)
+    page = write_report(run_dir, run)
+    print(f"\n{final_table(run)}\n\nreport: {page}")
+
+
+def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.runtime import multihost as hosts
+    from boostlm.experiment.evaluate import evaluate_saved
+    from boostlm.storage.run_dir import RunDir
+
+    _prepare()
+    result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
+    if not hosts.is_first():
+        return
+    print(f"{args.arm}, seed {args.seed}, round {result.round}, {args.split}:")
+    print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")
+    for band, accuracy in result.by_band.items():
+        print(f"    {band:<20} {accuracy:.3f}")
+
+
+def _export(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.experiment.export import export_round
+    from boostlm.storage.run_dir import RunDir
+
+    run_dir = RunDir(args.run_dir)
+    path, own, labels = export_round(run_dir, args.seed, args.arm, args.round, args.out)
+    print(f"{path}: {own} own samples and {labels} labels")
+
+
+def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.curation.theory import describe_plan
+
+    print(
+        describe_plan(
+            beta=args.beta,
+            start=args.start,
+            target_error=args.target_error,
+            budget=args.budget,
+            prompts=args.prompts,
+            miss_rate=args.miss_rate,
+            false_accept_rate=args.false_accept_rate,
+        )
+    )
+
+
+_COMMANDS = {
+    "run": _run,
+    "compile": _compile,
+    "label": _label,
+    "convert": _convert,
+    "report": _report,
+    "eval": _eval,
+    "export": _export,
+    "plan": _plan,
+}

@@ -1,0 +1,1 @@
+"""The method: pure JAX over prompts, for any learner. Knows no language model."""

@@ -1,0 +1,41 @@
+"""Difficulty weights: boosting's reweighting, over prompts instead of examples."""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+
+from boostlm.numerics import FIXED_POINT_BITS, fixed_point_sum, to_fixed_point
+
+
+def theta_from_beta(beta: float) -> float:
+    """The step of the reweighting, theta = log(1 / (1 - beta)), for a beta-weak labeler."""
+    if not 0 < beta < 1:
+        raise ValueError(f"beta must be in (0, 1), not {beta}")
+    return -math.log1p(-beta)
+
+
+def initial_log_weights(prompts: int) -> Array:
+    """Equal weights: float32 [N]."""
+    return jnp.full((prompts,), -math.log(prompts), jnp.float32)
+
+
+def reweight(log_weight_N: Array, failing_N: Array, theta: float | Array) -> Array:
+    """Raises the weight of each failing prompt by e**theta and normalises over all prompts.
+
+    Starting from equal weights, a prompt that failed F rounds weighs in proportion to e**(theta F).
+    The normaliser is added up in fixed point, so the result is the same on any number of devices;
+    it is exact to 2**-16 of the largest weight a prompt.
+
+    Args:
+      log_weight_N: float32 [N].
+      failing_N: bool [N], the prompts with no accepted response this round.
+      theta: see `theta_from_beta`.
+
+    Returns:
+      Normalised log-weights, float32 [N].
+    """
+    raised_N = log_weight_N + jnp.where(failing_N, theta, 0.0).astype(jnp.float32)
+    relative_N = raised_N - jnp.max(raised_N)
+    total = fixed_point_sum(to_fixed_point(jnp.exp(relative_N))) * 2.0**-FIXED_POINT_BITS
+    return relative_N - jnp.log(total)

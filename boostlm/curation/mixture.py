@@ -1,0 +1,91 @@
+"""Filter and mix: from verdicts to the weighted training set of a round."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from boostlm.curation.allocate import allocate, expand
+
+
+class Mixture(NamedTuple):
+    """Example weights of a round (lambda), adding up to 1, or to 0 if there is nothing to train on.
+
+    Attributes:
+      synthetic_NxK: float32, of each of the model's own responses.
+      weak_L: float32, of each label.
+      synthetic: int32 scalar, |S+|: own responses that were kept.
+      weak: int32 scalar, |D_weak|: labels that were kept.
+    """
+
+    synthetic_NxK: Array
+    weak_L: Array
+    synthetic: Array
+    weak: Array
+
+
+def noisy_verdict(key: Array, correct: Array, miss_rate: float, false_accept_rate: float) -> Array:
+    """The gamma-noisy filter: flips exact verdicts with its two error rates.
+
+    Args:
+      key: one key for the array; element i's noise depends on the key and on i.
+      correct: bool, any shape.
+      miss_rate: chance that a correct response is rejected.
+      false_accept_rate: chance that an incorrect one is accepted.
+
+    Returns:
+      bool, same shape: accepted.
+    """
+    noise = jax.random.uniform(key, correct.shape)
+    return jnp.where(correct, noise >= miss_rate, noise < false_accept_rate)
+
+
+def failing(accepted_NxK: Array) -> Array:
+    """P-: bool [N], the prompts with no accepted response."""
+    return ~jnp.any(accepted_NxK, axis=1)
+
+
+def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
+    """Weighs each kept label alpha / |D_weak| and each kept own response (1 - alpha) / |S+|.
+
+    If either set is empty, the other takes the whole weight.
+
+    Args:
+      accepted_NxK: bool, own responses to train on.
+      label_kept_L: bool, labels to train on (False where there is none).
+      alpha: weight of the labels in the mixture, in [0, 1].
+    """
+    synthetic = jnp.sum(accepted_NxK, dtype=jnp.int32)
+    weak = jnp.sum(label_kept_L, dtype=jnp.int32)
+    weak_part = jnp.where(synthetic == 0, 1.0, jnp.where(weak == 0, 0.0, alpha))
+    each_weak = weak_part / jnp.maximum(weak, 1)
+    each_synthetic = (1.0 - weak_part) / jnp.maximum(synthetic, 1)
+    return Mixture(
+        synthetic_NxK=jnp.where(accepted_NxK, each_synthetic, 0.0).astype(jnp.float32),
+        weak_L=jnp.where(label_kept_L, each_weak, 0.0).astype(jnp.float32),
+        synthetic=synthetic,
+        weak=weak,
+    )
+
+
+def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
+    """Draws training rows from a mixture: example e appears rows * lambda_e times, floor or ceil.
+
+    The expected gradient is that of the lambda-weighted loss, with the variance of drawing nearly
+    gone. The order is a random permutation.
+
+    Args:
+      key: one key.
+      mixture: as `mix` returns it.
+      rows: C, how many to draw.
+
+    Returns:
+      index_C int32 [C] into the flattened own responses followed by the labels (n * K + k, or
+      N * K + l), and valid_C bool [C], all False if the mixture is empty.
+    """
+    weight = jnp.concatenate([mixture.synthetic_NxK.reshape(-1), mixture.weak_L])
+    allocate_key, order_key = jax.random.split(key)
+    index_C, valid_C = expand(allocate(allocate_key, rows, weight, weight > 0), rows)
+    order_C = jax.random.permutation(order_key, rows)
+    return index_C[order_C], valid_C[order_C]

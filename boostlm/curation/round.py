@@ -1,0 +1,195 @@
+"""One round of curation, state -> state, for any learner, filter and labeler.
+
+What touches the host or a model comes in as the typed callables of `RoundFns`; the rest is jitted
+JAX on arrays over prompts. The same code drives a language model, the ideal learner's table and the
+stubs of the tests.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from boostlm.curation.allocate import allocate, expand
+from boostlm.curation.difficulty import initial_log_weights, reweight
+from boostlm.curation.mixture import Mixture, failing, mix
+
+Learner = Any  # a pytree: parameters, optimizer state, a table ...
+Responses = Any  # a pytree of arrays with leading axes [N, K]
+
+
+class Arm(NamedTuple):
+    """A way of curating.
+
+    Attributes:
+      filtered: train on the accepted responses only; else on all.
+      labels: "none", "uniform" (every prompt alike) or "hardest" (failing prompts, by difficulty).
+    """
+
+    filtered: bool
+    labels: str
+
+
+ARMS = {
+    "do_nothing": Arm(filtered=False, labels="none"),
+    "filter_only": Arm(filtered=True, labels="none"),
+    "uniform": Arm(filtered=True, labels="uniform"),
+    "boosting": Arm(filtered=True, labels="hardest"),
+}
+
+
+class RoundState(NamedTuple):
+    """What one round hands to the next.
+
+    Attributes:
+      learner: the model.
+      log_weight_N: float32, normalised log difficulty weights.
+      failures_N: int32, rounds that each prompt has failed.
+      labels_spent: int, labels bought so far.
+      labels_kept: int, of those, the ones trained on.
+    """
+
+    learner: Learner
+    log_weight_N: Array
+    failures_N: Array
+    labels_spent: int
+    labels_kept: int
+
+
+class LabelRequest(NamedTuple):
+    """The labels to buy in a round, L = budget places.
+
+    Attributes:
+      prompt_id_L: int32.
+      sample_L: int32, 0, 1, ... for repeated labels of one prompt.
+      valid_L: bool, False for places that are not bought.
+    """
+
+    prompt_id_L: Array
+    sample_L: Array
+    valid_L: Array
+
+
+class Labels(NamedTuple):
+    """What a labeler gave for a request.
+
+    Attributes:
+      examples: a pytree with leading axis [L], in whatever form `train` takes.
+      kept_L: bool, labels to train on: bought, and accepted where labels are filtered.
+    """
+
+    examples: Any
+    kept_L: Array
+
+
+class RoundFns(NamedTuple):
+    """The outside world of a round; each is called with the round number r = 0, 1, ...
+
+    Attributes:
+      sample: (learner, r) -> responses to every prompt.
+      judge: (responses, r) -> accepted_NxK bool, by the filter.
+      label: (request, r) -> labels. Not called when nothing is bought.
+      train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None when
+        nothing was bought.
+    """
+
+    sample: Callable[[Learner, int], Responses]
+    judge: Callable[[Responses, int], Array]
+    label: Callable[[LabelRequest, int], Labels]
+    train: Callable[[Learner, Responses, Labels, Mixture, int], Learner]
+
+
+class Curation(NamedTuple):
+    """The numbers of a round.
+
+    Attributes:
+      theta: reweighting step, see `theta_from_beta`.
+      budget: labels a round (L).
+      alpha: weight of the labels in the mixture.
+    """
+
+    theta: float
+    budget: int
+    alpha: float
+
+
+def initial_state(learner: Learner, prompts: int) -> RoundState:
+    """Before the first round: equal weights, nothing failed, nothing bought."""
+    zeros_N = jnp.zeros((prompts,), jnp.int32)
+    return RoundState(learner, initial_log_weights(prompts), zeros_N, 0, 0)
+
+
+@functools.partial(jax.jit, static_argnames=("labels", "budget"))
+def plan_labels(
+    key: Array, log_weight_N: Array, accepted_NxK: Array, theta: float, *, labels: str, budget: int
+) -> tuple[Array, LabelRequest]:
+    """Reweights the failing prompts and decides which labels to buy.
+
+    Returns:
+      New log_weight_N, and a request of `budget` places (all invalid for labels="none").
+    """
+    failing_N = failing(accepted_NxK)
+    log_weight_N = reweight(log_weight_N, failing_N, theta)
+    if labels == "hardest":
+        count_N = allocate(key, budget, jnp.exp(log_weight_N), failing_N)
+    elif labels == "uniform":
+        count_N = allocate(key, budget, jnp.ones_like(log_weight_N), jnp.ones_like(failing_N))
+    else:
+        count_N = jnp.zeros_like(failing_N, jnp.int32)
+    prompt_id_L, valid_L = expand(count_N, budget)
+    first_N = jnp.cumsum(count_N) - count_N
+    sample_L = jnp.where(valid_L, jnp.arange(budget) - first_N[prompt_id_L], 0)
+    return log_weight_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
+
+
+@functools.partial(jax.jit, static_argnames="arm")
+def curate(arm: Arm, accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
+    """What an arm trains on in a round: the weight of every own response and of every label.
+
+    Args:
+      arm: the way of curating.
+      accepted_NxK: bool, the filter's verdicts on the own responses.
+      label_kept_L: bool, as in `Labels`.
+      alpha: weight of the labels in the mixture.
+    """
+    kept_NxK = accepted_NxK if arm.filtered else jnp.ones_like(accepted_NxK)
+    return mix(kept_NxK, label_kept_L, alpha)
+
+
+def curation_round(
+    state: RoundState, fns: RoundFns, arm: Arm, curation: Curation, key: Array, round_: int
+) -> RoundState:
+    """Sample, filter, reweight, label, mix, train: one round.
+
+    Args:
+      state: from `initial_state` or the previous round.
+      fns: the outside world.
+      arm: the way of curating.
+      curation: its numbers.
+      key: decides where the odd labels of this round go.
+      round_: r, handed to `fns`.
+    """
+    responses = fns.sample(state.learner, round_)
+    accepted_NxK = fns.judge(responses, round_)
+    log_weight_N, request = plan_labels(
+        key,
+        state.log_weight_N,
+        accepted_NxK,
+        curation.theta,
+        labels=arm.labels,
+        budget=curation.budget,
+    )
+    spent = int(jnp.sum(request.valid_L))
+    labels = fns.label(request, round_) if spent else Labels(None, jnp.zeros_like(request.valid_L))
+    mixture = curate(arm, accepted_NxK, labels.kept_L, curation.alpha)
+    learner = fns.train(state.learner, responses, labels, mixture, round_)
+    return RoundState(
+        learner=learner,
+        log_weight_N=log_weight_N,
+        failures_N=state.failures_N + failing(accepted_NxK),
+        labels_spent=state.labels_spent + spent,
+        labels_kept=state.labels_kept + int(mixture.weak),
+    )

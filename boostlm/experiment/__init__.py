@@ -1,0 +1,1 @@
+"""Seeds, arms and rounds: an experiment from its config to its last row of metrics."""

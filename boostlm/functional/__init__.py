@@ -1,1 +1,0 @@
-"""Pure device code: no files, no clocks, no text. Public names are in `boostlm`."""

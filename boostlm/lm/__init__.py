@@ -1,0 +1,1 @@
+"""A language model as pure functions on devices: decoder, sampling, loss, training step."""

@@ -1,0 +1,216 @@
+"""Attention in flax.linen: grouped queries, rotary positions, over several segments of keys.
+
+Suffixes: B rows, T tokens of a row; A rows that are decoded, S prompts, K places for rows of one
+prompt, P prompt or prefix tokens, R response tokens; H heads, G key-value heads, Q query heads of
+each of them, D head width, E model width. In einsums of whole rows s is keys.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from jax.sharding import Mesh
+
+from boostlm.config import ModelConfig
+from boostlm.lm.language_model import Caches, Rows
+from boostlm.lm.linear import Linear
+
+_MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
+
+
+class RMSNorm(nn.Module):
+    """Divides by the root mean square over the last axis and scales by (1 + w); in float32."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.zeros_init(), (x.shape[-1],), jnp.float32)
+        wide = x.astype(jnp.float32)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + 1e-6)
+        return jnp.einsum("...d,d->...d", normed, 1.0 + scale).astype(x.dtype)
+
+
+def soft_cap(logits: Array, cap: float) -> Array:
+    """Squashes logits into (-cap, cap) by tanh; a cap of 0 leaves them alone."""
+    return jnp.tanh(logits / cap) * cap if cap else logits
+
+
+def rotate(x: Array, position: Array, base: float) -> Array:
+    """Rotary position embedding (arXiv 2104.09864), halves convention.
+
+    Args:
+      x: [..., heads, D].
+      position: int32 [...].
+      base: the longest wavelength over 2 pi.
+    """
+    half = x.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = jnp.einsum("...,d->...d", position.astype(jnp.float32), frequency)[..., None, :]
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    first, second = x[..., :half], x[..., half:]
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
+
+
+class Segment(NamedTuple):
+    """Some of the keys that queries look at; leading axes are any.
+
+    Attributes:
+      score: float32 [..., S], scaled products of queries and keys.
+      mask: bool, broadcast against `score`: which keys a query sees.
+      read: weights [..., S] -> [..., D], their sum of values.
+    """
+
+    score: Array
+    mask: Array
+    read: Callable[[Array], Array]
+
+
+def attend(segments: Sequence[Segment], cap: float, dtype) -> Array:
+    """Softmax attention over the keys of all segments together: [..., D].
+
+    Args:
+      segments: at least one.
+      cap: soft cap on the scores, 0 for none.
+      dtype: of weights and result; scores and softmax are float32.
+    """
+    scores = [jnp.where(s.mask, soft_cap(s.score, cap), _MASKED) for s in segments]
+    weight = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(dtype)
+    bounds = np.cumsum([score.shape[-1] for score in scores])[:-1]
+    parts = jnp.split(weight, bounds, axis=-1)
+    return sum(s.read(part) for s, part in zip(segments, parts, strict=True))
+
+
+def products(spec: str, query: Array, key: Array) -> Array:
+    """Scores by einsum, in float32."""
+    return jnp.einsum(spec, query, key, preferred_element_type=jnp.float32)
+
+
+class Attention(nn.Module):
+    """Projections around `attend`; the caller says which keys there are besides the new ones.
+
+    Attributes:
+      config: of the model.
+      local: whether only the last `config.window` tokens are seen.
+      dtype: of matrix products.
+      mesh: of `Decoder`.
+    """
+
+    config: ModelConfig
+    local: bool
+    dtype: jnp.dtype
+    mesh: Mesh | None
+
+    def setup(self):
+        c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
+        self.query = Linear((c.heads, c.head_dim), **how)
+        self.key = Linear((c.kv_heads, c.head_dim), **how)
+        self.value = Linear((c.kv_heads, c.head_dim), **how)
+        self.out = Linear((c.width,), inputs=2, **how)
+        if c.qk_norm:
+            self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
+
+    def project(self, x: Array, position: Array) -> tuple[Array, Array, Array]:
+        """Query [..., G, H / G, D], key and value [..., G, D] of tokens x [..., E], rotated."""
+        c = self.config
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        if c.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query = query * (c.query_divisor or c.head_dim) ** -0.5
+        base = c.local_rope_base if self.local else c.rope_base
+        query = rotate(query, position, base)
+        query = query.reshape(*x.shape[:-1], c.kv_heads, c.heads // c.kv_heads, c.head_dim)
+        return query, rotate(key, position, base), value
+
+    def visible(self, distance: Array) -> Array:
+        """Whether a query sees a key that stands so many tokens before it: bool."""
+        seen = distance >= 0
+        return seen & (distance < self.config.window) if self.local else seen
+
+    def merge(self, segments: Sequence[Segment], x: Array) -> Array:
+        """Attends and projects: [..., E] for the tokens x [..., E] that ask."""
+        mixed = attend(segments, self.config.attention_cap, x.dtype)
+        return self.out(mixed.reshape(*x.shape[:-1], self.config.heads, self.config.head_dim))
+
+    def full(self, x_BxTxE: Array, prefix) -> tuple[Array, tuple[Array, Array]]:
+        """Causal attention of rows to themselves and to a prefix; also their keys and values."""
+        (prefix_key_GxDxP, prefix_value_GxPxD), T = prefix, x_BxTxE.shape[1]
+        P = prefix_value_GxPxD.shape[1]
+        position_T = P + jnp.arange(T)
+        query, key, value = self.project(x_BxTxE, jnp.broadcast_to(position_T, x_BxTxE.shape[:2]))
+        segments = [
+            Segment(
+                products("btgqd,bsgd->btgqs", query, key),
+                self.visible(position_T[:, None] - position_T)[:, None, None],
+                lambda weight: jnp.einsum("btgqs,bsgd->btgqd", weight, value),
+            )
+        ]
+        if P:
+            before = Segment(
+                products("btgqd,gds->btgqs", query, prefix_key_GxDxP),
+                self.visible(position_T[:, None] - jnp.arange(P))[:, None, None],
+                lambda weight: jnp.einsum("btgqs,gsd->btgqd", weight, prefix_value_GxPxD),
+            )
+            segments.insert(0, before)
+        cache = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
+        return self.merge(segments, x_BxTxE), cache
+
+    def decode(self, x_AxE: Array, position_A: Array, rows: Rows, caches: Caches):
+        """One new token for each row: what attention adds, and the rows' new cache."""
+        query, key, value = self.project(x_AxE, position_A)
+        (A, G, Q, D), B = query.shape, caches.response[0].shape[0]
+        R, write = caches.response[1].shape[1], jax.lax.dynamic_update_slice_in_dim
+        entry = rows.clock % R
+        key_BxDxR = write(caches.response[0], key.reshape(B, D, 1), entry, axis=2)
+        value_BxRxD = write(caches.response[1], value.reshape(B, 1, D), entry, axis=1)
+        age_R = (rows.clock - jnp.arange(R)) % R
+        own = Segment(
+            products("bqd,bdr->bqr", query.reshape(B, Q, D), key_BxDxR).reshape(A, G, Q, R),
+            ((age_R <= rows.index_A[:, None]) & self.visible(age_R))[:, None, None],
+            lambda weight: (weight.reshape(B, Q, R) @ value_BxRxD).reshape(A, G, Q, D),
+        )
+        segments = [self._of_prompt(query, position_A, rows, caches), own]
+        if caches.prefix[1].shape[1]:
+            segments.insert(0, self._of_prefix(query, position_A, caches.prefix))
+        return self.merge(segments, x_AxE), (key_BxDxR, value_BxRxD)
+
+    def _of_prefix(self, query: Array, position_A: Array, prefix) -> Segment:
+        """All rows look at the prefix's keys together."""
+        (key_GxDxP, value_GxPxD), (A, G, Q, D) = prefix, query.shape
+        distance = position_A[:, None] - jnp.arange(value_GxPxD.shape[1])
+
+        def to_rows(x):  # [G, A * Q, ...] -> [A, G, Q, ...]
+            return x.reshape(G, A, Q, -1).transpose(1, 0, 2, 3)
+
+        def read(weight):
+            return to_rows(weight.transpose(1, 0, 2, 3).reshape(G, A * Q, -1) @ value_GxPxD)
+
+        together = query.transpose(1, 0, 2, 3).reshape(G, A * Q, D)
+        score = products("gmd,gdp->gmp", together, key_GxDxP)
+        return Segment(to_rows(score), self.visible(distance)[:, None, None], read)
+
+    def _of_prompt(self, query: Array, position_A: Array, rows: Rows, caches: Caches) -> Segment:
+        """The rows of a prompt look at its keys together, so these are read once for all."""
+        key_SxGxDxP, value_SxGxPxD = caches.prompt
+        (S, G, P, _), (_, K), Q = value_SxGxPxD.shape, rows.row_SxK.shape, query.shape[2]
+        place_P = jnp.arange(P)
+        seen = place_P < rows.length_S[rows.prompt_A][:, None]
+        distance = position_A[:, None] - caches.prefix[1].shape[1] - place_P
+
+        def by_prompt(x):  # [A, G, Q, X] -> [S, G, K * Q, X]
+            x = x[rows.row_SxK]
+            return x.transpose(0, 2, 1, 3, 4).reshape(S, G, K * Q, x.shape[-1])
+
+        def by_row(x):  # and back
+            x = x.reshape(S, G, K, Q, x.shape[-1]).transpose(0, 2, 1, 3, 4)
+            return x[rows.prompt_A, rows.place_A]
+
+        score = products("sgmd,sgdp->sgmp", by_prompt(query), key_SxGxDxP)
+        return Segment(
+            by_row(score),
+            (seen & self.visible(distance))[:, None, None],
+            lambda weight: by_row(by_prompt(weight) @ value_SxGxPxD),
+        )

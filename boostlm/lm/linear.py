@@ -1,0 +1,74 @@
+"""A layer's matrix product: in a chosen dtype, over a mesh, with an adapter or without."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.sharding import Mesh
+
+from boostlm.lm.lora import adapt
+from boostlm.lm.sharding import gathered, spread
+
+
+class Linear(nn.Module):
+    """A matrix product without bias. With variables `a` and `b` in "lora", an adapter beside it.
+
+    Attributes:
+      outputs: the kernel's last axes.
+      inputs: how many of x's last axes are multiplied out; the kernel's first axes.
+      dtype: of the product; the kernel is float32.
+      mesh: of `product`.
+    """
+
+    outputs: tuple[int, ...]
+    inputs: int = 1
+    dtype: jnp.dtype = jnp.float32
+    mesh: Mesh | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (*x.shape[x.ndim - self.inputs :], *self.outputs)
+        kernel = self.param("kernel", _initial, shape, self.inputs)
+        x = x.astype(self.dtype)
+        y = product(x, kernel, self.inputs, self.mesh)
+        if self.has_variable("lora", "a"):
+            y = adapt(x, y, self.get_variable("lora", "a"), self.get_variable("lora", "b"))
+        return y
+
+
+def _initial(key: Array, shape: tuple[int, ...], inputs: int) -> Array:
+    matrix = (math.prod(shape[:inputs]), math.prod(shape[inputs:]))
+    init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+    return init(key, matrix, jnp.float32).reshape(shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def product(x: Array, kernel: Array, inputs: int, mesh: Mesh | None) -> Array:
+    """x's last `inputs` axes times the kernel's first, in x's dtype.
+
+    The kernel's gradient is summed in float32. On a mesh, the kernel is gathered (in x's dtype) for
+    the product, forwards and backwards, and what comes out stays split by row: the partitioner
+    would at times rather gather the rows.
+    """
+    return spread(jnp.tensordot(x, gathered(kernel.astype(x.dtype), mesh), inputs), mesh)
+
+
+def _forward(x, kernel, inputs, mesh):
+    return product(x, kernel, inputs, mesh), (x, kernel)
+
+
+def _backward(inputs, mesh, kept, d_y):
+    x, kernel = kept
+    rows, outputs = x.ndim - inputs, kernel.ndim - inputs
+    whole = gathered(kernel.astype(x.dtype), mesh)
+    last, kernel_last = range(d_y.ndim - outputs, d_y.ndim), range(inputs, kernel.ndim)
+    d_x = jnp.tensordot(d_y, whole, (tuple(last), tuple(kernel_last)))
+    batch = (tuple(range(rows)), tuple(range(rows)))
+    d_kernel = jnp.tensordot(x, d_y, batch, preferred_element_type=jnp.float32)
+    return spread(d_x, mesh), gathered(d_kernel, mesh)
+
+
+product.defvjp(_forward, _backward)

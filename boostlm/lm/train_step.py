@@ -1,0 +1,212 @@
+"""The weighted loss and the training step: pure, the same on one device and on many."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from boostlm.config import OptimizerConfig
+from boostlm.lm.cross_entropy import cross_entropy
+from boostlm.lm.language_model import LanguageModel, Params
+from boostlm.lm.sharding import by_row, replicated, shardings
+
+
+class Batch(NamedTuple):
+    """Rows to train on: what follows the prefix that all rows share, if they share one.
+
+    Attributes:
+      tokens_BxT: int32, prompt and response, padded on the right.
+      weight_BxT: float32, weight of predicting tokens_BxT[b, t] from what stands before it; 0 on
+        the prompt and on padding, so a row of padding weighs nothing. Column 0 is not used.
+    """
+
+    tokens_BxT: Array
+    weight_BxT: Array
+
+
+class TrainState(NamedTuple):
+    """What a training step turns into its successor.
+
+    Attributes:
+      params: what is trained, a pytree.
+      optimizer_state: for params.
+      frozen: what the model needs besides and is not trained (see `lora`), a dict as params is one
+        then; () for nothing.
+    """
+
+    params: Params
+    optimizer_state: Any
+    frozen: Params = ()
+
+    def variables(self) -> Params:
+        """All parameters of the model."""
+        return {**self.frozen, **self.params} if self.frozen else self.params
+
+
+class StepMetrics(NamedTuple):
+    """Of one step, over all devices.
+
+    Attributes:
+      loss: float32 scalar, weighted mean cross-entropy a token, in nats.
+      weight: float32 scalar, the sum of the weights.
+      grad_norm: float32 scalar, before clipping.
+    """
+
+    loss: Array
+    weight: Array
+    grad_norm: Array
+
+
+Step = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
+
+
+def weighted_loss(
+    model: LanguageModel, params: Params, batch: Batch, prefix_P: Array
+) -> tuple[Array, Array]:
+    """Weighted token cross-entropy of rows as (weighted sum in nats, weight sum), two scalars.
+
+    Args:
+      model: its functions `hidden`, `head` and `unembed` are used.
+      params: of the model.
+      batch: rows.
+      prefix_P: int32, tokens that stand before every row; may have length 0.
+    """
+    x_BxTxE = model.hidden(params, batch.tokens_BxT, prefix_P)
+    return cross_entropy(
+        model.unembed,
+        model.head(params),
+        x_BxTxE[:, :-1],
+        batch.tokens_BxT[:, 1:],
+        batch.weight_BxT[:, 1:],
+    )
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """AdamW with linear warm-up to a constant rate, after clipping by the global norm."""
+    first = config.learning_rate / max(1, config.warmup_steps)
+    rate = optax.warmup_constant_schedule(first, config.learning_rate, config.warmup_steps)
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(rate, b2=0.95, weight_decay=config.weight_decay),
+    )
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    prefix_P: Array,
+    *,
+    model: LanguageModel,
+    optimizer: optax.GradientTransformation,
+    micro_batches: int = 1,
+    axis_name: str | None = None,
+) -> tuple[TrainState, StepMetrics]:
+    """One step of gradient descent on the weighted loss. Pure.
+
+    Numerator, denominator and gradients are summed over micro-batches and over `axis_name` before
+    they are divided, so the result is that of one device holding all rows, however the weights are
+    spread.
+
+    Args:
+      state: current parameters and optimizer state.
+      batch: this device's rows.
+      prefix_P: int32, tokens that stand before every row; may have length 0.
+      model: its functions.
+      optimizer: an optax transformation.
+      micro_batches: parts of the batch that are computed one after another, which saves memory;
+        divides B.
+      axis_name: the mapped axis under pmap; None on one device and on sharded arrays.
+    """
+
+    def loss(params, part):
+        variables = state._replace(params=params).variables()
+        return weighted_loss(model, variables, part, prefix_P)
+
+    def sums_of(part):
+        (total, weight), grads = jax.value_and_grad(loss, has_aux=True)(state.params, part)
+        return total, weight, grads
+
+    sums = _sum_over_parts(sums_of, batch, micro_batches)
+    total, weight, grads = sums if axis_name is None else jax.lax.psum(sums, axis_name)
+    divisor = jnp.where(weight > 0, weight, 1.0)
+    grads = jax.tree.map(lambda g: g / divisor, grads)
+    updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = StepMetrics(total / divisor, weight, optax.tree.norm(grads))
+    return TrainState(params, optimizer_state, state.frozen), metrics
+
+
+def _sum_over_parts(sums_of: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
+    """Adds up a function of rows over every `parts`-th row, over the next ones, and so on.
+
+    Rows that are sharded stay where they are so.
+    """
+    if parts == 1:
+        return sums_of(batch)
+    split = jax.tree.map(lambda x: x.reshape(-1, parts, x.shape[-1]).swapaxes(0, 1), batch)
+    first = jax.eval_shape(sums_of, jax.tree.map(lambda x: x[0], split))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+
+    def add(sums, part):
+        return jax.tree.map(jnp.add, sums, sums_of(part)), None
+
+    return jax.lax.scan(add, zeros, split)[0]
+
+
+def jit_train_step(
+    model: LanguageModel, optimizer: optax.GradientTransformation, micro_batches: int = 1
+) -> Step:
+    """`train_step` compiled for one device; donates the state."""
+    return jax.jit(_partial(model, optimizer, micro_batches), donate_argnums=0)
+
+
+def pmap_train_step(
+    model: LanguageModel,
+    optimizer: optax.GradientTransformation,
+    micro_batches: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Step:
+    """`train_step` mapped over devices (None: all of them); donates the state.
+
+    State and metrics carry a leading device axis, with equal entries; batches are [devices,
+    B / devices, T], and each device splits its own into micro-batches; the prefix has no such axis.
+    """
+    axis = "devices"
+    step = _partial(model, optimizer, micro_batches, axis_name=axis)
+    return jax.pmap(step, axis, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
+
+
+def shard_train_step(
+    model: LanguageModel,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    state: TrainState,
+    micro_batches: int = 1,
+) -> Step:
+    """`train_step` over a mesh, with state and rows sharded (`sharding`); donates the state.
+
+    Args:
+      model: whose `hidden` and `unembed` keep to `mesh` (see `decoder_lm`).
+      optimizer: an optax transformation.
+      mesh: the devices.
+      state: a state, or its shapes.
+      micro_batches: as in `train_step`; divides B / devices.
+    """
+    state_shardings, all_of_it = shardings(mesh, state), replicated(mesh)
+    return jax.jit(
+        _partial(model, optimizer, micro_batches),
+        donate_argnums=0,
+        in_shardings=(state_shardings, by_row(mesh), all_of_it),
+        out_shardings=(state_shardings, all_of_it),
+    )
+
+
+def _partial(model, optimizer, micro_batches, **options) -> Step:
+    return functools.partial(
+        train_step, model=model, optimizer=optimizer, micro_batches=micro_batches, **options
+    )

@@ -1,1 +1,0 @@
-"""The host side of a run: stages, checkpoints, ledger, progress."""

@@ -1,1 +1,0 @@
-"""Pretrained models: their configs, and conversion from and to other formats."""

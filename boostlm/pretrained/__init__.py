@@ -1,0 +1,1 @@
+"""Weights and tokenizers of pretrained models, in and out."""

@@ -1,0 +1,114 @@
+"""The command `boostlm convert`: between formats, and out of a run."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from boostlm.errors import BoostError
+from boostlm.pretrained.converted import (
+    PretrainedModel,
+    is_converted,
+    load_converted,
+    save_converted,
+    trim,
+)
+from boostlm.pretrained.gguf_file import read_gguf
+from boostlm.pretrained.huggingface import read_huggingface, write_huggingface
+from boostlm.engine.tokenizer import Tokenizer
+
+
+def import_model(source: str, dest: str, keep_tokens_of: Sequence[str]) -> PretrainedModel:
+    """Converts a Hugging Face directory or a GGUF file to a folder that a run can start from.
+
+    Args:
+      source: a directory or a file.
+      dest: the folder to make.
+      keep_tokens_of: files of texts; with any, the vocabulary is trimmed to their tokens, bytes and
+        specials.
+
+    Returns:
+      What was written.
+    """
+    path, folder = epath.Path(source), epath.Path(dest)
+    if not path.exists():
+        raise BoostError(f"there is no {source}")
+    if folder.exists():
+        raise BoostError(f"{dest} exists: name a new folder, or remove it first")
+    if path.is_dir() and is_converted(path):
+        raise BoostError(f"{source} is converted already: --to huggingface turns it back")
+    model = read_huggingface(path) if path.is_dir() else read_gguf(path)
+    if keep_tokens_of:
+        texts = (text for file in keep_tokens_of for text in texts_in(epath.Path(file)))
+        model = trim(model, kept_tokens(model.tokenizer, texts))
+    save_converted(folder, model)
+    return model
+
+
+def export_model(
+    source: str, dest: str, seed: int = 0, arm: str = "boosting", round_: int | None = None
+) -> None:
+    """Writes a converted model, or one that a run trained from it, as a Hugging Face directory.
+
+    Args:
+      source: a converted model or a run directory.
+      dest: the directory to make.
+      seed: of a run, which repeat.
+      arm: of a run.
+      round_: of a run, rounds of training; None for the last checkpoint.
+    """
+    path, folder = epath.Path(source), epath.Path(dest)
+    if folder.exists():
+        raise BoostError(f"{dest} exists: name a new folder, or remove it first")
+    if is_converted(path):
+        model = load_converted(path)
+    else:
+        from boostlm.experiment.evaluate import trained_params
+        from boostlm.storage.run_dir import RunDir
+
+        start = RunDir(source).read_config().seed_model.path
+        if not start:
+            raise BoostError(f"{source} started from no converted model: there is nothing to map")
+        params = trained_params(RunDir(source), seed, arm, round_)
+        model = load_converted(epath.Path(start))._replace(params=params)
+    write_huggingface(folder, model)
+
+
+def kept_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> np.ndarray:
+    """SentencePiece ids of the tokens of texts, of all bytes and of special tokens, ascending."""
+    used = set(tokenizer.byte_and_special_ids())
+    for text in texts:
+        used.update(tokenizer.encode(text))
+    return np.array(sorted(used))
+
+
+def texts_in(file: epath.Path) -> Iterator[str]:
+    """The texts of a file whose tokens are to be kept.
+
+    Of a .jsonl file every string in every row, as it is and after a space, because prompts put it
+    in either place; any other file is one text.
+    """
+    if not file.exists():
+        raise BoostError(f"there is no {file}")
+    if not os.fspath(file).endswith(".jsonl"):
+        yield file.read_text()
+        return
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BoostError(f"{file}, line {number} is not JSON: {error}") from error
+        for text in _strings(row):
+            yield text
+            yield f" {text}"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)

@@ -1,0 +1,162 @@
+"""A converted model: the folder that `boostlm convert` makes and that a run starts from.
+
+model.json             the decoder's config, its vocabulary's size and the tokens that end responses
+tokenizer.model        SentencePiece, always the whole of it
+params/                Orbax checkpoint, float32; params.manifest.json vouches for it
+kept_tokens.npy        of a trimmed vocabulary: SentencePiece ids of the kept tokens, ascending
+dropped_embedding.npy  of a trimmed vocabulary: embeddings of the other tokens, in order of id
+"""
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from boostlm.config import Config, ModelConfig, validate
+from boostlm.config_io import from_dict
+from boostlm.errors import BoostError
+from boostlm.lm.decoder import decoder_lm
+from boostlm.lm.language_model import Params
+from boostlm.storage import checkpoint
+from boostlm.storage.durable_files import new_folder
+from boostlm.engine.tokenizer import Tokenizer
+
+_KEPT, _DROPPED = "kept_tokens.npy", "dropped_embedding.npy"
+
+
+class PretrainedModel(NamedTuple):
+    """A model with its tokenizer.
+
+    Attributes:
+      config: of the decoder.
+      tokenizer: with as many tokens as the embedding table has rows.
+      params: of the decoder, float32.
+      dropped_embedding: float32 [tokens that the tokenizer dropped, E], in order of id.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    params: Params
+    dropped_embedding: np.ndarray
+
+
+def save_converted(path: epath.Path, model: PretrainedModel) -> None:
+    """Writes a folder, whole or not at all. An existing path is a BoostError."""
+    tokenizer = model.tokenizer
+    description = {
+        "vocab_size": tokenizer.vocab_size,
+        "stop_tokens": list(tokenizer.stops),
+        "model": dataclasses.asdict(model.config),
+    }
+    with new_folder(path) as folder:
+        checkpoint.save(folder / "params", model.params)
+        (folder / "tokenizer.model").write_bytes(tokenizer.model)
+        if tokenizer.vocab_size < tokenizer.full_size:
+            _write_array(folder / _KEPT, tokenizer.kept)
+            _write_array(folder / _DROPPED, model.dropped_embedding)
+        (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+def is_converted(path: epath.Path) -> bool:
+    """Whether a folder holds a converted model."""
+    return (path / "model.json").exists()
+
+
+def open_converted(path: epath.Path) -> tuple[ModelConfig, Tokenizer]:
+    """A converted model's config and tokenizer.
+
+    Raises:
+      BoostError: the folder is none that `boostlm convert` made, or a part of it is damaged.
+    """
+    file = path / "model.json"
+    if not file.exists():
+        raise BoostError(
+            f"{path} is no converted model, it has no model.json: boostlm convert makes one"
+        )
+    try:
+        description = json.loads(file.read_text())
+        vocab_size, stops = description["vocab_size"], description["stop_tokens"]
+        config = from_dict(ModelConfig, description["model"], str(file))
+        validate(Config(model=config))
+        kept = _read_array(path / _KEPT) if (path / _KEPT).exists() else None
+        tokenizer = Tokenizer((path / "tokenizer.model").read_bytes(), stops, kept)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BoostError(f"{path} is damaged, convert the model again: {error!r}") from error
+    if tokenizer.vocab_size != vocab_size:
+        raise BoostError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens and the model {vocab_size}"
+        )
+    return config, tokenizer
+
+
+def load_params(path: epath.Path, shapes: Callable = jax.eval_shape) -> Params:
+    """A converted model's parameters; `shapes` stands in for `jax.eval_shape`, with shardings."""
+    config, tokenizer = open_converted(path)
+    if not checkpoint.is_good(path / "params"):
+        raise BoostError(f"{path / 'params'} is torn or missing: convert the model again")
+    init = decoder_lm(config, tokenizer.vocab_size).init
+    return checkpoint.restore(path / "params", shapes(init, jax.random.key(0)))
+
+
+def load_dropped(path: epath.Path) -> np.ndarray:
+    """Embeddings of the tokens that trimming dropped, float32 [dropped, E]; [0, E] if none."""
+    config, tokenizer = open_converted(path)
+    dropped = tokenizer.full_size - tokenizer.vocab_size
+    rows = _read_array(path / _DROPPED) if dropped else np.zeros((0, config.width), np.float32)
+    if rows.shape != (dropped, config.width):
+        raise BoostError(
+            f"{path / _DROPPED} has shape {rows.shape}, not {(dropped, config.width)}: convert the "
+            "model again"
+        )
+    return rows
+
+
+def load_converted(path: epath.Path) -> PretrainedModel:
+    """All of a converted model."""
+    return PretrainedModel(*open_converted(path), load_params(path), load_dropped(path))
+
+
+def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
+    """The model with the embeddings of `kept` (ascending SentencePiece ids) and of no other token.
+
+    The logits of kept tokens stay what they were, and so does greedy output for as long as the
+    likeliest token is a kept one. Probabilities are over the kept tokens alone: at each position,
+    the loss is lower than before by the same amount whatever the target.
+    """
+    table = np.asarray(model.params["params"]["embedding"]["embedding"])
+    is_kept = np.zeros(len(table), bool)
+    is_kept[kept] = True
+    tokenizer = Tokenizer(model.tokenizer.model, model.tokenizer.stops, np.flatnonzero(is_kept))
+    params = _with_embedding(model.params, table[is_kept])
+    return PretrainedModel(model.config, tokenizer, params, table[~is_kept])
+
+
+def untrim(model: PretrainedModel) -> PretrainedModel:
+    """The model with every token again; those that were dropped have their old embeddings."""
+    tokenizer = model.tokenizer
+    table = np.empty((tokenizer.full_size, model.config.width), np.float32)
+    table[tokenizer.kept] = np.asarray(model.params["params"]["embedding"]["embedding"])
+    table[np.setdiff1d(np.arange(len(table)), tokenizer.kept)] = model.dropped_embedding
+    params = _with_embedding(model.params, table)
+    whole = Tokenizer(tokenizer.model, tokenizer.stops)
+    return PretrainedModel(model.config, whole, params, table[:0])
+
+
+def _with_embedding(params: Params, table: np.ndarray) -> Params:
+    inner = {**params["params"], "embedding": {"embedding": table}}
+    return {**params, "params": inner}
+
+
+def _write_array(path: epath.Path, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    path.write_bytes(buffer.getvalue())
+
+
+def _read_array(path: epath.Path) -> np.ndarray:
+    return np.load(io.BytesIO(path.read_bytes()))

@@ -1,0 +1,222 @@
+"""The page's sections on the finer measurements; each is empty if the run has none of them."""
+
+from html import escape
+
+from boostlm.report.prompt_level import (
+    Audited,
+    Signs,
+    all_paired,
+    audited,
+    mean_pass,
+    p_words,
+    pass_by_band,
+    readings,
+    signs,
+)
+from boostlm.report.html import arm_name, count, table
+from boostlm.report.run_data import RunData
+from boostlm.report.wording import minus, percent, points
+from boostlm.statistics.audit import Rate
+from boostlm.statistics.collapse import ALARM_P, LASTING, VARIETY_LEFT
+
+DASH = "\N{EN DASH}"
+
+
+def _soft(text: str) -> str:
+    return f'<span class="soft">{escape(text)}</span>'
+
+
+def _section(title: str, lead: str, shown: str, note: str) -> str:
+    return (
+        f'<h2>{escape(title)}</h2>\n<p class="note">{escape(lead)}</p>\n{shown}\n'
+        f'<p class="note">{escape(note)}</p>'
+    )
+
+
+def pairs(run: RunData) -> str:
+    """The arms prompt by prompt: McNemar's test and the bootstrap interval."""
+    found = all_paired(run)
+    if not found:
+        return ""
+    several = any(len(p.tests) > 1 for p in found)
+    head = ["", "only the first is right", "only the second is right", "McNemar's exact p"]
+    head += ["p by seed"] * several + ["points, 95% by bootstrap"]
+    lines = []
+    for p in found:
+        c = p.comparison
+        cells = [
+            f"{arm_name(c.first)} \N{MINUS SIGN} {escape(c.second)}",
+            f"{p.pooled.first_only:,}",
+            f"{p.pooled.second_only:,}",
+            escape(p_words(p.pooled.p)),
+        ]
+        if several:
+            cells.append(_soft(", ".join(p_words(test.p) for test in p.tests)))
+        interval = minus(f"{points(p.low)} to {points(p.high)}")
+        cells.append(f"{minus(points(c.estimate.mean))} {_soft(interval)}")
+        lines.append(cells)
+    note = (
+        "Where both are right or both wrong a prompt tells nothing apart; McNemar's test asks "
+        "whether the rest could be a fair coin. The bootstrap draws "
+        + ("seeds and prompts" if several else "the prompts")
+        + " anew. Both speak of these trained models"
+        + (
+            ", with the pairs of all seeds taken together; what new seeds would give is for the "
+            "t-interval above."
+            if several
+            else "; what training again would give takes several seeds."
+        )
+        + " The p-values are not corrected for there being "
+        + f"{count(len(found), 'comparison')}."
+    )
+    split = run.config["data"]["eval_split"]
+    lead = f"The same {split} prompts, answered greedily by two models after the last round."
+    said = "".join(f"<p>{escape(_spaced_minus(sentence))}</p>" for sentence in readings(found))
+    shown = f'{table(head, lines)}<div class="said">{said}</div>'
+    return _section("Prompt by prompt", lead, shown, note)
+
+
+def _spaced_minus(text: str) -> str:
+    return text.replace(" - ", " \N{MINUS SIGN} ")
+
+
+def pass_rates(run: RunData) -> str:
+    """pass@k on the training prompts and, if they were sampled, on the evaluated ones."""
+    split = run.config["data"]["eval_split"]
+    parts, bands = [], []
+    for key, name in (("train_pass", "training"), ("eval_pass", split)):
+        start = next((s for a in run.arms if (s := mean_pass(run, a, key, False))), {})
+        final = {arm: mean_pass(run, arm, key) for arm in run.arms}
+        ks = list(dict.fromkeys(k for rates in (start, *final.values()) for k in rates))
+        if not ks:
+            continue
+        lines = [["the seed model", *_rates(start, ks)]] if start else []
+        lines += [[arm_name(arm), *_rates(rates, ks)] for arm, rates in final.items() if rates]
+        parts.append(
+            f"<div><h3>On the {escape(name)} prompts</h3>"
+            f"{table([''] + [f'pass@{k}' for k in ks], lines)}</div>"
+        )
+        bands.append(_pass_bands(run, f"{key}_by_band", name, ks))
+    if not parts:
+        return ""
+    lead = "Chance that at least one of k sampled responses is correct (at the sampling "
+    lead += "temperature), after the last round."
+    note = (
+        "The unbiased estimate from all samples of a prompt, averaged over prompts and seeds. A "
+        "model that only becomes surer of itself gains at k = 1 and loses at large k; one that "
+        "learns gains at both."
+    )
+    shown = f'<div class="pair">{"".join(parts)}</div>'
+    return _section("One try or several", lead, shown, note) + "".join(bands)
+
+
+def _rates(rates: dict[str, float], ks: list[str]) -> list[str]:
+    return [percent(rates[k]) if k in rates else DASH for k in ks]
+
+
+def _pass_bands(run: RunData, key: str, name: str, ks: list[str]) -> str:
+    """A folded table: every arm's pass@k by band, for the smallest and the largest k."""
+    found = {arm: by_band for arm in run.arms if (by_band := pass_by_band(run, arm, key))}
+    bands = [band for band in run.bands if any(band in by_band for by_band in found.values())]
+    if not bands:
+        return ""
+    shown = list(dict.fromkeys((ks[0], ks[-1])))
+    head = ["", *(f"{arm} pass@{k}" for arm in found for k in shown)]
+    lines = [
+        [escape(band), *(c for rates in found.values() for c in _rates(rates.get(band, {}), shown))]
+        for band in bands
+    ]
+    return (
+        f"<details><summary>pass@k by band of the {escape(name)} prompts</summary>"
+        f"{table(head, lines)}</details>"
+    )
+
+
+def collapse(run: RunData) -> str:
+    """The collapse alarm, and what it watches."""
+    found = signs(run)
+    if not found:
+        return ""
+    head = ("", "variety of answers", "solved prompts lost", "unsolved prompts gained")
+    head += ("loss on the hardest tenth", "alarm")
+    lines = [_signs_line(s) for s in found]
+    said = [
+        f"<p>{arm_name(s.arm)}, seed {seed}, "
+        + (f"round {since}" if since == until else f"rounds {since} to {until}")
+        + f": {escape(minus(seen))}.</p>"
+        for s in found
+        for seed, _, since, until, seen in s.alarms
+    ]
+    lead = "Collapse is a model that gets worse, or narrower without getting better, by training "
+    lead += "on its own output. Each arm is compared with its own start."
+    if not said:
+        lead += " No alarm in this run."
+    note = (
+        "From the seed model to the last round; lost and gained are of the last round. Loss: nats "
+        "a token that the model gives its own answers to the tenth of the prompts with the largest "
+        "difficulty weights; near 0 it has settled on its answers there, right or wrong. An alarm "
+        f"is greedy accuracy below the seed model's (McNemar p < {ALARM_P:g}); or, for {LASTING} "
+        f"rounds, less than {VARIETY_LEFT:.0%} of the variety left without a clear gain in "
+        "accuracy, or clearly more prompts leaving the solved set than entering it."
+    )
+    shown = table(head, lines) + (f'<div class="said">{"".join(said)}</div>' if said else "")
+    return _section("Signs of collapse", lead, shown, note)
+
+
+def _signs_line(s: Signs) -> list[str]:
+    def change(ends, words) -> str:
+        start, end = (DASH if v is None else words(v) for v in ends)
+        return f"{_soft(f'{start} to')} {end}"
+
+    kinds = sorted({kind for _, kind, *_ in s.alarms})
+    return [
+        arm_name(s.arm),
+        change(s.variety, percent),
+        DASH if s.lost is None else percent(s.lost),
+        DASH if s.gained is None else percent(s.gained),
+        change(s.tail_loss, lambda v: f"{v:.2f}"),
+        f"<strong>{', '.join(kinds)}</strong>" if kinds else "none",
+    ]
+
+
+def audit(run: RunData) -> str:
+    """What the audited sample says of the labels and of the filter."""
+    found = audited(run)
+    if not found:
+        return ""
+    settings = run.config["filter"], run.config["label"]
+    head = ("", "labels that are right (beta)", "correct responses that the filter rejects")
+    head += ("wrong ones that it accepts", "responses and labels checked")
+    told = [
+        '<span class="soft">as set</span>',
+        percent(settings[1]["beta"]),
+        percent(settings[0]["miss_rate"]),
+        percent(settings[0]["false_accept_rate"]),
+        "",
+    ]
+    lead = f"Up to {count(settings[0]['audit'], 'response')} a round, and as many labels, are drawn"
+    lead += " at random and checked exactly. The rest is inferred, with 95% intervals."
+    note = (
+        "All rounds and seeds of an arm together. Responses are drawn within each verdict of the "
+        "filter and weighed by how many responses it has; intervals are Clopper and Pearson's for "
+        "labels, and for the filter's rates the limits that follow from those of the two verdicts."
+    )
+    return _section(
+        "What an audit finds", lead, table(head, [*map(_audit_line, found), told]), note
+    )
+
+
+def _audit_line(a: Audited) -> list[str]:
+    return [
+        arm_name(a.arm),
+        DASH if a.beta is None else _rate(a.beta),
+        _rate(a.miss),
+        _rate(a.false_accept),
+        f"{a.responses:,} and {a.labels:,}",
+    ]
+
+
+def _rate(rate: Rate) -> str:
+    value, low, high = (float(x) for x in rate)
+    known = percent(value) if value == value else DASH  # NaN where nothing tells
+    return f"{known} {_soft(f'{percent(low)} to {percent(high)}')}"

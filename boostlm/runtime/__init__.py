@@ -1,0 +1,1 @@
+"""Processes and hosts: joining, agreeing, being preempted, reporting progress."""

@@ -1,0 +1,1 @@
+"""GSM8K: where its rows come from, its prompts and references, its verifier."""

@@ -1,0 +1,99 @@
+"""Where GSM8K's rows come from: tensorflow-datasets' builder, with a download or local files."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from etils import epath
+from tensorflow_datasets.text import gsm8k as tfds_gsm8k
+
+from boostlm.errors import BoostError
+from boostlm.tasks.tfds_data import DataSet, Files, json_lines, load
+
+SOURCE_SPLITS = ("train", "test")
+MARK = "#### "  # stands once in every answer, before the result
+
+_RESULT = re.compile(r"-?[0-9]+(,[0-9]{3})*(\.[0-9]+)?")
+
+
+class Row(NamedTuple):
+    """One problem as the data set has it.
+
+    Attributes:
+      question: the problem.
+      answer: the worked solution with <<calculator>> annotations, a line break and `#### N`.
+    """
+
+    question: str
+    answer: str
+
+
+def load_rows(path: str = "") -> Mapping[str, list[Row]]:
+    """GSM8K's rows by SOURCE_SPLITS, in no particular order; see `prepared.load`.
+
+    Args:
+      path: a folder that holds train.jsonl and test.jsonl, or gsm8k/ with these; empty: they are
+        downloaded.
+    """
+    return load(GSM8K, path)
+
+
+class LocalGsm8k(tfds_gsm8k.Gsm8k, skip_registration=True):
+    """The builder with local files in place of its downloads."""
+
+    def __init__(self, *, files: Files, **kwargs):
+        """Takes the file of each source split, by its name, and what the builder takes."""
+        self._files = files
+        super().__init__(**kwargs)
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {
+            name.removesuffix(".jsonl"): self._generate_examples(file)
+            for name, file in self._files.items()
+        }
+
+
+def _row(record: Mapping[str, Any]) -> Row:
+    return Row(record["question"].decode(), record["answer"].decode())
+
+
+def _parse(files: Files, contents: Mapping[str, bytes]) -> dict[str, list[Row]]:
+    """The rows of the files."""
+    seen: dict[str, str] = {}  # where each question stands
+    return {
+        name.removesuffix(".jsonl"): _parse_file(contents[name], file, seen)
+        for name, file in files.items()
+    }
+
+
+def _parse_file(content: bytes, file: epath.Path, seen: dict[str, str]) -> list[Row]:
+    rows = []
+    for where, fields in json_lines(content, file):
+        for field in Row._fields:
+            if not isinstance(fields.get(field), str) or not fields[field].strip():
+                raise BoostError(f"{where}: the field {field!r} is missing, empty or no text")
+        if len(fields) > len(Row._fields):  # which the builder would not take
+            raise BoostError(f"{where} has more fields than question and answer")
+        row = Row(fields["question"], fields["answer"])
+        parts = row.answer.split(MARK)
+        if len(parts) != 2 or not _RESULT.fullmatch(parts[1].strip()):
+            raise BoostError(f"{where}: the answer has to end in one '{MARK}' and a number")
+        if (key := row.question.strip()) in seen:
+            # Its answer would be known from the other place, which may be another split.
+            raise BoostError(f"{where} asks the same question as {seen[key]}")
+        seen[key] = where
+        rows.append(row)
+    return rows
+
+
+GSM8K = DataSet(
+    title="GSM8K",
+    folder="gsm8k",
+    files=("train.jsonl", "test.jsonl"),
+    splits=SOURCE_SPLITS,
+    remote=lambda data_dir: tfds_gsm8k.Gsm8k(data_dir=data_dir),
+    local=lambda files, data_dir: LocalGsm8k(files=files, data_dir=data_dir),
+    row=_row,
+    parse=_parse,
+)

@@ -1,0 +1,267 @@
+"""GSM8K: grade-school word problems that are solved in words and steps.
+
+A prompt is "Question: ...\\nAnswer:"; a response is " ...steps...\\n#### N". The data set's
+calculator annotations, such as <<6*8=48>>, are taken out of the solutions: they were meant for a
+calculator that runs beside the model, and without one they only say every step twice.
+
+Of the 7,473 training problems 7,000 are for training and 473 are the validation split. Which ones
+is fixed: problems are ordered by a hash of their question, so neither the order of the file, nor a
+run's seed, nor a library's version changes it. The 4 that share 13 words in a row with one of the
+1,319 test problems (see `overlap`) are in the validation split, on which nothing is trained.
+
+With few-shot examples (`data.few_shot`; the packaged gsm8k_3shot.txt holds three problems of our
+own, so they are in no split), prompts start with them and a blank line ends a response, as it ends
+each example. For that, blank lines inside a solution (4 training and 2 test solutions have one) are
+taken out.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+
+from boostlm.config import DataConfig
+from boostlm.errors import BoostError
+from boostlm.tasks.base import Prompts, Task, need_prompts
+from boostlm.tasks.few_shot import load_few_shot
+from boostlm.tasks.gsm8k.final_answer import is_correct
+from boostlm.tasks.gsm8k.source import MARK, Row, load_rows
+from boostlm.tasks.contamination import without_overlap
+
+TRAINING_SHARE = (7000, 7473)  # of the data set's training problems; the rest is for validation
+MOST_NUMBERS = 6  # questions with so many numbers or more share a band
+
+_ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems and so what is in which split
+_ANNOTATION = re.compile(r"<<[^<>\n]*>>")
+_NUMBER = re.compile(r"(?<![0-9.])(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)")
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_EXAMPLE = r"Question: .+\nAnswer: .+\n#### [^\s]+"
+_SEPARATOR = "\n\n"  # between few-shot examples, and so the end of a response
+_TRIES = 1000
+
+
+class Problem(NamedTuple):
+    """A prompt and its reference.
+
+    Attributes:
+      prompt: what the model is shown, after few-shot examples if there are any.
+      reference: the solution without annotations, a line break and `#### N`.
+      band: how many numbers the question holds.
+      question: the problem alone.
+    """
+
+    prompt: str
+    reference: str
+    band: str
+    question: str
+
+
+def make_problem(row: Row) -> Problem:
+    """Brings a row of the data set into the form of a prompt and a response."""
+    question = row.question.strip()
+    solution, number = _ANNOTATION.sub("", row.answer).split(MARK)
+    return Problem(
+        prompt=f"Question: {question}\nAnswer:",
+        reference=f"{solution.strip()}\n{MARK}{number.strip()}",
+        band=band(question),
+        question=question,
+    )
+
+
+def band(question: str) -> str:
+    """Names how many numbers in digits a question holds; names sort by that count.
+
+    >>> band("Of 90 runners, 1/6 give up. How many finish?")
+    '3 numbers'
+    """
+    count = len(_NUMBER.findall(question))
+    if count >= MOST_NUMBERS:
+        return f"{MOST_NUMBERS}+ numbers"
+    return "1 number" if count == 1 else f"{count} numbers"
+
+
+def slip(reference: str, rng: np.random.Generator) -> str:
+    """The reference with another result, in the last step that states it and after `####`.
+
+    The change is at most 3 or a tenth, and keeps the sign and the way the number is written.
+    """
+    solution, _, number = reference.rpartition(MARK)
+    size = _value(number.lstrip("-"))
+    change = int(rng.integers(1, max(3, min(int(size) // 10, 10**6)) + 1))
+    wrong = size - change if size > change and rng.random() < 0.5 else size + change
+    stated = [m for m in _NUMBER.finditer(solution) if _value(m.group()) == size]
+    if stated:  # a solution may give its result in words, and then only the number changes
+        start, end = stated[-1].span()
+        solution = solution[:start] + _written_like(solution[start:end], wrong) + solution[end:]
+    sign = "-" if number.startswith("-") else ""
+    return f"{solution}{MARK}{sign}{_written_like(number, wrong)}"
+
+
+def _value(text: str) -> Decimal:
+    return Decimal(text.replace(",", ""))
+
+
+def _written_like(text: str, value: Decimal) -> str:
+    """`value` with the decimal places of `text`, and grouped by commas if `text` is."""
+    places = len(text.partition(".")[2])
+    return f"{value:,.{places}f}" if "," in text else f"{value:.{places}f}"
+
+
+class Gsm8kAnswerKey:
+    """The references of one split; see `AnswerKey`."""
+
+    def __init__(self, references: Sequence[str]):
+        """Takes one reference a prompt, by prompt id."""
+        self._references = tuple(references)
+
+    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+        """Whether each response's final answer is the reference's: bool [len(responses)]."""
+        pairs = zip(prompt_ids, responses, strict=True)
+        return np.array([is_correct(text, self._reference(i)) for i, text in pairs], bool)
+
+    def right(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
+        """The reference as a response; there is one, so nothing is drawn."""
+        del rng
+        return " " + self._reference(prompt_id)
+
+    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+        """Evenly, the reference of another prompt of the split, or this one's with a slip.
+
+        Raises:
+          RuntimeError: nothing that was drawn is wrong, which takes a broken `is_correct`.
+        """
+        reference = self._reference(prompt_id)
+        for _ in range(_TRIES):
+            if len(self._references) > 1 and rng.random() < 0.5:
+                other = (prompt_id + rng.integers(1, len(self._references))) % len(self._references)
+                text = " " + self._references[other]
+            else:
+                text = " " + slip(reference, rng)
+            if not is_correct(text, reference):
+                return text
+        raise RuntimeError(f"no wrong response to prompt {prompt_id} in {_TRIES} tries")
+
+    def _reference(self, prompt_id: int) -> str:
+        if not 0 <= prompt_id < len(self._references):
+            raise IndexError(f"prompt {prompt_id} of {len(self._references)}")
+        return self._references[prompt_id]
+
+
+class Gsm8k(Task):
+    """The task; see `Task`. Its public attributes and its repr hold no references."""
+
+    name = "gsm8k"
+    lead = " "
+    stops: tuple[str, ...] = ()
+
+    def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig):
+        """Splits the rows of the data set's "train" and "test" and takes the prompts from them.
+
+        Args:
+          rows: by source split; no question occurs twice. Their order does not matter.
+          data: how many prompts, and the few-shot examples before each. The split that is not
+            evaluated may have fewer than `eval_prompts`, or else the 473 validation problems would
+            limit the test.
+
+        Raises:
+          BoostError: more prompts are asked for than there are, or `data.few_shot` is unusable.
+        """
+        self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
+        self.stops = (_SEPARATOR,) if self.few_shot else ()
+        parts = self.__split(rows)
+        need_prompts(data, {split: len(problems) for split, problems in parts.items()}, self.name)
+        chosen = {
+            "train": parts["train"][: data.train_prompts],
+            "validation": parts["validation"][: data.eval_prompts],
+            "test": parts["test"][: data.eval_prompts],
+        }
+        self.prompts = {
+            split: Prompts(
+                tuple(self.few_shot + p.prompt for p in kept),
+                tuple(p.band for p in kept),
+                tuple(p.question for p in kept),
+            )
+            for split, kept in chosen.items()
+        }
+        self.__references = {s: [self.__solved(p) for p in kept] for s, kept in chosen.items()}
+        self.__seed_problems = parts["train"][data.train_prompts :]
+
+    def __split(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Problem]]:
+        """The problems by split; those that overlap the test set are for validation."""
+        problems = {split: _ordered(rows[split]) for split in ("train", "test")}
+        share, whole = TRAINING_SHARE
+        cut = len(problems["train"]) * share // whole
+        questions = {split: [p.question for p in found] for split, found in problems.items()}
+        clean = without_overlap(questions["train"], questions["test"])
+        ours = [p for p, is_clean in zip(problems["train"], clean, strict=True) if is_clean]
+        dirty = [p for p, is_clean in zip(problems["train"], clean, strict=True) if not is_clean]
+        if dirty:
+            self.notes = (
+                f"gsm8k: {len(dirty)} training problems overlap the test set; they are in the "
+                "validation split and never trained on",
+            )
+        return {
+            "train": ours[:cut],
+            "validation": ours[cut:] + dirty,
+            "test": problems["test"],
+        }
+
+    def __solved(self, problem: Problem) -> str:
+        if not self.few_shot:
+            return problem.reference
+        return _BLANK_LINES.sub("\n", problem.reference)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())
+        return f"Gsm8k({counts}, seed={len(self.__seed_problems)})"
+
+    def answer_key(self, split: str) -> Gsm8kAnswerKey:
+        """The references of one of SPLITS; see `Task`."""
+        return Gsm8kAnswerKey(self.__references[split])
+
+    def seed_examples(self, seed: int) -> list[tuple[str, str]]:
+        """The training problems that are no prompt, solved; `seed` decides their order only.
+
+        So no curated prompt's reference is ever trained on before somebody labels it.
+
+        Raises:
+          BoostError: every training problem is a prompt.
+        """
+        if not self.__seed_problems:
+            raise BoostError(
+                f"all {len(self.prompts['train'].texts)} training problems of gsm8k are prompts "
+                "and none is left to train the seed model on: lower data.train_prompts"
+            )
+        pairs = self.__seed_pairs()
+        return [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))]
+
+    def tokenizer_texts(self) -> list[str]:
+        """Seed examples, training prompts, few-shot examples once; no reference of any prompt."""
+        texts = [text for pair in self.__seed_pairs() for text in pair]
+        texts += self.prompts["train"].texts
+        once = [self.few_shot] * bool(self.few_shot)
+        return once + [text.removeprefix(self.few_shot) for text in texts]
+
+    def __seed_pairs(self) -> list[tuple[str, str]]:
+        return [(self.few_shot + p.prompt, " " + self.__solved(p)) for p in self.__seed_problems]
+
+
+def load_gsm8k(data: DataConfig) -> Gsm8k:
+    """Loads the task from `data.path`, or downloads it if that is empty.
+
+    Raises:
+      BoostError: see `load_rows` and `Gsm8k`.
+    """
+    return Gsm8k(load_rows(data.path), data)
+
+
+def _ordered(rows: Sequence[Row]) -> list[Problem]:
+    """The problems in an order that depends on their questions alone."""
+
+    def key(row: Row) -> bytes:
+        return hashlib.sha256(f"{_ORDER_SEED}\n{row.question.strip()}".encode()).digest()
+
+    return [make_problem(row) for row in sorted(rows, key=key)]

@@ -1,0 +1,1 @@
+"""MBPP: where its problems come from, its prompts and references, its verifier."""

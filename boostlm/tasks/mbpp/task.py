@@ -1,0 +1,239 @@
+"""MBPP: short Python programs, told apart by whether they pass the problem's asserts.
+
+A prompt is the one of Austin et al. 2021 (arXiv 2108.07732): "You are an expert Python programmer,
+and here is your task: ... Your code should pass these tests:", the asserts, and "[BEGIN]"; the
+response is the program and ends at "[DONE]". The packaged mbpp_3shot.txt holds their examples, the
+problems 2, 3 and 4. Programs only ever run in the sandbox; where none works, the task refuses to
+start.
+
+The splits are the official ones: 374 problems for training, 90 for validation, 500 for the test.
+Of the 374, 15 share 13 words in a row with a test problem's text, or all words with a shorter one
+(see `overlap`). These are left out, so that 359 are trained on; the other splits stay as they are.
+"""
+
+import ast
+import builtins
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from boostlm.config import DataConfig
+from boostlm.sandbox import Sandbox, require_sandbox
+from boostlm.tasks.mbpp.asserts import defined_names, names_in, parse, parse_assert
+from boostlm.tasks.mbpp.check import MbppProblem, check_responses
+from boostlm.tasks.base import SPLITS, Prompts, Task, need_prompts
+from boostlm.tasks.few_shot import load_few_shot
+from boostlm.tasks.mbpp.source import load_problems
+from boostlm.tasks.contamination import without_overlap
+
+STOP = "[DONE]"
+CPU_SECONDS = 5.0  # of one check; all references but one (2 s) take less than 1
+
+_EXAMPLE = r"You are .+\n\[BEGIN\]\n.+\n"
+_SEPARATOR = f"{STOP}\n\n"  # after each few-shot example
+_BANDS = ((12, "1-11 words"), (15, "12-14 words"), (18, "15-17 words"))  # about a quarter each
+_TRIES = 1000
+
+
+def prompt_text(problem: MbppProblem) -> str:
+    """What the model is shown of a problem: its text and its asserts."""
+    tests = "\n".join(test.strip() for test in problem.tests)
+    return (
+        f"You are an expert Python programmer, and here is your task: {problem.text.strip()} "
+        f"Your code should pass these tests:\n\n{tests}\n[BEGIN]\n"
+    )
+
+
+def response_text(code: str) -> str:
+    """A program as a response: line feeds only, no blanks at line ends, one line feed at the end.
+
+    The data set's own programs have carriage returns and trailing blanks, which no one who is asked
+    for a program should have to learn.
+    """
+    lines = [line.rstrip() for line in code.replace("\r\n", "\n").split("\n")]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def band(problem: MbppProblem) -> str:
+    """Names how many words the task's text has; known without the reference."""
+    words = len(problem.text.split())
+    return next((name for limit, name in _BANDS if words < limit), "18+ words")
+
+
+class MbppAnswerKey:
+    """The references of one split; see `AnswerKey`."""
+
+    def __init__(self, problems: Sequence[MbppProblem]):
+        """Takes one problem a prompt, by prompt id."""
+        self._problems = tuple(problems)
+
+    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+        """Whether each program passes its problem's asserts: bool [len(responses)].
+
+        All are checked at once, on every core; equal ones of a prompt are run once.
+
+        Raises:
+          SandboxError: the sandbox failed; no program is blamed for it.
+        """
+        problems = [self._problem(i) for i in prompt_ids]
+        codes = [text.partition(STOP)[0] for text in responses]
+        if not codes:
+            return np.zeros((0,), bool)
+        with Sandbox(cpu_seconds=CPU_SECONDS) as sandbox:
+            return np.array(check_responses(problems, codes, sandbox), bool)
+
+    def right(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
+        """The reference as a response; there is one, so nothing is drawn."""
+        del rng
+        return response_text(self._problem(prompt_id).reference)
+
+    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+        """Evenly, another problem's program, or the reference with its results not returned.
+
+        Neither has to be run: the first nowhere has the name that the asserts call, and in the
+        second that function returns None where a value is due. Where a reference cannot be spoilt
+        in this way, it is another problem's program.
+
+        Raises:
+          RuntimeError: no other problem will do, which takes a split of one problem.
+        """
+        problem = self._problem(prompt_id)
+        called = _called_names(problem)
+        if rng.random() < 0.5 and (spoilt := _without_results(problem, called)):
+            return spoilt
+        for _ in range(_TRIES if len(self._problems) > 1 and not called & _BUILTINS else 0):
+            other = (prompt_id + rng.integers(1, len(self._problems))) % len(self._problems)
+            code = self._problems[other].reference
+            if "import *" not in code and not called & _all_names(code):
+                return response_text(code)
+        if spoilt := _without_results(problem, called):
+            return spoilt
+        raise RuntimeError(f"no wrong response to MBPP problem {problem.task_id}")
+
+    def _problem(self, prompt_id: int) -> MbppProblem:
+        if not 0 <= prompt_id < len(self._problems):
+            raise IndexError(f"prompt {prompt_id} of {len(self._problems)}")
+        return self._problems[prompt_id]
+
+
+_BUILTINS = frozenset(dir(builtins))  # a call of such a name works in any program
+
+
+def _called_names(problem: MbppProblem) -> set[str]:
+    """What the first assert needs of the program."""
+    own = defined_names(problem.reference)
+    made = defined_names(problem.setup) if problem.setup else set()
+    [check, *_] = parse_assert(problem.tests[0], own | made)
+    return names_in(parse(check.question)) & own
+
+
+def _all_names(code: str) -> set[str]:
+    """Every name that a program could bind, and more."""
+    tree = parse(code)
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.alias)]
+    imported = {(alias.asname or alias.name).partition(".")[0] for alias in named}
+    return names_in(tree) | defined_names(code) | imported
+
+
+def _without_results(problem: MbppProblem, called: set[str]) -> str | None:
+    """The reference with every `return` of the called function left empty, if that must fail.
+
+    It must if the first assert compares the plain result of the one function with another literal
+    than None, and the function is defined once, plainly, and returns something.
+    """
+    own = defined_names(problem.reference)
+    [check, *_] = parse_assert(problem.tests[0], own)
+    question = parse(check.question).body[0].value
+    tree = parse(problem.reference)
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in called]
+    try:
+        due = ast.literal_eval(check.expected)
+    except (ValueError, SyntaxError, TypeError):
+        return None
+    plain_call = isinstance(question, ast.Call) and isinstance(question.func, ast.Name)
+    if (
+        not plain_call
+        or check.relation != "=="
+        or due is None
+        or len(called) != 1
+        or question.func.id not in called
+        or len(functions) != 1
+        or functions[0].decorator_list
+    ):
+        return None
+    own_nodes = _nodes_of_function(functions[0])
+    returns = [n for n in own_nodes if isinstance(n, ast.Return) and n.value is not None]
+    if not returns or any(isinstance(n, ast.Yield | ast.YieldFrom) for n in own_nodes):
+        return None
+    for node in returns:
+        node.value = None
+    return response_text(ast.unparse(tree))
+
+
+def _nodes_of_function(function: ast.FunctionDef) -> list[ast.AST]:
+    """The nodes of a function's body without those of functions and classes inside it."""
+    found, waiting = [], list(function.body)
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+class Mbpp(Task):
+    """The task; see `Task`. Its public attributes and its repr hold no references."""
+
+    name = "mbpp"
+    stops = (STOP,)
+
+    def __init__(self, problems: Mapping[str, Sequence[MbppProblem]], data: DataConfig):
+        """Takes the prompts from the official splits.
+
+        Args:
+          problems: by official split. Their order does not matter.
+          data: how many prompts, and the few-shot examples before each. The split that is not
+            evaluated may have fewer than `eval_prompts`.
+
+        Raises:
+          BoostError: more prompts are asked for than there are, or `data.few_shot` is unusable.
+        """
+        self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
+        parts = {s: sorted(problems[s], key=lambda p: p.task_id) for s in SPLITS}
+        clean = without_overlap([p.text for p in parts["train"]], [p.text for p in parts["test"]])
+        if left_out := clean.count(False):
+            parts["train"] = [p for p, keep in zip(parts["train"], clean, strict=True) if keep]
+            self.notes = (
+                f"mbpp: {left_out} training problems overlap the test set and are left out",
+            )
+        need_prompts(data, {split: len(found) for split, found in parts.items()}, self.name)
+        limits = dict.fromkeys(SPLITS, data.eval_prompts) | {"train": data.train_prompts}
+        chosen = {split: parts[split][: limits[split]] for split in SPLITS}
+        self.prompts = {
+            split: Prompts(
+                tuple(self.few_shot + prompt_text(p) for p in kept),
+                tuple(band(p) for p in kept),
+                tuple(p.text for p in kept),
+            )
+            for split, kept in chosen.items()
+        }
+        self.__problems = chosen
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())
+        return f"Mbpp({counts})"
+
+    def answer_key(self, split: str) -> MbppAnswerKey:
+        """The references of one of SPLITS; see `Task`."""
+        return MbppAnswerKey(self.__problems[split])
+
+
+def load_mbpp(data: DataConfig) -> Mbpp:
+    """Loads the task from `data.path`, or downloads it if that is empty.
+
+    Raises:
+      SandboxError: no sandbox works on this machine; says what to install.
+      BoostError: see `load_problems` and `Mbpp`.
+    """
+    require_sandbox()
+    return Mbpp(load_problems(data.path), data)
