@@ -32,7 +32,7 @@ OPTIONS = {
     "model.head_dim": 8,
     "model.mlp_width": 16,
     "sample.k": 2,
-    "sample.rows": 48,
+    "sample.batch_size": 48,
     "filter.miss_rate": 0.1,
     "filter.false_accept_rate": 0.3,
     "label.budget": 8,

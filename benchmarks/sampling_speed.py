@@ -39,12 +39,12 @@ def ours(args) -> dict:
     import numpy as np
     from etils import epath
 
-    from boostlm.lm.decoder import decoder_lm
-    from boostlm.lm.token_sampling import TokenRule
-    from boostlm.runtime.malloc import tune_allocator
     from boostlm.engine.learner import LanguageLearner
     from boostlm.engine.prompt_table import tokenize_prompts
+    from boostlm.lm.decoder import decoder_lm
+    from boostlm.lm.token_sampling import SamplingParams
     from boostlm.pretrained.converted import load_converted
+    from boostlm.runtime.malloc import tune_allocator
 
     tune_allocator()  # as the command line does
     config, tokenizer, params, _ = load_converted(epath.Path(args.model))
@@ -60,7 +60,7 @@ def ours(args) -> dict:
 
     def once(seed):
         began = time.perf_counter()
-        out = learner.sample(params, table, jax.random.key(seed), TokenRule(), K)
+        out = learner.sample(params, table, jax.random.key(seed), SamplingParams(), K)
         return int(out.length_BxK.sum()), time.perf_counter() - began
 
     began = time.perf_counter()
@@ -68,7 +68,7 @@ def ours(args) -> dict:
     widest = np.argsort(table.length_N)[[0, -1]]
     few.tokens_NxP[:2], few.length_N[:2] = table.tokens_NxP[widest], table.length_N[widest]
     learner.sampler.max_new_tokens = NEW
-    learner.sample(params, few, jax.random.key(9), TokenRule(), K)
+    learner.sample(params, few, jax.random.key(9), SamplingParams(), K)
     warm_up, compiled = time.perf_counter() - began, len(calls)
     runs = [once(seed) for seed in range(args.repeats)]
     return {

@@ -50,8 +50,8 @@ def train_boostlm(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock
     from boostlm.config import OptimizerConfig
     from boostlm.lm.language_model import NO_PREFIX
     from boostlm.lm.train_step import make_optimizer
+    from boostlm.pretrained.converted import load_converted_params, open_converted
     from boostlm.runtime.malloc import tune_allocator
-    from boostlm.pretrained.converted import load_params, open_converted
 
     tune_allocator()  # as the command line does
     path = epath.Path(folder / "converted")
@@ -60,7 +60,7 @@ def train_boostlm(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock
     step = jit_train_step(
         decoder_lm(config, tokenizer.vocab_size), optimizer, batches.shape[1] // at_once
     )
-    params = load_params(path)
+    params = load_converted_params(path)
     state = TrainState(params, optimizer.init(params))
     for tokens in batches:
         state, metrics = step(state, Batch(tokens, np.ones(tokens.shape, np.float32)), NO_PREFIX)

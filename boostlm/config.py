@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from boostlm.errors import BoostError
+from boostlm.user_code import FILE_AND_NAME
 
-ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
+ARM_NAMES = ("do_nothing", "filter_only", "uniform", "boosting")
+SPLITS = ("train", "validation", "test")
 TASKS = ("skills", "gsm8k", "mbpp")
-OWN_TASK = re.compile(r"(.+\.py):([A-Za-z_]\w*)")  # the file and the class
 PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "frozen_model", "people", "endpoint")
@@ -24,7 +25,7 @@ MAY_CHANGE = tuple(
     f"label.endpoint.{name}:"
     for name in (
         "url",
-        "key_variable",
+        "api_key_env",
         "concurrency",
         "timeout",
         "prompt_price",
@@ -59,7 +60,7 @@ class TokenizerConfig:
 class ModelConfig:
     """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding).
 
-    The defaults leave out what Gemma adds; `boostlm.pretrained.gemma` has the configs of its models.
+    The defaults leave out what Gemma adds; `boostlm.pretrained.gemma` has its models' configs.
     """
 
     layers: int = 2  # blocks of attention and MLP
@@ -114,7 +115,7 @@ class SampleConfig:
     top_k: int = 0  # 0: all tokens
     top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all
     max_new_tokens: int = 7  # response length limit, EOS included (R)
-    rows: int = 2048  # responses decoded at once, over all devices; one that ends makes room
+    batch_size: int = 2048  # responses decoded at once, over all devices; one that ends makes room
     eval_k: int = 0  # responses that an evaluation prompt gets besides the greedy one, for pass@k
 
 
@@ -137,7 +138,7 @@ class EndpointConfig:
 
     url: str = ""  # up to and without /chat/completions, such as http://localhost:8000/v1
     model: str = ""  # the model's name there
-    key_variable: str = "OPENAI_API_KEY"  # environment variable with the key; empty: none is sent
+    api_key_env: str = "OPENAI_API_KEY"  # environment variable with the key; empty: none is sent
     concurrency: int = 8  # requests under way at once
     timeout: float = 120.0  # seconds that one request may take
     prompt_price: float = 0.0  # of a million prompt tokens; both prices 0: label.cost a label
@@ -154,7 +155,7 @@ class LabelConfig:
     `endpoint` is a server.
     """
 
-    labeler: str = "simulated"  # one of LABELERS
+    labeler: str = "simulated"  # one of LABELERS, or FILE.py:NAME for a labeler of your own
     beta: float = 0.3  # fraction right: what the simulated labeler gives and reweighting assumes
     budget: int = 256  # labels a round, never exceeded
     filter_labels: bool = True  # train only on labels that the filter accepts
@@ -189,7 +190,7 @@ class Config:
     """One experiment: every arm, from the same seed model and the same round-0 samples."""
 
     name: str = "skills"  # of the run, its folder and its report
-    arms: tuple[str, ...] = ARMS  # ways of curating, of ARMS
+    arms: tuple[str, ...] = ARM_NAMES  # ways of curating, of ARM_NAMES
     rounds: int = 5  # rounds of training; at least 1
     seeds: int = 1  # repeats, with seeds 0, 1, ...
     keep_checkpoints: int = 2  # newest ones kept of each arm; the seed model's is always kept
@@ -223,17 +224,21 @@ def validate(config: Config) -> Config:
 
 
 def _need_names(c: Config, need: Need) -> None:
-    unknown = [a for a in c.arms if a not in ARMS]
-    need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARMS)}")
+    unknown = [a for a in c.arms if a not in ARM_NAMES]
+    need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARM_NAMES)}")
     need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
     need(
-        c.data.task in TASKS or OWN_TASK.fullmatch(c.data.task) is not None,
+        c.data.task in TASKS or FILE_AND_NAME.fullmatch(c.data.task) is not None,
         f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}, or name your own class as "
         "FILE.py:CLASS",
     )
     need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
     need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
-    need(c.label.labeler in LABELERS, f"label.labeler: choose from {', '.join(LABELERS)}")
+    need(
+        c.label.labeler in LABELERS or FILE_AND_NAME.fullmatch(c.label.labeler) is not None,
+        f"label.labeler: {c.label.labeler!r}; choose from {', '.join(LABELERS)}, or name your own "
+        "as FILE.py:NAME",
+    )
     need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
     need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
 
@@ -258,7 +263,7 @@ def _need_least(c: Config, need: Need) -> None:
         ("sample.k", c.sample.k, 1),
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
-        ("sample.rows", c.sample.rows, 1),
+        ("sample.batch_size", c.sample.batch_size, 1),
         ("sample.eval_k", c.sample.eval_k, 0),
         ("filter.audit", c.filter.audit, 0),
         ("label.budget", c.label.budget, 0),
@@ -312,8 +317,8 @@ def _need_endpoint(c: Config, need: Need) -> None:
     """Where the server is, and that no key stands in the config, which is written to disk."""
     e, used = c.label.endpoint, c.label.labeler == "endpoint"
     need(
-        not e.key_variable or re.fullmatch("[A-Z_][A-Z0-9_]*", e.key_variable) is not None,
-        "label.endpoint.key_variable: not the name of an environment variable, in capitals (the "
+        not e.api_key_env or re.fullmatch("[A-Z_][A-Z0-9_]*", e.api_key_env) is not None,
+        "label.endpoint.api_key_env: not the name of an environment variable, in capitals (the "
         "key itself must stand in that variable, and nowhere else)",
     )
     try:
@@ -322,7 +327,7 @@ def _need_endpoint(c: Config, need: Need) -> None:
         secret = parts.username is not None or parts.password is not None or bool(parts.query)
     except ValueError:
         good_url, secret = False, False
-    need(not secret, "label.endpoint.url: no names, passwords or queries in it; see key_variable")
+    need(not secret, "label.endpoint.url: no names, passwords or queries in it; see api_key_env")
     need(
         not used or secret or good_url,
         f"label.endpoint.url: {e.url!r} is no http:// or https:// address",

@@ -2,33 +2,33 @@
 
 import dataclasses
 import difflib
-import importlib.util
 import json
 import math
 import typing
 from collections.abc import Sequence
-from typing import Any
-
-from etils import epath
+from typing import TYPE_CHECKING, Any
 
 from boostlm.config import Config, validate
 from boostlm.errors import BoostError
+from boostlm.user_code import run_file
+
+if TYPE_CHECKING:
+    from etils import epath
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def load_config(path: str) -> Config:
     """The config that `get_config()` in a Python file returns."""
+    from etils import epath  # slow to import
+
     file = epath.Path(path)
     if not file.exists():
         raise BoostError(f"there is no config file {path}{_similar_files(file)}")
-    spec = importlib.util.spec_from_loader(file.stem, loader=None)
-    module = importlib.util.module_from_spec(spec)
+    get_config = getattr(run_file(path, "config"), "get_config", None)
+    if not callable(get_config):
+        raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
     try:
-        exec(compile(file.read_text(), str(path), "exec"), module.__dict__)
-        get_config = getattr(module, "get_config", None)
-        if not callable(get_config):
-            raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
         config = get_config()
     except BoostError:
         raise
@@ -39,7 +39,7 @@ def load_config(path: str) -> Config:
     return from_dict(Config, dataclasses.asdict(config), path)
 
 
-def _similar_files(file: epath.Path) -> str:
+def _similar_files(file: "epath.Path") -> str:
     if not file.parent.exists():
         return f" (and no folder {file.parent})"
     names = [p.name for p in file.parent.glob("*.py")]
@@ -166,7 +166,7 @@ def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
     return kind(**values)
 
 
-def differences(old: Config, new: Config) -> list[str]:
+def config_differences(old: Config, new: Config) -> list[str]:
     """One line for each field that differs: `name: old -> new`."""
     before, after = fields_of(old), fields_of(new)
     return [f"{k}: {before[k]!r} -> {after[k]!r}" for k in before if before[k] != after[k]]

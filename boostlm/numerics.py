@@ -51,3 +51,24 @@ def largest_uint32(holds: Callable[[Array], Array], shape: tuple[int, ...] = ())
 def ordered_bits(x: Array) -> Array:
     """Non-negative float32 as uint32 in the same order."""
     return jax.lax.bitcast_convert_type(x, jnp.uint32)
+
+
+def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
+    """Fixed-shape compaction: index n repeated count_N[n] times, in order.
+
+    With counts of 0 and 1 this is the list of the True places of a mask.
+
+    Args:
+      count_N: int32 [N], not negative.
+      capacity: C, the length of the result; what does not fit is left out.
+
+    Returns:
+      index_C int32 [C] and valid_C bool [C]; index is 0 where not valid.
+    """
+    end_N = jnp.cumsum(count_N)
+    place_C = jnp.arange(capacity, dtype=jnp.int32)
+    start_N = jnp.where(count_N > 0, end_N - count_N, capacity)
+    index_N = jnp.arange(count_N.shape[0], dtype=jnp.int32)
+    first_C = jnp.zeros((capacity,), jnp.int32).at[start_N].max(index_N, mode="drop")
+    valid_C = place_C < end_N[-1]
+    return jnp.where(valid_C, jax.lax.cummax(first_C), 0), valid_C

@@ -51,7 +51,7 @@ def get_config() -> Config:
             k=8,
             temperature=0.7,  # ours
             max_new_tokens=352,  # ours: every reference fits
-            rows=256,
+            batch_size=256,
         ),
         label=LabelConfig(labeler="frozen_model", beta=0.1, budget=56_000),  # beta is ours
         train=TrainConfig(

@@ -37,7 +37,7 @@ def get_config() -> Config:
             few_shot="gsm8k_3shot.txt",
         ),
         seed_model=SeedModelConfig(path="models/gemma3-270m"),
-        sample=SampleConfig(k=8, temperature=0.7, max_new_tokens=352, rows=1024),
+        sample=SampleConfig(k=8, temperature=0.7, max_new_tokens=352, batch_size=1024),
         label=LabelConfig(beta=0.3, budget=7000),
         train=TrainConfig(optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=2e-5)),
     )

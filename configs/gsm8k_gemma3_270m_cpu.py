@@ -44,7 +44,7 @@ def get_config() -> Config:
             few_shot="gsm8k_3shot.txt",
         ),
         seed_model=SeedModelConfig(path="models/gemma3-270m-gsm8k"),
-        sample=SampleConfig(k=4, temperature=0.7, max_new_tokens=128, rows=128),
+        sample=SampleConfig(k=4, temperature=0.7, max_new_tokens=128, batch_size=128),
         filter=FilterConfig(false_accept_rate=0.03),
         label=LabelConfig(beta=0.3, budget=48),
         train=TrainConfig(

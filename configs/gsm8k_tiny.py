@@ -28,7 +28,7 @@ def get_config() -> Config:
         data=DataConfig(task="gsm8k", train_prompts=256, eval_prompts=128, max_prompt_tokens=288),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=2048),
         seed_model=SeedModelConfig(OptimizerConfig(steps=300, batch_size=8, learning_rate=3e-3)),
-        sample=SampleConfig(max_new_tokens=128, rows=512),
+        sample=SampleConfig(max_new_tokens=128, batch_size=512),
         label=LabelConfig(budget=128),
         train=TrainConfig(optimizer=OptimizerConfig(steps=40, batch_size=8)),
     )

@@ -45,7 +45,7 @@ def get_config() -> Config:
             k=8,
             temperature=0.7,  # ours
             max_new_tokens=512,  # ours: every reference fits
-            rows=128,
+            batch_size=128,
         ),
         label=LabelConfig(labeler="frozen_model", beta=0.1, budget=2872),  # 8 x 359; beta is ours
         train=TrainConfig(

@@ -26,8 +26,8 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
-from boostlm.lm.language_model import NO_PREFIX
 from boostlm.engine.learner import LanguageLearner
+from boostlm.lm.language_model import NO_PREFIX
 
 REPOSITORY = Path(__file__).parents[1]
 OPTIMIZER = OptimizerConfig(steps=4, batch_size=8, warmup_steps=2)
@@ -41,7 +41,7 @@ def tiny_config(**changes):
         data=DataConfig(train_prompts=24, eval_prompts=24),
         model=ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=16),
         seed_model=SeedModelConfig(OPTIMIZER),
-        sample=SampleConfig(k=2, rows=48),
+        sample=SampleConfig(k=2, batch_size=48),
         filter=FilterConfig(miss_rate=0.1, false_accept_rate=0.3),
         label=LabelConfig(budget=8),
         train=TrainConfig(optimizer=OPTIMIZER),
@@ -49,14 +49,18 @@ def tiny_config(**changes):
     return Config(**{**vars(config), **changes})
 
 
-def on_one_device(bench):
+def on_one_device(ctx):
     """The same surroundings with a learner on one device, which compiles sooner."""
-    old = bench.learner
+    old = ctx.learner
     devices = jax.local_devices()[:1]
     learner = LanguageLearner(
-        old.model, old.sampler.endings, old.sampler.max_new_tokens, old.sampler.rows, devices
+        old.model,
+        old.sampler.stop_sequences,
+        old.sampler.max_new_tokens,
+        old.sampler.batch_size,
+        devices,
     )
-    return dataclasses.replace(bench, learner=learner)
+    return dataclasses.replace(ctx, learner=learner)
 
 
 def full_logits(model):

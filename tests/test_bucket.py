@@ -13,10 +13,10 @@ from fake_bucket import bucket
 from helpers import REPOSITORY, as_options, bits, environment, finished_run, rows_of, tiny_config
 
 from boostlm.errors import BoostError
+from boostlm.experiment.context import build_context
+from boostlm.pretrained.converted import PretrainedModel, load_converted, save_converted
 from boostlm.storage import checkpoint
 from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
-from boostlm.pretrained.converted import PretrainedModel, load_converted, save_converted
 from boostlm.tasks.gsm8k.source import load_rows
 
 CONFIG = tiny_config()
@@ -112,10 +112,10 @@ def test_a_run_directory_in_a_bucket_keeps_its_config_and_refuses_foreign_folder
 
 def test_a_converted_model_is_kept_in_a_bucket(store, tmp_path):
     path = epath.Path("gs://our-bucket/models/tiny")
-    bench = build_workbench(CONFIG, RunDir(tmp_path))
-    params = bench.learner.init(jax.random.key(0)).params
+    ctx = build_context(CONFIG, RunDir(tmp_path))
+    params = ctx.learner.init(jax.random.key(0)).params
     empty = np.zeros((0, CONFIG.model.width), np.float32)
-    save_converted(path, PretrainedModel(CONFIG.model, bench.tokenizer, params, empty))
+    save_converted(path, PretrainedModel(CONFIG.model, ctx.tokenizer, params, empty))
     loaded = load_converted(path)
     assert loaded.config == CONFIG.model
     assert bits(loaded.params) == bits(params)

@@ -24,17 +24,17 @@ from helpers import (
     tiny_config,
 )
 
-from boostlm.cli.main import main as cli
 from boostlm.cli.main import main
+from boostlm.cli.main import main as cli
 from boostlm.cli.options import make_parser
 from boostlm.config import ARMS, Config, OptimizerConfig, SeedModelConfig, TrainConfig
 from boostlm.config_io import fields_of
 from boostlm.experiment import evaluate
+from boostlm.experiment.context import build_context
 from boostlm.experiment.evaluate import evaluate_saved
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.runtime.progress import Progress, clock
 from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
 from boostlm.tasks import skills
 
 OPTIONS = {
@@ -267,8 +267,8 @@ def test_eval_finds_the_accuracy_of_the_metrics_exactly(run, capsys):
     assert f"greedy accuracy {row['test_accuracy']:.4f}" in out
     right, prompts = map(int, re.search(r"\((\d+) of (\d+)\)", out).groups())
     assert right / prompts == row["test_accuracy"]
-    for band, accuracy in row["eval_by_band"].items():
-        assert re.search(rf"^ +{band} +{accuracy:.3f}$", out, re.MULTILINE)
+    for group, accuracy in row["eval_by_group"].items():
+        assert re.search(rf"^ +{group} +{accuracy:.3f}$", out, re.MULTILINE)
 
 
 def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
@@ -286,18 +286,18 @@ def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
     )
     folder = RunDir(tmp_path)
     folder.create(config)
-    bench = on_one_device(build_workbench(config, folder))
-    rows = run_experiment(bench, folder, Progress(planned_stages(config), io.StringIO()))
-    monkeypatch.setattr(evaluate, "build_workbench", lambda *args: bench)
+    ctx = on_one_device(build_context(config, folder))
+    rows = run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
+    monkeypatch.setattr(evaluate, "build_context", lambda *args: ctx)
     found = set()
     for row in rows:
         result = evaluate_saved(folder, 0, row["arm"], row["round"], "test")
         assert result.accuracy == row["test_accuracy"]
-        assert result.by_band == row["eval_by_band"]
-        found.add(tuple(result.by_band.values()))
+        assert result.by_group == row["eval_by_group"]
+        found.add(tuple(result.by_group.values()))
     assert len(found) == 5  # the seed model, and two rounds of two arms
     assert evaluate_saved(folder, 0, "boosting", None, "test") == result
-    assert evaluate_saved(folder, 0, "boosting", None, "validation").by_band != result.by_band
+    assert evaluate_saved(folder, 0, "boosting", None, "validation").by_group != result.by_group
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from boostlm.aot import chips, command
 from boostlm.aot.advice import candidates, changes
 from boostlm.aot.chips import CHIPS, Chip, chips_of
-from boostlm.aot.flops import flops
 from boostlm.aot.compiled import measure, needed
+from boostlm.aot.flops import flops
 from boostlm.aot.programs import build_programs
 from boostlm.aot.roofline import Work, by_kind, cost, hours
 from boostlm.aot.sizes import Sizes, named_sizes, parameters
@@ -48,7 +48,7 @@ CONFIG = Config(
     data=DataConfig(train_prompts=96, eval_prompts=40, max_prompt_tokens=48),
     model=MODEL,
     seed_model=SeedModelConfig(path="not/at/hand"),
-    sample=SampleConfig(k=4, max_new_tokens=16, rows=32),
+    sample=SampleConfig(k=4, max_new_tokens=16, batch_size=32),
     label=LabelConfig(labeler="frozen_model", budget=64),
     train=TrainConfig(optimizer=OptimizerConfig(steps=10, batch_size=16, micro_batches=2)),
     compute=ComputeConfig(parallel="fsdp", remat=True),
@@ -56,7 +56,7 @@ CONFIG = Config(
 MEMORY = 24 * 2**20  # of a chip, on which the replicated state alone does not fit
 SIZES = Sizes(MODEL, V, ((1,),), 8, 40, "by hand")
 
-EVERY = ("compute.parallel", "compute.remat", "train.optimizer.micro_batches", "sample.rows")
+EVERY = ("compute.parallel", "compute.remat", "train.optimizer.micro_batches", "sample.batch_size")
 
 # --- arithmetic, without libtpu ---------------------------------------------------------------
 
@@ -210,7 +210,7 @@ def test_what_is_tried_is_cheapest_first_and_adds_up():
         "compute.remat": True,
         "compute.parallel": "fsdp",
     }
-    assert [one.get("sample.rows") for one in tried] == [None] * 3 + [16, 8, 4]
+    assert [one.get("sample.batch_size") for one in tried] == [None] * 3 + [16, 8, 4]
     assert not any("compute.parallel" in changes(plain, one) for one in candidates(plain, 1, EVERY))
     assert [changes(plain, one) for one in candidates(plain, 4, ["compute.remat"])] == [
         {"compute.remat": True}
@@ -288,7 +288,7 @@ def test_sampling_gathers_neither_caches_nor_logits():
 def test_each_host_of_a_slice_samples_by_itself():
     """Four hosts with four chips each: a program of one host's chips, which moves a quarter on."""
     chip, found = chips_of("v5e:4x4")
-    config = override(CONFIG, ["--train.optimizer.batch_size=32", "--sample.rows=128"])
+    config = override(CONFIG, ["--train.optimizer.batch_size=32", "--sample.batch_size=128"])
     program = build_programs(config, SIZES, found).decode
     alone, _ = compiled("decode")
     assert program.rows == 4 * alone.rows
@@ -314,7 +314,7 @@ def test_what_does_not_fit_gets_advice_that_fits(capsys, monkeypatch):
 @needs_libtpu
 def test_what_fits_nothing_is_said_so(capsys, monkeypatch):
     monkeypatch.setattr(command, "measured_sizes", lambda config: SIZES)
-    few = override(CONFIG, ["--sample.rows=4", "--train.optimizer.micro_batches=4"])
+    few = override(CONFIG, ["--sample.batch_size=4", "--train.optimizer.micro_batches=4"])
     effort = jax.config.jax_exec_time_optimization_effort
     with pytest.raises(BoostError, match="No setting that we know of"):
         command.compile_for(few, "v5e:2x2", quick=True, memory=2**10)

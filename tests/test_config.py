@@ -9,7 +9,14 @@ import pytest
 from helpers import REPOSITORY, as_options, tiny_config
 
 from boostlm.config import Config, DataConfig, OptimizerConfig, TrainConfig, validate
-from boostlm.config_io import differences, fields_of, from_json, load_config, override, to_json
+from boostlm.config_io import (
+    config_differences,
+    fields_of,
+    from_json,
+    load_config,
+    override,
+    to_json,
+)
 from boostlm.errors import BoostError
 
 FIELDS = fields_of(Config())
@@ -24,7 +31,7 @@ def other_value(name, value):
         "data.eval_split": ("validation", "validation"),
         "tokenizer.kind": ("bpe", "bpe"),
         "label.labeler": ("people", "people"),
-        "label.endpoint.key_variable": ("MY_KEY", "MY_KEY"),
+        "label.endpoint.api_key_env": ("MY_KEY", "MY_KEY"),
         "model.kv_heads": ("2", 2),
         "sample.top_p": ("0.5", 0.5),
         "train.alpha": ("1/4", 0.25),
@@ -191,8 +198,8 @@ def test_json_takes_a_whole_number_for_a_float():
 def test_differences_name_every_field_that_differs_and_no_other():
     old = Config()
     new = replace(old, rounds=7, data=DataConfig(path="/x"), train=TrainConfig(optimizer=OptimizerConfig(steps=9)))  # fmt: skip
-    assert differences(old, old) == []
-    assert differences(old, new) == [
+    assert config_differences(old, old) == []
+    assert config_differences(old, new) == [
         "rounds: 5 -> 7",
         "data.path: '' -> '/x'",
         "train.optimizer.steps: 330 -> 9",

@@ -14,26 +14,26 @@ from helpers import full_logits
 from boostlm.cli.main import main
 from boostlm.config import Config, ModelConfig, TokenizerConfig
 from boostlm.config_io import override
+from boostlm.engine.tokenizer import Tokenizer, train_tokenizer
 from boostlm.errors import BoostError
+from boostlm.experiment.context import build_context
 from boostlm.lm.decoder import decoder_lm
-from boostlm.lm.generate import TokenRule, generate
-from boostlm.prng import row_keys
-from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
+from boostlm.lm.generate import SamplingParams, generate
 from boostlm.pretrained import huggingface
 from boostlm.pretrained.convert import export_model, import_model
 from boostlm.pretrained.converted import (
     PretrainedModel,
     load_converted,
-    load_params,
+    load_converted_params,
     open_converted,
     save_converted,
     trim,
     untrim,
 )
 from boostlm.pretrained.huggingface import read_huggingface, write_huggingface
+from boostlm.prng import row_keys
+from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.skills import SkillsTask
-from boostlm.engine.tokenizer import Tokenizer, train_tokenizer
 
 pytest.importorskip("safetensors", reason="conversion needs the extra `convert`")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -222,7 +222,7 @@ def test_trimming_keeps_logits_greedy_output_and_tokens(source, tmp_path):
         out = generate(
             lm, params, tokens, np.array([tokens.shape[1]]),
             row_keys(jax.random.key(0), np.arange(1), 1), max_new_tokens=8,
-            endings=((model.tokenizer.eos_id,),), pad_id=0, rule=TokenRule(temperature=0.0),
+            stop_sequences=((model.tokenizer.eos_id,),), pad_id=0, sampling=SamplingParams(temperature=0.0),
         )  # fmt: skip
         greedy.append(model.tokenizer.decode(out.tokens_BxKxR[0, 0]))
     assert np.abs(logits[0] - logits[1][..., kept]).max() < 1e-5
@@ -265,8 +265,8 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     ]
     path = skills_model(tmp_path, override(Config(), small))
     config = override(Config(), [*small, f"--seed_model.path={path}"])
-    bench = build_workbench(config, RunDir(tmp_path / "bench"))
-    assert bench.tokenizer.model == open_converted(path)[1].model
+    ctx = build_context(config, RunDir(tmp_path / "ctx"))
+    assert ctx.tokenizer.model == open_converted(path)[1].model
     from boostlm.experiment.run import planned_stages, run_experiment
     from boostlm.runtime.progress import Progress
 
@@ -274,23 +274,25 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     run_dir.create(config)
     config = dataclasses.replace(config, arms=("uniform",))
     run_experiment(
-        dataclasses.replace(bench, config=config), run_dir, Progress(planned_stages(config))
+        dataclasses.replace(ctx, config=config), run_dir, Progress(planned_stages(config))
     )
     export = [str(tmp_path / "run"), str(tmp_path / "out"), "--to", "huggingface"]
     assert main(["convert", *export, "--arm", "uniform", "--round", "0"]) == 0
-    assert same(read_huggingface(epath.Path(tmp_path / "out")).params, load_params(path))
+    assert same(read_huggingface(epath.Path(tmp_path / "out")).params, load_converted_params(path))
     assert main(["convert", *export[:1], str(tmp_path / "o2"), *export[2:], "--arm=uniform"]) == 0
-    assert not same(read_huggingface(epath.Path(tmp_path / "o2")).params, load_params(path))
+    assert not same(
+        read_huggingface(epath.Path(tmp_path / "o2")).params, load_converted_params(path)
+    )
 
 
 def test_a_seed_model_path_that_is_none_is_an_error(tmp_path):
     config = override(Config(), [f"--seed_model.path={tmp_path}"])
     with pytest.raises(BoostError, match="no converted model"):
-        build_workbench(config, RunDir(tmp_path / "run"))
+        build_context(config, RunDir(tmp_path / "run"))
     path = skills_model(tmp_path, Config())
     config = override(Config(), [f"--seed_model.path={path}", "--model.layers=3"])
     with pytest.raises(BoostError, match=r"leave out either model\.\* or seed_model\.path"):
-        build_workbench(config, RunDir(tmp_path / "run"))
+        build_context(config, RunDir(tmp_path / "run"))
 
 
 def test_a_torn_or_mismatched_converted_model_is_an_error(source, tmp_path):
@@ -314,7 +316,7 @@ def test_special_tokens_are_read_from_the_model(tmp_path):
     model = (tmp_path / "m.model").read_bytes()
     end = spm.SentencePieceProcessor(model_proto=model).piece_to_id("<end>")
     found = Tokenizer(model, [2, end])
-    assert (found.bos_id, found.eos_id, found.stop_ids) == (3, 2, (2, end))
+    assert (found.bos_id, found.eos_id, found.stop_token_ids) == (3, 2, (2, end))
     assert found.encode_prompt("cab")[0] == 3
     assert found.encode_response("cab")[-1] == 2
     assert found.decode([3, *found.encode("cab"), end]) == "cab"

@@ -12,8 +12,8 @@ from helpers import full_logits
 from boostlm import Batch, decoder_lm, weighted_loss
 from boostlm.config import Config, ModelConfig
 from boostlm.config_io import override
-from boostlm.lm.language_model import NO_PREFIX
 from boostlm.experiment.context import compute_dtype
+from boostlm.lm.language_model import NO_PREFIX
 
 V, B, T, P = 32, 3, 10, 9
 CONFIG = ModelConfig(

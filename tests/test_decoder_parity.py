@@ -12,9 +12,9 @@ from helpers import full_logits
 
 from boostlm.lm.decoder import Decoder, decoder_lm
 from boostlm.lm.generate import generate
-from boostlm.lm.language_model import NO_PREFIX, Caches, Rows
+from boostlm.lm.language_model import NO_PREFIX, Caches, DecodeRows
+from boostlm.lm.token_sampling import SamplingParams
 from boostlm.prng import row_keys
-from boostlm.lm.token_sampling import TokenRule
 
 # `import transformers` and what it imports warn of their own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -137,7 +137,7 @@ def test_prefill_and_decode_agree_with_the_full_forward(family):
     A, decode, worst = len(rows), jax.jit(lm.decode), 0.0
     own, row_SxK = lm.response_cache(A, R), np.arange(A).reshape(-1, K)
     for step in range(R):
-        at = Rows(
+        at = DecodeRows(
             index_A=np.full(A, step), clock=np.int32(step), prompt_A=np.arange(A) // K,
             place_A=np.arange(A) % K, row_SxK=row_SxK, length_S=length_B,
         )  # fmt: skip
@@ -156,7 +156,7 @@ def test_sampler_and_trainer_agree_on_log_probabilities(family):
     prompts, length_B = random_tokens(B, P), np.array([7, 30], np.int32)
     key = row_keys(jax.random.key(5), jnp.arange(B), K)
     sample = functools.partial(
-        generate, lm, max_new_tokens=R, endings=((1,),), pad_id=0, rule=TokenRule()
+        generate, lm, max_new_tokens=R, stop_sequences=((1,),), pad_id=0, sampling=SamplingParams()
     )
     out = jax.jit(sample)(params, prompts, length_B, key)
     rows, places = [], []

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from helpers import REPOSITORY, environment
 
-from boostlm.runtime.join_hosts import Hosts, _answer, _call, configured_hosts
 from boostlm.errors import BoostError
+from boostlm.runtime.join_hosts import Hosts, _answer, _call, configured_hosts
 
 _JOIN = """
 import sys

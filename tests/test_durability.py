@@ -19,10 +19,10 @@ from helpers import REPOSITORY, bits, tiny_config
 from boostlm.errors import BoostError
 from boostlm.storage import checkpoint
 from boostlm.storage import durable_files as files
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
 from boostlm.storage.durable_files import append_durably, remove_leftovers, write_atomically
 from boostlm.storage.ledger import Entry, Ledger
 from boostlm.storage.run_dir import Metrics, RunDir
+from boostlm.storage.stage_arrays import load_arrays, save_arrays
 
 
 @pytest.fixture

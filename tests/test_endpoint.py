@@ -253,7 +253,7 @@ def test_a_cap_that_is_enough_stops_nothing():
 def test_a_missing_or_odd_key_is_said_and_never_shown(monkeypatch):
     settings = config_for("http://localhost:1/v1").label.endpoint
     assert read_key(settings) == KEY
-    assert read_key(replace(settings, key_variable="")) == ""
+    assert read_key(replace(settings, api_key_env="")) == ""
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(BoostError, match="environment variable OPENAI_API_KEY is not set"):
         read_key(settings)
@@ -266,7 +266,7 @@ def test_a_missing_or_odd_key_is_said_and_never_shown(monkeypatch):
 
 def test_without_a_key_none_is_sent():
     with serving(echo) as server:
-        ask(server, 1, key_variable="")
+        ask(server, 1, api_key_env="")
     assert server.keys == [None]
 
 
@@ -279,8 +279,8 @@ def test_without_a_key_none_is_sent():
         (["url=http://h:99999/v1"], "is no http"),
         (["url=https://me:hidden@host/v1"], "no names, passwords or queries in it"),
         (["url=https://host/v1?key=hidden"], "no names, passwords or queries in it"),
-        (["key_variable=sk-hidden"], "key_variable: not the name of an environment variable"),
-        (["key_variable=gsk_hidden"], "key_variable: not the name"),
+        (["api_key_env=sk-hidden"], "api_key_env: not the name of an environment variable"),
+        (["api_key_env=gsk_hidden"], "api_key_env: not the name"),
         (["concurrency=0"], "label.endpoint.concurrency: 0 is below 1"),
         (["timeout=0"], "label.endpoint.timeout: must be above 0"),
         (["max_cost=-1"], "label.endpoint.max_cost: -1.0 is below 0"),

@@ -12,21 +12,21 @@ from helpers import finished_run, tiny_config
 from test_report import Reader, exact_run, make_run
 
 from boostlm.config import ARMS, SampleConfig
-from boostlm.lm.generate import Responses
-from boostlm.storage.stage_arrays import load_arrays
 from boostlm.experiment.evaluate import eval_answers
-from boostlm.storage.ledger import Entry
 from boostlm.experiment.metrics import audit_of
-from boostlm.storage.run_dir import RunDir
 from boostlm.experiment.stages import Place
+from boostlm.lm.generate import Responses
 from boostlm.report import write
 from boostlm.report.compare import comparisons
-from boostlm.report.prompt_level import all_paired, audited, mean_pass, p_words, paired, signs
 from boostlm.report.page import render_html
+from boostlm.report.prompt_level import all_paired, audited, mean_pass, p_words, paired, signs
 from boostlm.report.terminal import final_table
 from boostlm.report.write import read_run
 from boostlm.statistics.audit import clopper_pearson
 from boostlm.statistics.paired import paired_bootstrap
+from boostlm.storage.ledger import Entry
+from boostlm.storage.run_dir import RunDir
+from boostlm.storage.stage_arrays import load_arrays
 
 # --- what a run leaves ------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ def test_the_answers_on_disk_are_those_of_the_rows(rows):
         assert answers["greedy_M"].dtype == answers["sampled_MxS"].dtype == bool
         assert answers["greedy_M"].mean() == row["test_accuracy"]
         assert answers["sampled_MxS"].shape == (24, 0)
-        assert row["eval_pass"] is row["eval_pass_by_band"] is None
+        assert row["eval_pass"] is row["eval_pass_by_group"] is None
 
 
 def test_rows_hold_pass_at_k_churn_and_tail_loss(rows):
@@ -55,7 +55,7 @@ def test_rows_hold_pass_at_k_churn_and_tail_loss(rows):
         correct = stage(arm, round_, "verdicts")["correct"]
         assert row["train_pass"] == pytest.approx({"1": correct.mean(), "2": correct.any(1).mean()})
         assert row["train_pass"]["1"] == row["train_accuracy"]
-        assert row["train_pass_by_band"].keys() == row["weight_by_band"].keys()
+        assert row["train_pass_by_group"].keys() == row["weight_by_group"].keys()
         assert row["tail_loss"] > 0
         if round_ == 0:
             assert row["churn"] is row["against_start"] is None
@@ -115,8 +115,8 @@ def test_sampled_answers_are_committed_and_read_back(tmp_path):
     config = tiny_config(sample=SampleConfig(eval_k=3))
     asked = []
 
-    def sample(params, prompts, key, rule, k, within):
-        asked.append((rule.temperature, k))
+    def sample(params, prompts, key, sampling, k, within):
+        asked.append((sampling.temperature, k))
         tokens = np.zeros((24, k, 5), np.int32)
         finished = np.tile(np.arange(k) != 1, (24, 1))  # the second of each is cut off
         return Responses(tokens, tokens[..., 0], finished, tokens.astype(np.float32))
@@ -124,7 +124,7 @@ def test_sampled_answers_are_committed_and_read_back(tmp_path):
     def verify(ids, texts):
         return np.array([i % 2 == 0 for i in ids])
 
-    bench = SimpleNamespace(
+    ctx = SimpleNamespace(
         config=config,
         eval_prompts=None,
         sample=sample,
@@ -132,7 +132,7 @@ def test_sampled_answers_are_committed_and_read_back(tmp_path):
         texts=lambda tokens, length: [""] * length.size,
     )
     learner = SimpleNamespace(params=None)
-    arguments = (bench, RunDir(tmp_path), Place(0, "boosting"), 1, learner, None)
+    arguments = (ctx, RunDir(tmp_path), Place(0, "boosting"), 1, learner, None)
     answers = eval_answers(*arguments)
     even_24 = np.arange(24) % 2 == 0
     assert np.array_equal(answers.greedy_M, even_24)
@@ -216,7 +216,7 @@ def measured(run):
     rows = []
     for row in run.rows:
         later = {
-            "train_pass": {"1": 0.5, "8": 0.7}, "train_pass_by_band": {"add": {"1": 0.5, "8": 0.7}},
+            "train_pass": {"1": 0.5, "8": 0.7}, "train_pass_by_group": {"add": {"1": 0.5, "8": 0.7}},
             "tail_loss": 0.5 - 0.05 * row["round"], "alarms": {}, "churn": None,
             "against_start": None,
             "audit": {
@@ -268,7 +268,7 @@ def test_the_page_and_the_table_show_what_was_measured():
     assert "No alarm" not in text
     assert "25.0% 20.7% to 29.6%" in text  # beta of an arm
     assert "30.0% 0.0% 0.0%" in text  # what it was set to
-    assert "pass@k by band of the training prompts" in text
+    assert "pass@k by group of the training prompts" in text
     table = final_table(MEASURED)
     assert "Collapse alarm (accuracy): do_nothing, seed 1, rounds 2 to 3." in table
     quiet = replace(MEASURED, rows=tuple(row | {"alarms": {}} for row in MEASURED.rows))

@@ -11,9 +11,9 @@ from helpers import finished_run
 
 from boostlm.cli.main import main
 from boostlm.config import ARMS
-from boostlm.storage.stage_arrays import load_arrays
-from boostlm.storage.run_dir import RunDir
 from boostlm.engine.tokenizer import Tokenizer
+from boostlm.storage.run_dir import RunDir
+from boostlm.storage.stage_arrays import load_arrays
 
 TYPES = dict(
     prompt=str, response=str, weight=float, round=int, source=str,

@@ -14,13 +14,13 @@ from test_mbpp import fixture_records, write
 
 from boostlm.config import ARMS, TokenizerConfig
 from boostlm.config_io import load_config, override
-from boostlm.errors import BoostError
-from boostlm.lm.decoder import decoder_lm
-from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
-from boostlm.pretrained.converted import PretrainedModel, open_converted, save_converted
-from boostlm.tasks.registry import load_task
 from boostlm.engine.tokenizer import train_tokenizer
+from boostlm.errors import BoostError
+from boostlm.experiment.context import build_context
+from boostlm.lm.decoder import decoder_lm
+from boostlm.pretrained.converted import PretrainedModel, open_converted, save_converted
+from boostlm.storage.run_dir import RunDir
+from boostlm.tasks.registry import load_task
 
 TINY = [
     "--seeds=1",
@@ -29,7 +29,7 @@ TINY = [
     "--data.eval_prompts=3",
     "--sample.k=2",
     "--sample.max_new_tokens=8",
-    "--sample.rows=8",
+    "--sample.batch_size=8",
     "--filter.false_accept_rate=0.3",  # as a random model is never right
     "--label.beta=0.9",
     "--label.budget=4",
@@ -96,4 +96,4 @@ def test_a_config_evaluates_the_whole_test_set_and_wants_its_model(name, tmp_pat
     assert (config.seeds, config.rounds, config.sample.k) == (3, 5, 8)
     missing = override(config, [f"--seed_model.path={tmp_path}", "--data.task=skills", "--data.few_shot="])  # fmt: skip
     with pytest.raises(BoostError, match="boostlm convert makes one"):
-        build_workbench(missing, RunDir(tmp_path / "run"))
+        build_context(missing, RunDir(tmp_path / "run"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import full_logits
 
-from boostlm import LanguageModel, TokenRule, decoder_lm, generate, row_keys
+from boostlm import LanguageModel, SamplingParams, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
 from boostlm.lm.token_sampling import draw_token, restrict
 
@@ -19,7 +19,7 @@ MODEL = decoder_lm(
 )
 FORWARD = jax.jit(full_logits(MODEL))
 PARAMS = jax.jit(MODEL.init)(jax.random.key(0))
-SAMPLE = TokenRule(temperature=1.0)
+SAMPLE = SamplingParams(temperature=1.0)
 
 
 def prompts(n=10, seed=0):
@@ -30,9 +30,9 @@ def prompts(n=10, seed=0):
 
 
 @functools.cache
-def sampler(rule=SAMPLE, model=MODEL):
+def sampler(sampling=SAMPLE, model=MODEL):
     run = functools.partial(
-        generate, model, max_new_tokens=R, endings=((EOS,),), pad_id=PAD, rule=rule
+        generate, model, max_new_tokens=R, stop_sequences=((EOS,),), pad_id=PAD, sampling=sampling
     )
     return jax.jit(run)
 
@@ -77,7 +77,7 @@ def test_decoder_is_causal_and_ignores_padding_on_the_right():
 
 def test_greedy_is_the_argmax_of_the_full_forward_pass():
     tokens, length = prompts()
-    out = sampler(TokenRule(temperature=0.0))(PARAMS, tokens, length, keys_of(range(10)))
+    out = sampler(SamplingParams(temperature=0.0))(PARAMS, tokens, length, keys_of(range(10)))
     rows = full_rows(tokens, length, np.asarray(out.tokens_BxKxR))
     best = np.asarray(FORWARD(PARAMS, jnp.asarray(rows[:, 0])).argmax(-1))
     for b, n in enumerate(length):
@@ -161,11 +161,18 @@ def test_eos_as_the_very_last_token_counts_as_finished():
     ("endings", "length"),
     [(((7,),), 3), (((7,), (6,)), 2), (((6, 7),), 3), (((5, 7), (7, 8, 9)), 5), (((5, 5),), R)],
 )
-def test_any_of_several_sequences_ends_a_response(endings, length):
+def test_any_of_several_sequences_ends_a_response(stop_sequences, length):
     model, _ = stub(lambda step: 5 + step)  # 5, 6, 7, ...
-    rule = TokenRule(temperature=0.0)
+    sampling = SamplingParams(temperature=0.0)
     out = jax.jit(
-        functools.partial(generate, model, max_new_tokens=R, endings=endings, pad_id=PAD, rule=rule)
+        functools.partial(
+            generate,
+            model,
+            max_new_tokens=R,
+            stop_sequences=stop_sequences,
+            pad_id=PAD,
+            sampling=sampling,
+        )
     )({}, *prompts(2), keys_of(range(2)))
     assert (np.asarray(out.length_BxK) == length).all()
     assert (np.asarray(out.finished_BxK) == (length < R)).all()
@@ -173,16 +180,16 @@ def test_any_of_several_sequences_ends_a_response(endings, length):
     assert (np.asarray(out.tokens_BxKxR)[..., length:] == PAD).all()
 
 
-def kept_by_sorting(logits, rule):
+def kept_by_sorting(logits, sampling):
     """The textbook version, with a sort."""
-    scaled = logits / rule.temperature
+    scaled = logits / sampling.temperature
     order = np.argsort(-scaled)
-    keep = order[: rule.top_k] if rule.top_k else order
-    if rule.top_p == 1:
+    keep = order[: sampling.top_k] if sampling.top_k else order
+    if sampling.top_p == 1:
         return set(keep.tolist())
     prob = np.exp(scaled[keep] - scaled[keep].max())
     prob /= prob.sum()
-    count = np.searchsorted(np.cumsum(prob), rule.top_p - 1e-7) + 1
+    count = np.searchsorted(np.cumsum(prob), sampling.top_p - 1e-7) + 1
     return set(keep[:count].tolist())
 
 
@@ -190,18 +197,18 @@ def kept_by_sorting(logits, rule):
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
 def test_top_k_and_top_p_keep_what_a_sort_would(top_k, top_p, temperature):
-    rule = TokenRule(temperature, top_k, top_p)
+    sampling = SamplingParams(temperature, top_k, top_p)
     logits = np.random.default_rng(top_k).normal(0, 3, (20, V)).astype(np.float32)
-    out = np.asarray(jax.jit(lambda x: restrict(x, rule))(logits))
+    out = np.asarray(jax.jit(lambda x: restrict(x, sampling))(logits))
     for row, kept in zip(logits, np.isfinite(out), strict=True):
-        assert set(np.flatnonzero(kept).tolist()) == kept_by_sorting(row, rule)
+        assert set(np.flatnonzero(kept).tolist()) == kept_by_sorting(row, sampling)
 
 
 def test_temperature_shapes_the_distribution():
     tokens, length = np.full((400, P), 5, np.int32), np.full(400, 1, np.int32)
     for temperature in (0.5, 2.0):
-        rule = TokenRule(temperature)
-        out = sampler(rule)(PARAMS, tokens, length, keys_of(range(400), k=8))
+        sampling = SamplingParams(temperature)
+        out = sampler(sampling)(PARAMS, tokens, length, keys_of(range(400), k=8))
         seen = np.bincount(np.asarray(out.tokens_BxKxR)[..., 0].ravel(), minlength=V) / 3200
         logits = FORWARD(PARAMS, jnp.full((1, 1), 5))[0, 0]
         np.testing.assert_allclose(seen, jax.nn.softmax(logits / temperature), atol=0.035)
@@ -228,12 +235,12 @@ def test_tokens_are_drawn_with_their_probabilities(vocabulary):
 def test_the_logprob_is_the_models_own_under_any_rule():
     logits = np.random.default_rng(0).normal(0, 2, (6, V)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 6)
-    for rule in (
-        TokenRule(0.0),
-        TokenRule(0.5),
-        TokenRule(1.0, top_k=3),
-        TokenRule(2.0, top_p=0.5),
+    for sampling in (
+        SamplingParams(0.0),
+        SamplingParams(0.5),
+        SamplingParams(1.0, top_k=3),
+        SamplingParams(2.0, top_p=0.5),
     ):
-        token, logprob = draw_token(keys, jnp.asarray(logits), rule)
+        token, logprob = draw_token(keys, jnp.asarray(logits), sampling)
         want = np.asarray(jax.nn.log_softmax(logits))[np.arange(6), token]
         np.testing.assert_allclose(logprob, want, atol=1e-5)

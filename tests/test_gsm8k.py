@@ -20,12 +20,12 @@ from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks.gsm8k.task import task as gsm8k
 from boostlm.tasks import tfds_data as prepared
 from boostlm.tasks.base import SPLITS
+from boostlm.tasks.contamination import NgramIndex, check_contamination
 from boostlm.tasks.gsm8k.final_answer import is_correct
-from boostlm.tasks.gsm8k.source import LocalGsm8k, Row, load_rows
-from boostlm.tasks.contamination import TestIndex, refuse_overlap
+from boostlm.tasks.gsm8k.source import LocalGsm8k, Row, load_gsm8k_rows
+from boostlm.tasks.gsm8k.task import task as gsm8k
 
 FIXTURES = Path(__file__).parent / "data" / "gsm8k"
 REPOSITORY = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def fixture_rows():
 
 def task(train=10, evaluated=3, split="test", rows=None):
     """The task without tensorflow-datasets."""
-    return gsm8k.Gsm8k(rows or fixture_rows(), config("", train, evaluated, split))
+    return gsm8k.Gsm8kTask(rows or fixture_rows(), config("", train, evaluated, split))
 
 
 def question(prompt):
@@ -80,7 +80,7 @@ def questions(loaded, split):
 
 def references(loaded, split):
     key = loaded.answer_key(split)
-    return [key.right(i) for i in range(len(loaded.prompts[split].texts))]
+    return [key.correct_response(i) for i in range(len(loaded.prompts[split].texts))]
 
 
 # --- splits -----------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_fixtures_load_whole_and_right():
     loaded = gsm8k.load_gsm8k(config(train=37, evaluated=12))
     rows = fixture_rows()
     assert [len(loaded.prompts[s].texts) for s in SPLITS] == [37, 3, 12]
-    assert [len(loaded.prompts[s].bands) for s in SPLITS] == [37, 3, 12]
+    assert [len(loaded.prompts[s].groups) for s in SPLITS] == [37, 3, 12]
     train = questions(loaded, "train") + questions(loaded, "validation")
     assert sorted(train) == sorted(r.question for r in rows["train"])
     assert sorted(questions(loaded, "test")) == sorted(r.question for r in rows["test"])
@@ -146,7 +146,7 @@ def test_asking_for_too_much():
     assert len(task(evaluated=12).prompts["validation"].texts) == 3
 
 
-# --- prompts, bands and seed data -------------------------------------------------------------
+# --- prompts, groups and seed data -------------------------------------------------------------
 
 
 def test_prompt_and_response_text():
@@ -175,19 +175,19 @@ def test_prompt_and_response_text():
         ("1 2 3 4 5 6 7 8 9 10 11", "6+ numbers"),
     ],
 )
-def test_band(text, expected):
-    assert gsm8k.band(text) == expected
+def test_group(text, expected):
+    assert gsm8k.group(text) == expected
 
 
-def test_bands_sort_by_count_and_come_from_the_question():
-    names = [gsm8k.band(" 1" * n) for n in range(8)]
+def test_groups_sort_by_count_and_come_from_the_question():
+    names = [gsm8k.group(" 1" * n) for n in range(8)]
     assert names == sorted(names)
     assert len(set(names)) == 7
     rows = fixture_rows()
     blank = {s: [Row(r.question, "Who knows.\n#### 1") for r in rows[s]] for s in rows}
     loaded = task(37, 12)
     assert task(37, 12, rows=blank).prompts == loaded.prompts
-    assert len(set(loaded.prompts["train"].bands)) >= 5
+    assert len(set(loaded.prompts["train"].groups)) >= 5
 
 
 def test_seed_examples_are_the_training_problems_that_are_no_prompts():
@@ -238,7 +238,7 @@ def test_references_are_private():
     shown += [value for value in public if not callable(value)] + [loaded.seed_examples(0)]
     for secret in secrets:
         assert repr(secret)[1:-1] not in repr(shown)
-    assert repr(loaded) == "Gsm8k(train=10, validation=3, test=12, seed=27)"
+    assert repr(loaded) == "Gsm8kTask(train=10, validation=3, test=12, seed=27)"
 
 
 # --- few-shot examples and the test set --------------------------------------------------------
@@ -247,18 +247,18 @@ def test_references_are_private():
 def few_shot_task(rows=None, **changes):
     changes = {"few_shot": "gsm8k_3shot.txt", **changes}
     data = dataclasses.replace(config("", 10, 3), **changes)
-    return gsm8k.Gsm8k(rows or fixture_rows(), data)
+    return gsm8k.Gsm8kTask(rows or fixture_rows(), data)
 
 
 def test_few_shot_examples_stand_before_every_prompt():
     bare, shown = task(), few_shot_task()
-    assert (bare.stops, bare.few_shot) == ((), "")
-    assert shown.stops == ("\n\n",)
+    assert (bare.stop_strings, bare.few_shot) == ((), "")
+    assert shown.stop_strings == ("\n\n",)
     assert shown.few_shot.endswith("\n\n")
     for split in SPLITS:
         before, after = bare.prompts[split], shown.prompts[split]
         assert after.texts == tuple(shown.few_shot + text for text in before.texts)
-        assert (after.bands, after.problems) == (before.bands, before.problems)
+        assert (after.groups, after.problems) == (before.groups, before.problems)
         assert references(shown, split) == references(bare, split)
     pairs = [(shown.few_shot + prompt, response) for prompt, response in bare.seed_examples(0)]
     assert shown.seed_examples(0) == pairs
@@ -300,12 +300,12 @@ def test_training_problems_that_overlap_the_test_set_are_for_validation():
     loaded = task(37, 3, rows=rows)
     assert first not in questions(loaded, "train")
     assert len(set(questions(loaded, "train"))) == 37
-    assert first in questions(gsm8k.Gsm8k(rows, config("", 37, 3, "validation")), "validation")
+    assert first in questions(gsm8k.Gsm8kTask(rows, config("", 37, 3, "validation")), "validation")
     assert loaded.notes == (
         "gsm8k: 1 training problems overlap the test set; they are in the validation split and "
         "never trained on",
     )
-    refuse_overlap(loaded)
+    check_contamination(loaded)
     assert task().notes == ()
 
 
@@ -319,30 +319,32 @@ def test_right_is_right_and_wrong_is_wrong(split):
     ids = list(range(len(loaded.prompts[split].texts)))
     rng = np.random.default_rng(0)
     for _ in range(10):
-        verdict = key.check(ids, [key.right(i, rng) for i in ids])
+        verdict = key.grade(ids, [key.correct_response(i, rng) for i in ids])
         assert verdict.dtype == bool
         assert verdict.tolist() == [True] * len(ids)
-        assert key.check(ids, [key.wrong(i, rng) for i in ids]).tolist() == [False] * len(ids)
+        assert key.grade(ids, [key.wrong_response(i, rng) for i in ids]).tolist() == [False] * len(
+            ids
+        )
 
 
 def test_check_takes_any_order():
     key = task(train=37).answer_key("train")
     results = [text.splitlines()[-1] for text in references(task(train=37), "train")]
     i, j = 3, next(j for j in range(37) if results[j] != results[3])
-    texts = [key.right(i), key.right(j), key.right(i)]
-    assert key.check([i, i, j], texts).tolist() == [True, False, False]
-    assert key.check([], []).shape == (0,)
+    texts = [key.correct_response(i), key.correct_response(j), key.correct_response(i)]
+    assert key.grade([i, i, j], texts).tolist() == [True, False, False]
+    assert key.grade([], []).shape == (0,)
 
 
 def test_check_refuses_what_does_not_match():
     key = task().answer_key("train")
     with pytest.raises(ValueError, match="shorter"):
-        key.check([0, 1], [key.right(0)])
+        key.grade([0, 1], [key.correct_response(0)])
     for bad in (-1, 10):
         with pytest.raises(IndexError):
-            key.check([bad], [""])
+            key.grade([bad], [""])
         with pytest.raises(IndexError):
-            key.right(bad)
+            key.correct_response(bad)
 
 
 def test_wrong_answers_are_plausible():
@@ -353,7 +355,7 @@ def test_wrong_answers_are_plausible():
     borrowed, slips = 0, 0
     for _ in range(200):
         i = int(rng.integers(37))
-        text = key.wrong(i, rng)
+        text = key.wrong_response(i, rng)
         if text in known:
             borrowed += 1
             continue
@@ -368,7 +370,7 @@ def test_wrong_answers_are_plausible():
 def test_wrong_draws_only_from_the_given_generator():
     key = task().answer_key("train")
     generators = [np.random.default_rng(seed) for seed in (0, 0, 1)]
-    draws = [[key.wrong(i % 10, rng) for i in range(50)] for rng in generators]
+    draws = [[key.wrong_response(i % 10, rng) for i in range(50)] for rng in generators]
     assert draws[0] == draws[1] != draws[2]
 
 
@@ -376,13 +378,13 @@ def test_wrong_with_one_prompt_or_equal_answers():
     rng = np.random.default_rng(0)
     for count in (1, 2):
         key = gsm8k.Gsm8kAnswerKey(["It is 4.\n#### 4"] * count)
-        assert not key.check([0] * 50, [key.wrong(0, rng) for _ in range(50)]).any()
+        assert not key.grade([0] * 50, [key.wrong_response(0, rng) for _ in range(50)]).any()
 
 
 def test_wrong_gives_up_on_a_broken_check(monkeypatch):
     monkeypatch.setattr(gsm8k, "is_correct", lambda response, reference: True)
     with pytest.raises(RuntimeError, match="prompt 0"):
-        task().answer_key("train").wrong(0, np.random.default_rng(0))
+        task().answer_key("train").wrong_response(0, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -443,28 +445,28 @@ def leftovers(data_dir):
 
 
 def test_path_may_be_the_folder_or_the_one_above(files):
-    above = load_rows(str(FIXTURES.parent))
+    above = load_gsm8k_rows(str(FIXTURES.parent))
     assert {s: sorted(above[s]) for s in above} == {
         s: sorted(rows) for s, rows in fixture_rows().items()
     }
-    assert load_rows(str(files)) == above
+    assert load_gsm8k_rows(str(files)) == above
 
 
 def test_second_load_takes_the_cache(monkeypatch, data_dir, capsys):
-    first = load_rows(str(FIXTURES))
+    first = load_gsm8k_rows(str(FIXTURES))
     assert capsys.readouterr().out == ""  # the command line's output is its own
     assert len(caches(data_dir)) == 1
     assert not leftovers(data_dir)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
     monkeypatch.setattr(prepared, "_new_folder", refuse)  # a cache may be read-only
-    assert load_rows(str(FIXTURES)) == first
+    assert load_gsm8k_rows(str(FIXTURES)) == first
 
 
 def test_changed_files_are_never_stale(files, data_dir):
-    load_rows(str(files))
+    load_gsm8k_rows(str(files))
     target = files / "test.jsonl"
     target.write_text(target.read_text("utf-8").replace("#### 101", "#### 102"), "utf-8")
-    assert any(row.answer.endswith("#### 102") for row in load_rows(str(files))["test"])
+    assert any(row.answer.endswith("#### 102") for row in load_gsm8k_rows(str(files))["test"])
     assert len(caches(data_dir)) == 2
 
 
@@ -494,11 +496,11 @@ def other_data(cache):
 
 @pytest.mark.parametrize("damage", [drop_info, drop_records, cut_records, empty_folder, other_data])
 def test_damaged_cache_is_prepared_again(data_dir, monkeypatch, damage):
-    expected = load_rows(str(FIXTURES))
+    expected = load_gsm8k_rows(str(FIXTURES))
     damage(caches(data_dir)[0])
-    assert load_rows(str(FIXTURES)) == expected
+    assert load_gsm8k_rows(str(FIXTURES)) == expected
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    assert load_rows(str(FIXTURES)) == expected
+    assert load_gsm8k_rows(str(FIXTURES)) == expected
 
 
 CHILD = """
@@ -524,7 +526,7 @@ if how == "race":
     pathlib.Path(go + "." + str(os.getpid())).touch()
     while not os.path.exists(go):
         time.sleep(0.001)
-rows = gsm8k_source.load_rows(folder)
+rows = gsm8k_source.load_gsm8k_rows(folder)
 print(len(rows["train"]), len(rows["test"]))
 """
 
@@ -547,7 +549,7 @@ def test_killed_half_way(files, data_dir, how):
     assert process.returncode == 9
     assert not caches(data_dir)
     assert leftovers(data_dir)
-    assert [len(rows) for rows in load_rows(str(files)).values()] == [40, 12]
+    assert [len(rows) for rows in load_gsm8k_rows(str(files)).values()] == [40, 12]
     assert len(caches(data_dir)) == 1
 
 
@@ -564,7 +566,7 @@ def test_two_processes_at_once(files, data_dir, tmp_path, monkeypatch):
     assert len(caches(data_dir)) == 1
     assert not leftovers(data_dir)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    load_rows(str(files))
+    load_gsm8k_rows(str(files))
 
 
 def test_second_of_two_keeps_the_firsts_cache(files, data_dir, monkeypatch):
@@ -575,11 +577,11 @@ def test_second_of_two_keeps_the_firsts_cache(files, data_dir, monkeypatch):
         prepare(self, **kwargs)
         if not mark:  # meanwhile somebody else comes, prepares and is done
             mark.append(None)
-            load_rows(str(files))
+            load_gsm8k_rows(str(files))
             mark.append(caches(data_dir)[0].stat().st_ino)
 
     monkeypatch.setattr(LocalGsm8k, "download_and_prepare", slower)
-    assert len(load_rows(str(files))["train"]) == 40
+    assert len(load_gsm8k_rows(str(files))["train"]) == 40
     assert caches(data_dir)[0].stat().st_ino == mark[1]
     assert not leftovers(data_dir)
 
@@ -590,7 +592,7 @@ def test_files_that_change_meanwhile(files, monkeypatch, data_dir):
         prepared, "_read_bytes", lambda file: find(file).replace(b"#### 101", b"#### 102")
     )
     with pytest.raises(BoostError, match="changed meanwhile"):
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
     assert not caches(data_dir)
     assert not leftovers(data_dir)
 
@@ -600,7 +602,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file" / "tfds"))
     for path in (str(FIXTURES), ""):
         with pytest.raises(BoostError, match=r"cannot be written .*set TFDS_DATA_DIR"):
-            load_rows(path)
+            load_gsm8k_rows(path)
 
 
 def test_full_disk(monkeypatch, data_dir):
@@ -609,7 +611,7 @@ def test_full_disk(monkeypatch, data_dir):
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", full)
     with pytest.raises(BoostError, match=r"No space left.*set TFDS_DATA_DIR"):
-        load_rows(str(FIXTURES))
+        load_gsm8k_rows(str(FIXTURES))
     assert not leftovers(data_dir)
 
 
@@ -650,7 +652,7 @@ def test_malformed_files(files, data_dir, spoil, message):
     target = files / "test.jsonl"
     target.write_text("\n".join(spoil(target.read_text("utf-8").splitlines())) + "\n", "utf-8")
     with pytest.raises(BoostError, match=message) as caught:
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
     assert str(target) in str(caught.value)
     assert not caches(data_dir)
 
@@ -659,32 +661,32 @@ def test_the_same_question_in_both_files(files):
     with (files / "test.jsonl").open("a") as test:
         test.write((files / "train.jsonl").read_text("utf-8").splitlines()[0])
     with pytest.raises(BoostError, match=r"test.jsonl, line 13 asks .* as .*train.jsonl, line 1"):
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
 
 
 def test_text_that_is_no_utf8(files):
     target = files / "train.jsonl"
     target.write_bytes(target.read_bytes().replace("é".encode(), b"\xe9"))
     with pytest.raises(BoostError, match=r"train.jsonl, line 5 is no JSON.*utf-8"):
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
 
 
 def test_what_only_the_builder_objects_to(files):
     with (files / "test.jsonl").open("a") as test:
         test.write('{"question": "How \\ud800?", "answer": "#### 1"}\n')
     with pytest.raises(BoostError, match="cannot be prepared"):
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
 
 
 def test_missing_files(files, tmp_path):
     with pytest.raises(BoostError, match=r"nowhere/train.jsonl and .*nowhere/test.jsonl missing"):
-        load_rows(str(tmp_path / "nowhere"))
+        load_gsm8k_rows(str(tmp_path / "nowhere"))
     (files / "test.jsonl").unlink()
     with pytest.raises(BoostError, match=r"^\S*test.jsonl missing: --data.path"):
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
     (files / "test.jsonl").mkdir()
     with pytest.raises(BoostError, match=r"test.jsonl cannot be read"):
-        load_rows(str(files))
+        load_gsm8k_rows(str(files))
 
 
 # --- the download -----------------------------------------------------------------------------
@@ -722,20 +724,20 @@ def test_download_by_two_at_once(monkeypatch):
 
     def slower(self, urls):
         monkeypatch.setattr(manager, "download_and_extract", fake_download)
-        load_rows("")  # the other process
+        load_gsm8k_rows("")  # the other process
         return fake_download(self, urls)
 
     monkeypatch.setattr(manager, "download_and_extract", slower)
-    assert len(load_rows("")["train"]) == 40
+    assert len(load_gsm8k_rows("")["train"]) == 40
 
 
 @pytest.mark.parametrize("damage", [drop_info, drop_records, cut_records])
 def test_damaged_download(monkeypatch, data_dir, damage):
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fake_download)
-    load_rows("")
+    load_gsm8k_rows("")
     damage(data_dir / "gsm8k")
     with pytest.raises(BoostError, match=r"tfds/gsm8k cannot be read .*delete this folder"):
-        load_rows("")
+        load_gsm8k_rows("")
 
 
 def test_builder_is_the_original_one():
@@ -776,21 +778,21 @@ def test_real_counts(real, real_path):
 
 def test_real_overlaps(real):
     """Four training problems share 13 words with three test problems; all are in validation."""
-    index = TestIndex(real.prompts["test"].problems)
+    index = NgramIndex(real.prompts["test"].problems)
     assert index.overlaps(real.prompts["train"].problems) == []
     found = index.overlaps(real.prompts["validation"].problems)
     assert (len({o.index for o in found}), len({o.test for o in found})) == (4, 3)
     assert "4 training problems overlap" in real.notes[0]
     examples = (REPOSITORY / "boostlm" / "tasks" / "prompts" / "gsm8k_3shot.txt").read_text()
     assert index.inside(examples) == []
-    assert TestIndex([examples]).overlaps(real.prompts["train"].problems) == []
+    assert NgramIndex([examples]).overlaps(real.prompts["train"].problems) == []
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_real_answers(real, split):
     key = real.answer_key(split)
     ids = list(range(len(real.prompts[split].texts)))
-    assert key.check(ids, [key.right(i) for i in ids]).all()
+    assert key.grade(ids, [key.correct_response(i) for i in ids]).all()
     rng = np.random.default_rng(0)
     some = rng.choice(len(ids), 300, replace=False).tolist()
-    assert not key.check(some, [key.wrong(i, rng) for i in some]).any()
+    assert not key.grade(some, [key.wrong_response(i, rng) for i in some]).any()

@@ -163,7 +163,7 @@ def test_errors_shares_and_agreement():
         import sys
         import jax, numpy as np
         from boostlm.errors import BoostError, WaitingForPeople
-        from boostlm.runtime import multihost as hosts
+        from boostlm.runtime import multihost
         from boostlm.runtime import preemption
         me = jax.process_index()
 
@@ -185,20 +185,20 @@ def test_errors_shares_and_agreement():
         def wait():
             raise WaitingForPeople("wait", ["a"])
 
-        attempt(lambda: hosts.from_first(lambda: me))
-        attempt(lambda: hosts.from_first(lambda: fail("full", 0)))
-        attempt(lambda: hosts.from_first(wait))
-        attempt(lambda: hosts.from_first(lambda: hosts.from_first(lambda: "nested")))
-        attempt(lambda: hosts.by_share(5, lambda i: {"n": i, "by": 0 * i + me}))
-        attempt(lambda: hosts.by_share(1, lambda i: i + 7))
-        attempt(lambda: hosts.by_share(2, lambda i: fail("broken", 1)))
-        attempt(lambda: hosts.by_share(2, lambda i: 1 // me))
-        attempt(lambda: hosts.require_same("config", "alike"))
-        attempt(lambda: hosts.require_same("config", str(me)))
-        attempt(lambda: list(hosts.iterate_on_first(iter([3, 4] if me == 0 else [5]))))
+        attempt(lambda: multihost.run_on_host0(lambda: me))
+        attempt(lambda: multihost.run_on_host0(lambda: fail("full", 0)))
+        attempt(lambda: multihost.run_on_host0(wait))
+        attempt(lambda: multihost.run_on_host0(lambda: multihost.run_on_host0(lambda: "nested")))
+        attempt(lambda: multihost.gather_shards(5, lambda i: {"n": i, "by": 0 * i + me}))
+        attempt(lambda: multihost.gather_shards(1, lambda i: i + 7))
+        attempt(lambda: multihost.gather_shards(2, lambda i: fail("broken", 1)))
+        attempt(lambda: multihost.gather_shards(2, lambda i: 1 // me))
+        attempt(lambda: multihost.assert_same_on_hosts("config", "alike"))
+        attempt(lambda: multihost.assert_same_on_hosts("config", str(me)))
+        attempt(lambda: list(multihost.iterate_on_host0(iter([3, 4] if me == 0 else [5]))))
         if me == 1:
             preemption._asked.set()
-        attempt(hosts.leave_if_preempted)
+        attempt(multihost.raise_if_preempted)
         """
     )
     for status, _, err in told:

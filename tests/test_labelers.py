@@ -15,18 +15,17 @@ from helpers import as_options, bits, environment, on_one_device, rows_of, start
 from boostlm.cli.main import main as cli
 from boostlm.config import LABELERS, EndpointConfig, LabelConfig
 from boostlm.errors import BoostError, WaitingForPeople
-from boostlm.prng import Purpose, round_key
-from boostlm.lm.token_sampling import TokenRule
+from boostlm.experiment import resume as saved_state
+from boostlm.experiment import run as experiment
+from boostlm.experiment.context import build_context
+from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.labelers import frozen_model, people, simulated
 from boostlm.labelers.base import Label, in_batches
-from boostlm.storage import checkpoint
-from boostlm.experiment import run as experiment
-from boostlm.storage import ledger
-from boostlm.experiment import resume as saved_state
-from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.lm.token_sampling import SamplingParams
+from boostlm.prng import Purpose, round_key
 from boostlm.runtime.progress import Progress
+from boostlm.storage import checkpoint, ledger
 from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
 
 BUDGET, ROUNDS = 8, 2
 CONFIG = tiny_config(arms=("boosting",), rounds=ROUNDS)
@@ -36,8 +35,8 @@ ALL_PAIRS = np.repeat(np.arange(24), 2), np.tile(np.arange(2), 24)
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory):
     """On one device, compiled once for all runs of this module."""
-    folder = RunDir(tmp_path_factory.mktemp("bench"))
-    return on_one_device(build_workbench(CONFIG, folder)).learner
+    folder = RunDir(tmp_path_factory.mktemp("ctx"))
+    return on_one_device(build_context(CONFIG, folder)).learner
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +58,8 @@ def live(learner, config, root):
     folder = RunDir(root)
     with folder.locked():
         folder.create(config)
-        bench = replace(build_workbench(config, folder), learner=learner)
-        return run_experiment(bench, folder, Progress(planned_stages(config), io.StringIO()))
+        ctx = replace(build_context(config, folder), learner=learner)
+        return run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
 
 
 def live_with_people(learner, config, root):
@@ -96,8 +95,8 @@ def entries(root, arm="boosting"):
 def last_model(learner, config, root):
     """The bits of the state after the last round."""
     folder = RunDir(root)
-    bench = replace(build_workbench(config, folder), learner=learner)
-    return bits(saved_state.load_state(bench, folder.checkpoint_path(0, "boosting", ROUNDS)))
+    ctx = replace(build_context(config, folder), learner=learner)
+    return bits(saved_state.load_state(ctx, folder.checkpoint_path(0, "boosting", ROUNDS)))
 
 
 class Killed(BaseException):
@@ -190,10 +189,10 @@ def test_a_labeler_that_breaks_its_promise_is_found(learner, tmp_path, wrong):
 
     folder = RunDir(tmp_path)
     folder.create(CONFIG)
-    bench = replace(build_workbench(CONFIG, folder), learner=learner)
-    bench = replace(bench, make_labeler=lambda *of: labeler)
+    ctx = replace(build_context(CONFIG, folder), learner=learner)
+    ctx = replace(ctx, make_labeler=lambda *of: labeler)
     with pytest.raises(BoostError if wrong == "none" else KeyError):
-        run_experiment(bench, folder, Progress(planned_stages(CONFIG), io.StringIO()))
+        run_experiment(ctx, folder, Progress(planned_stages(CONFIG), io.StringIO()))
     assert entries(tmp_path) == {}
 
 
@@ -201,12 +200,12 @@ def test_a_labeler_that_breaks_its_promise_is_found(learner, tmp_path, wrong):
 
 
 def test_pairs_are_drawn_as_samples_of_all_prompts_are(learner, tmp_path):
-    bench = build_workbench(CONFIG, RunDir(tmp_path))
+    ctx = build_context(CONFIG, RunDir(tmp_path))
     params, key = learner.init(jax.random.key(5)).params, jax.random.key(6)
-    whole = learner.sample(params, bench.train_prompts, key, TokenRule(), 2)
+    whole = learner.sample(params, ctx.train_prompts, key, SamplingParams(), 2)
     order = np.random.default_rng(0).permutation(48)[:31]  # more than one batch, in any order
     pairs = [ids[order] for ids in ALL_PAIRS]
-    drawn = learner.sample_pairs(params, bench.train_prompts, *pairs, key, TokenRule())
+    drawn = learner.sample_pairs(params, ctx.train_prompts, *pairs, key, SamplingParams())
     for name in ("tokens_BxKxR", "length_BxK", "finished_BxK"):
         expected = getattr(whole, name)[pairs[0], pairs[1]]
         np.testing.assert_array_equal(getattr(drawn, name), expected)
@@ -216,14 +215,14 @@ def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
     """Its labels are what the seed model draws, by prompt, sample and round, and no more."""
     config = replace(CONFIG, label=labels_of("frozen_model", cost=0.5, filter_labels=False))
     live(learner, config, tmp_path)
-    bench = replace(build_workbench(config, RunDir(tmp_path)), learner=learner)
-    params = saved_state.load_learner(bench, RunDir(tmp_path), 0, "boosting", 0).params
+    ctx = replace(build_context(config, RunDir(tmp_path)), learner=learner)
+    params = saved_state.load_learner(ctx, RunDir(tmp_path), 0, "boosting", 0).params
     found = entries(tmp_path)
     texts = set()
     for round_ in range(ROUNDS):
         key = round_key(0, Purpose.LABEL, round_)
-        drawn = learner.sample(params, bench.train_prompts, key, TokenRule(), BUDGET)
-        text = bench.texts(drawn.tokens_BxKxR, drawn.length_BxK)
+        drawn = learner.sample(params, ctx.train_prompts, key, SamplingParams(), BUDGET)
+        text = ctx.texts(drawn.tokens_BxKxR, drawn.length_BxK)
         mine = [e for e in found.values() if e["round"] == round_]
         assert len(mine) == BUDGET
         for e in mine:
@@ -243,9 +242,9 @@ def test_a_label_that_was_cut_off_is_paid_for_never_right_and_never_kept(learner
         config = replace(CONFIG, label=label)
         folder = RunDir(tmp_path)
         folder.create(config)
-        bench = replace(build_workbench(config, folder), learner=learner)
-        bench = replace(bench, verify=lambda ids, texts: np.ones(len(texts), bool))
-        rows = run_experiment(bench, folder, Progress(planned_stages(config), io.StringIO()))
+        ctx = replace(build_context(config, folder), learner=learner)
+        ctx = replace(ctx, verify=lambda ids, texts: np.ones(len(texts), bool))
+        rows = run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
     found = entries(tmp_path).values()
     assert sum(e["finished"] for e in found) == len(found) / 2
     assert all(e["kept"] == e["correct"] == e["finished"] for e in found)
@@ -282,7 +281,7 @@ def test_people_answer_in_the_queue_and_the_run_goes_on(learner, tmp_path):
         queue.write_text("".join(json.dumps(row) + "\n" for row in rows))
     live(learner, config, tmp_path)
     found = entries(tmp_path).values()
-    texts = build_workbench(config, RunDir(tmp_path)).task.prompts["train"].texts
+    texts = build_context(config, RunDir(tmp_path)).task.prompts["train"].texts
     assert all(e["text"] == answer_to(texts[e["prompt"]]) for e in found)
     assert {e["source"] for e in found} == {"people"}
     assert len(found) == BUDGET * ROUNDS

@@ -11,10 +11,10 @@ from helpers import full_logits
 from boostlm import Batch, decoder_lm
 from boostlm.config import Config, ModelConfig, OptimizerConfig
 from boostlm.config_io import override
+from boostlm.engine.learner import LanguageLearner, LearnerState
 from boostlm.errors import BoostError
 from boostlm.lm.lora import init_adapters, merged
 from boostlm.lm.sharding import device_mesh
-from boostlm.engine.learner import LanguageLearner, LearnerState
 
 V, T, B, RANK = 32, 8, 8, 2
 CONFIG = ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=24)

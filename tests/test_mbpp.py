@@ -12,11 +12,11 @@ from sandbox_kit import need_sandbox
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
 from boostlm.sandbox import SandboxError
-from boostlm.tasks.mbpp.task import task as mbpp
-from boostlm.tasks.mbpp.task import source as mbpp_source
 from boostlm.tasks.base import SPLITS
+from boostlm.tasks.contamination import NgramIndex, check_contamination
 from boostlm.tasks.mbpp.source import OFFICIAL_SPLITS, load_problems
-from boostlm.tasks.contamination import TestIndex, refuse_overlap
+from boostlm.tasks.mbpp.task import source as mbpp_source
+from boostlm.tasks.mbpp.task import task as mbpp
 
 HERE = Path(__file__).resolve().parent
 NUMBERS = [1, 511, 512, 11, 12, 13, *range(601, 609)]
@@ -66,7 +66,7 @@ def task(records=None, **changes):
     for record in records or fixture_records():
         split = next(s for s, ids in OFFICIAL_SPLITS.items() if record["task_id"] in ids)
         found[split].append(mbpp_source.MbppProblem.from_dict(record))
-    return mbpp.Mbpp(found, config(**changes))
+    return mbpp.MbppTask(found, config(**changes))
 
 
 # --- prompts ----------------------------------------------------------------------------------
@@ -94,9 +94,9 @@ def test_the_prompt_and_the_reference():
     loaded = task([RECORD, *fixture_records()[:6]], train=1, evaluated=1)
     assert loaded.prompts["train"].texts == (PROMPT,)
     assert loaded.prompts["train"].problems == (RECORD["text"],)
-    assert loaded.prompts["train"].bands == ("1-11 words",)
-    assert loaded.answer_key("train").right(0) == "def triple(x):\n\n    return 3 * x\n"
-    assert loaded.stops == ("[DONE]",)
+    assert loaded.prompts["train"].groups == ("1-11 words",)
+    assert loaded.answer_key("train").correct_response(0) == "def triple(x):\n\n    return 3 * x\n"
+    assert loaded.stop_strings == ("[DONE]",)
 
 
 def test_the_packaged_examples_are_prompts_and_references_in_the_same_form():
@@ -112,7 +112,7 @@ def test_the_packaged_examples_are_prompts_and_references_in_the_same_form():
         tests = part.partition("tests:\n\n")[2].partition("\n[BEGIN]\n")[0].split("\n")
         code = part.partition("[BEGIN]\n")[2]
         problem = mbpp_source.MbppProblem(2, text, code, "", tuple(tests))
-        assert part == mbpp.prompt_text(problem) + mbpp.response_text(code)
+        assert part == mbpp.mbpp_prompt(problem) + mbpp.response_text(code)
     with pytest.raises(BoostError, match=r"gsm8k_3shot\.txt ends with .* \[DONE\]|has to end with"):
         task(few_shot="gsm8k_3shot.txt")
 
@@ -122,13 +122,13 @@ def test_splits_are_the_official_ones_in_order_and_references_are_private():
     by_number = {r["task_id"]: r for r in fixture_records()}
     for split, ids in (("train", range(601, 609)), ("validation", (511, 512)), ("test", (11, 12, 13))):  # fmt: skip
         assert loaded.prompts[split].problems == tuple(by_number[i]["text"] for i in ids)
-    assert repr(loaded) == "Mbpp(train=8, validation=2, test=3)"
+    assert repr(loaded) == "MbppTask(train=8, validation=2, test=3)"
     public = [getattr(loaded, name) for name in dir(loaded) if not name.startswith("_")]
     shown = repr([v for v in public if not callable(v)]) + repr(loaded.answer_key("test"))
     for split in SPLITS:
         key = loaded.answer_key(split)
         for i in range(len(loaded.prompts[split].texts)):
-            assert repr(key.right(i))[1:-1] not in shown
+            assert repr(key.correct_response(i))[1:-1] not in shown
     with pytest.raises(BoostError, match=r"--seed_model\.path"):
         loaded.seed_examples(0)
 
@@ -145,7 +145,7 @@ def test_training_problems_that_overlap_the_test_set_are_left_out():
     records[-1]["text"] = records[3]["text"].upper()
     loaded = task(records, train=7)
     assert loaded.notes == ("mbpp: 1 training problems overlap the test set and are left out",)
-    refuse_overlap(loaded)
+    check_contamination(loaded)
     with pytest.raises(BoostError, match="train split of mbpp has 7"):
         task(records, train=8)
     assert task().notes == ()
@@ -161,8 +161,10 @@ def test_right_is_right_and_wrong_is_wrong():
         key, n = loaded.answer_key(split), len(loaded.prompts[split].texts)
         ids = list(range(n)) * 10
         rng = np.random.default_rng(0)
-        texts = [key.right(i) for i in range(n)] + [key.wrong(i, rng) for i in ids]
-        verdict = key.check([*range(n), *ids], texts)
+        texts = [key.correct_response(i) for i in range(n)] + [
+            key.wrong_response(i, rng) for i in ids
+        ]
+        verdict = key.grade([*range(n), *ids], texts)
         assert verdict.dtype == bool
         assert verdict.tolist() == [True] * n + [False] * len(ids)
 
@@ -172,24 +174,25 @@ def test_what_follows_the_stop_is_ignored_and_order_is_kept():
     key = task([RECORD, *fixture_records()[:6]], train=1, evaluated=1).answer_key("train")
     good = "def triple(x):\n    return x + x + x\n"
     texts = [good, f"{good}[DONE]\nnonsense (", "return 3", f"[BEGIN]\n{good}", good]
-    assert key.check([0] * 5, texts).tolist() == [True, True, False, False, True]
-    assert key.check([], []).shape == (0,)
+    assert key.grade([0] * 5, texts).tolist() == [True, True, False, False, True]
+    assert key.grade([], []).shape == (0,)
     for bad in (-1, 1):
         with pytest.raises(IndexError):
-            key.check([bad], [good])
+            key.grade([bad], [good])
 
 
 def test_wrong_is_drawn_from_the_generator_in_both_ways():
     loaded = task()
     key = loaded.answer_key("train")
-    known = {key.right(i) for i in range(8)}
+    known = {key.correct_response(i) for i in range(8)}
     draws = [
-        [key.wrong(i % 8, rng) for i in range(80)] for rng in map(np.random.default_rng, (0, 0, 1))
+        [key.wrong_response(i % 8, rng) for i in range(80)]
+        for rng in map(np.random.default_rng, (0, 0, 1))
     ]
     assert draws[0] == draws[1] != draws[2]
     borrowed = sum(text in known for text in draws[0])
     assert 20 < borrowed < 75
-    assert not any(key.right(i % 8) == text for i, text in enumerate(draws[0]))
+    assert not any(key.correct_response(i % 8) == text for i, text in enumerate(draws[0]))
     assert "    return\n" in "".join(set(draws[0]) - known)
 
 
@@ -227,7 +230,7 @@ def test_a_program_that_may_have_the_called_name_is_no_wrong_answer(other):
         for i, code in enumerate(["def f(x):\n    return x", other])
     )
     key, rng = mbpp.MbppAnswerKey([first, second]), np.random.default_rng(0)
-    assert {key.wrong(0, rng) for _ in range(9)} == {"def f(x):\n    return\n"}
+    assert {key.wrong_response(0, rng) for _ in range(9)} == {"def f(x):\n    return\n"}
 
 
 def test_a_builtin_name_works_in_any_program():
@@ -237,18 +240,18 @@ def test_a_builtin_name_works_in_any_program():
         for i, (code, call) in enumerate([(code, "sum(1, 2)"), ("def g(x):\n    return x", "g(3)")])
     )
     key, rng = mbpp.MbppAnswerKey([first, second]), np.random.default_rng(0)
-    assert {key.wrong(0, rng) for _ in range(9)} == {"def sum(x, y):\n    return\n"}
+    assert {key.wrong_response(0, rng) for _ in range(9)} == {"def sum(x, y):\n    return\n"}
 
 
 def test_a_split_of_one_problem_has_wrong_answers_or_says_so():
     rng = np.random.default_rng(0)
     lone = mbpp_source.MbppProblem(5, "", "def f(x):\n    return x", "", ("assert f(1) == 1",))
-    assert {mbpp.MbppAnswerKey([lone]).wrong(0, rng) for _ in range(9)} == {
+    assert {mbpp.MbppAnswerKey([lone]).wrong_response(0, rng) for _ in range(9)} == {
         "def f(x):\n    return\n"
     }
     none = mbpp_source.MbppProblem(5, "", "def f(x):\n    return x", "", ("assert f(0) != 1",))
     with pytest.raises(RuntimeError, match="problem 5"):
-        mbpp.MbppAnswerKey([none]).wrong(0, rng)
+        mbpp.MbppAnswerKey([none]).wrong_response(0, rng)
 
 
 def test_the_task_refuses_to_start_without_a_sandbox(monkeypatch, files):
@@ -347,17 +350,17 @@ def test_the_real_data(tmp_path):
         pytest.skip(f"no mbpp/mbpp.jsonl in {' or '.join(map(str, places))}")
     problems = load_problems(str(place))
     assert [len(problems[s]) for s in OFFICIAL_SPLITS] == [10, 500, 90, 374]
-    loaded = mbpp.Mbpp(problems, config(359, 500, few_shot="mbpp_3shot.txt"))
+    loaded = mbpp.MbppTask(problems, config(359, 500, few_shot="mbpp_3shot.txt"))
     assert [len(loaded.prompts[s].texts) for s in SPLITS] == [359, 90, 500]
     assert loaded.notes == ("mbpp: 15 training problems overlap the test set and are left out",)
-    refuse_overlap(loaded)
+    check_contamination(loaded)
     for split in SPLITS:
-        assert TestIndex(loaded.prompts[split].problems).inside(loaded.few_shot) == []
+        assert NgramIndex(loaded.prompts[split].problems).inside(loaded.few_shot) == []
         key, rng = loaded.answer_key(split), np.random.default_rng(0)
         for i in range(len(loaded.prompts[split].texts)):
-            assert key.wrong(i, rng) != key.right(i)
+            assert key.wrong_response(i, rng) != key.correct_response(i)
     shots = {p.task_id: p for p in problems["prompt"]}
     assert loaded.few_shot == "".join(
-        mbpp.prompt_text(shots[i]) + mbpp.response_text(shots[i].reference) + "[DONE]\n\n"
+        mbpp.mbpp_prompt(shots[i]) + mbpp.response_text(shots[i].reference) + "[DONE]\n\n"
         for i in (2, 3, 4)
     )

@@ -15,8 +15,8 @@ from boostlm.sandbox import Job, Outcome, Sandbox
 from boostlm.tasks.mbpp.asserts import (
     defined_names,
     names_in,
-    parse,
     parse_assert,
+    parse_code,
 )
 from boostlm.tasks.mbpp.check import (
     BOOL_AS_INT,
@@ -221,9 +221,9 @@ def test_the_lists_of_exceptions_are_exact(full, sanitized):
     for p in [*full, *sanitized]:
         own = defined_names(p.reference)
         tests = [c for t in p.tests + p.challenge_tests for c in _checks(p, t, own)]
-        if any(len(names_in(parse(c.question)) & own) > 1 for c in tests):
+        if any(len(names_in(parse_code(c.question)) & own) > 1 for c in tests):
             found.add(p.task_id)  # a call that uses more of the candidate than one function
-        if names_in(parse(p.setup)) & own:
+        if names_in(parse_code(p.setup)) & own:
             found.add(p.task_id)
         if any("sys." in c.expected for c in tests):
             found.add(p.task_id)
@@ -232,7 +232,7 @@ def test_the_lists_of_exceptions_are_exact(full, sanitized):
 
 
 def _checks(p, test, own):
-    made = defined_names(p.setup) if names_in(parse(p.setup)) & own else set()
+    made = defined_names(p.setup) if names_in(parse_code(p.setup)) & own else set()
     return parse_assert(test, own | made)
 
 

@@ -9,14 +9,14 @@ from helpers import tiny_config
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
+from boostlm.experiment.context import build_context
 from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
 from boostlm.tasks.base import Prompts, Task
 from boostlm.tasks.contamination import (
-    TestIndex,
-    refuse_overlap,
-    refuse_seed_overlap,
-    without_overlap,
+    NgramIndex,
+    check_contamination,
+    check_seed_contamination,
+    uncontaminated,
 )
 from boostlm.tasks.skills import SkillsTask
 
@@ -25,7 +25,7 @@ WORDS = LONG.split()
 
 
 def pairs(texts, test):
-    return [(o.index, o.test) for o in TestIndex(test).overlaps(texts)]
+    return [(o.index, o.test) for o in NgramIndex(test).overlaps(texts)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def pairs(texts, test):
 def test_thirteen_words_in_a_row_in_any_case_and_punctuation(text, overlaps):
     assert (pairs([text], [LONG]) == [(0, 0)]) == overlaps
     assert (pairs([LONG], [text]) == [(0, 0)]) == overlaps
-    assert without_overlap(["other", text], [LONG]) == [True, not overlaps]
+    assert uncontaminated(["other", text], [LONG]) == [True, not overlaps]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_short_texts_are_compared_whole_with_signs_of_arithmetic(one, two, same)
 def test_every_pair_is_found_once():
     texts, test = [LONG, "x", LONG + " x"], ["y", LONG + " a b", LONG]
     assert pairs(texts, test) == [(0, 1), (0, 2), (2, 1), (2, 2)]
-    assert TestIndex(test).overlaps(texts)[0].shared == " ".join(WORDS[:13])
+    assert NgramIndex(test).overlaps(texts)[0].shared == " ".join(WORDS[:13])
 
 
 class OwnTask(Task):
@@ -94,21 +94,21 @@ class OwnTask(Task):
 def test_overlap_is_refused_with_pairs_and_counts():
     train = [f"{i} {LONG}" for i in range(7)] + ["fine"]
     with pytest.raises(BoostError) as caught:
-        refuse_overlap(OwnTask(train, ["other", LONG]))
+        check_contamination(OwnTask(train, ["other", LONG]))
     said = str(caught.value)
     assert said.startswith("7 training problems of task own share 13 words")
     assert "1 test problems" in said
     assert "0 ('0 one two" in said
     assert f"and test 1 ('{LONG[:40]}...'): {' '.join(WORDS[:13])}" in said
     assert "and 2 more pairs" in said
-    refuse_overlap(OwnTask(["fine"], ["other", LONG]))
+    check_contamination(OwnTask(["fine"], ["other", LONG]))
 
 
 def test_a_shared_template_does_not_count_when_problems_leave_it_out():
     template = LONG + " solve {} please"
-    refuse_overlap(OwnTask(["a b", "c d"], ["e f"], template=template))
+    check_contamination(OwnTask(["a b", "c d"], ["e f"], template=template))
     with pytest.raises(BoostError, match="the same as"):
-        refuse_overlap(OwnTask(["a b", "e f"], ["e f"], template=template))
+        check_contamination(OwnTask(["a b", "e f"], ["e f"], template=template))
 
 
 @pytest.mark.parametrize(
@@ -124,23 +124,23 @@ def test_few_shot_examples_hold_no_test_problem(few_shot, refused):
     task = OwnTask(["fine"], [LONG, "What is the sum of a and b?"], few_shot)
     if refused:
         with pytest.raises(BoostError, match=r"few-shot examples of task own.*\n.*\n.*few_shot"):
-            refuse_overlap(task)
+            check_contamination(task)
     else:
-        refuse_overlap(task)
+        check_contamination(task)
 
 
 def test_seed_examples_hold_no_test_problem():
     task = OwnTask(["fine"], [LONG, "short one"], "Q: x\n\n")
-    refuse_seed_overlap(task, ["Q: x\n\nfine", "Q: x\n\nother"])
+    check_seed_contamination(task, ["Q: x\n\nfine", "Q: x\n\nother"])
     for bad in (f"Q: x\n\nso {LONG}", "Q: x\n\nShort one."):
         with pytest.raises(BoostError, match="1 seed examples of task own"):
-            refuse_seed_overlap(task, ["fine", bad])
+            check_seed_contamination(task, ["fine", bad])
 
 
 def test_the_embedded_task_raises_no_alarm():
     task = SkillsTask(DataConfig())
-    refuse_overlap(task)
-    refuse_seed_overlap(task, [prompt for prompt, _ in task.seed_examples(0)])
+    check_contamination(task)
+    check_seed_contamination(task, [prompt for prompt, _ in task.seed_examples(0)])
 
 
 def test_a_run_of_an_overlapping_task_is_refused(tmp_path):
@@ -150,12 +150,12 @@ def test_a_run_of_an_overlapping_task_is_refused(tmp_path):
     leaked = dataclasses.replace(train, texts=(*train.texts[:-1], test.texts[3].upper()))
     task.prompts = {**task.prompts, "train": leaked}
     with pytest.raises(BoostError, match=r"1 training problems of task skills .*\n  23 .* test 3 "):
-        build_workbench(config, RunDir(tmp_path), task)
+        build_context(config, RunDir(tmp_path), task)
 
 
 def test_seven_thousand_against_thirteen_hundred_is_fast():
     rng = np.random.default_rng(0)
     texts = [" ".join(map(str, row)) for row in rng.integers(0, 3000, (8319, 46))]
     start = time.process_time()
-    assert all(without_overlap(texts[:7000], texts[7000:]))
+    assert all(uncontaminated(texts[:7000], texts[7000:]))
     assert time.process_time() - start < 4  # about half a second on a quiet machine

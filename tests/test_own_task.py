@@ -12,8 +12,8 @@ from boostlm.config_io import override
 from boostlm.errors import BoostError
 from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.base import Task
+from boostlm.tasks.contamination import check_contamination
 from boostlm.tasks.few_shot import load_few_shot
-from boostlm.tasks.contamination import refuse_overlap
 from boostlm.tasks.registry import load_task
 
 EXAMPLE = re.search(
@@ -39,16 +39,16 @@ def test_the_readmes_example_runs(file, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "run")
     assert [(row["arm"], row["round"]) for row in rows] == [("boosting", 0), ("boosting", 1)]
-    assert set(rows[0]["eval_by_band"]) <= {f"{ten}0s" for ten in range(1, 10)}
+    assert set(rows[0]["eval_by_group"]) <= {f"{ten}0s" for ten in range(1, 10)}
 
 
 def test_the_readmes_example_is_a_whole_task(file):
     task, rng = load_task(own(file)), np.random.default_rng(0)
     key = task.answer_key("test")
-    assert key.check(range(24), [key.right(i) for i in range(24)]).all()
-    assert not key.check(range(24), [key.wrong(i, rng) for i in range(24)]).any()
-    assert (task.stops, task.few_shot, task.notes) == ((), "", ())
-    refuse_overlap(task)
+    assert key.grade(range(24), [key.correct_response(i) for i in range(24)]).all()
+    assert not key.grade(range(24), [key.wrong_response(i, rng) for i in range(24)]).any()
+    assert (task.stop_strings, task.few_shot, task.notes) == ((), "", ())
+    check_contamination(task)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_readmes_example_is_a_whole_task(file):
         (lambda text: text.replace("8100", "0"), "Sums", r"my_task\.py fails: IndexError"),
         (lambda text: text.replace('name = "sums"', ""), "Sums", "has no name"),
         (lambda text: text.replace("in SPLITS\n", "in SPLITS[:2]\n"), "Sums", r"prompts\['test'\] is missing"),
-        (lambda text: text.replace("for a, _ in self.pairs[split]", "for a, _ in self.pairs[split][1:]"), "Sums", "not one band"),
+        (lambda text: text.replace("for a, _ in self.pairs[split]", "for a, _ in self.pairs[split][1:]"), "Sums", "not one group"),
         (lambda text: text.replace("def answer_key", "def answers"), "Sums", "fails: TypeError.*answer_key"),
     ],
 )  # fmt: skip
@@ -155,7 +155,7 @@ def test_a_run_goes_on_with_the_same_prompts_only(file, tmp_path):
 
 def test_what_people_write_is_put_in_the_form_of_responses():
     class Form(Task):
-        lead, stops = " ", ("\n\n", "END")
+        response_prefix, stop_strings = " ", ("\n\n", "END")
 
         def answer_key(self, split):
             raise NotImplementedError

@@ -17,12 +17,12 @@ from boostlm import Batch, TrainState, decoder_lm, jit_train_step, pmap_train_st
 from boostlm.cli.main import keep_compiled
 from boostlm.config import Config, ModelConfig, OptimizerConfig
 from boostlm.config_io import override
+from boostlm.engine.learner import LanguageLearner, LearnerState
 from boostlm.errors import BoostError
 from boostlm.lm.language_model import NO_PREFIX
 from boostlm.lm.sharding import device_mesh, shardings, spec_of
 from boostlm.lm.train_step import make_optimizer, shard_train_step
 from boostlm.storage import checkpoint
-from boostlm.engine.learner import LanguageLearner, LearnerState
 
 V, T, B = 64, 10, 16
 CONFIG = ModelConfig(layers=2, width=16, heads=4, kv_heads=2, head_dim=8, mlp_width=32)

@@ -22,16 +22,16 @@ from helpers import (
 )
 
 from boostlm.config import OptimizerConfig, SampleConfig
-from boostlm.lm.token_sampling import TokenRule
+from boostlm.engine.learner import LanguageLearner
+from boostlm.experiment.context import build_context
+from boostlm.experiment.stages import Place
+from boostlm.lm.token_sampling import SamplingParams
 from boostlm.lm.train_step import Batch
 from boostlm.runtime import preemption
-from boostlm.engine.learner import LanguageLearner
 from boostlm.runtime.preemption import Preempted, asked, watching
 from boostlm.runtime.progress import Progress
-from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.stages import Place
 from boostlm.storage.partial_stages import Unfinished, UnfinishedSamples
-from boostlm.experiment.context import build_workbench
+from boostlm.storage.run_dir import RunDir
 
 
 def sigterm():
@@ -60,14 +60,14 @@ def test_outside_the_block_everything_is_as_before():
 
 def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
     """On one device and on several."""
-    whole = build_workbench(tiny_config(), RunDir(tmp_path / "bench")).learner
+    whole = build_context(tiny_config(), RunDir(tmp_path / "ctx")).learner
     optimizer = OptimizerConfig(steps=60, batch_size=8, warmup_steps=2)
     rng = np.random.default_rng(0)
     shape = (optimizer.steps * optimizer.batch_size, 16)
     rows = Batch(rng.integers(0, 20, shape, np.int32), np.ones(shape, np.float32))
     begin = whole.init(jax.random.key(0))
     for devices in (jax.devices()[:1], jax.devices()[:2]):
-        learner = LanguageLearner(whole.model, whole.sampler.endings, 4, 8, devices)
+        learner = LanguageLearner(whole.model, whole.sampler.stop_sequences, 4, 8, devices)
         path = epath.Path(tmp_path / f"unfinished{len(devices)}")
         expected = learner.train(begin, rows, optimizer)
         steps = []
@@ -89,15 +89,15 @@ def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
 
 
 def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
-    config = tiny_config(sample=SampleConfig(k=2, rows=4))
-    bench = on_one_device(build_workbench(config, RunDir(tmp_path / "bench")))
-    params = bench.learner.init(jax.random.key(0)).params
+    config = tiny_config(sample=SampleConfig(k=2, batch_size=4))
+    ctx = on_one_device(build_context(config, RunDir(tmp_path / "ctx")))
+    params = ctx.learner.init(jax.random.key(0)).params
     unfinished = UnfinishedSamples(epath.Path(tmp_path / "unfinished.npz"))
     seen = []
 
     def sample(within, *kept):
-        return bench.sample(
-            params, bench.train_prompts, jax.random.key(1), TokenRule(), 2, within, *kept
+        return ctx.sample(
+            params, ctx.train_prompts, jax.random.key(1), SamplingParams(), 2, within, *kept
         )
 
     def within(done, total):

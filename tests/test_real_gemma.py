@@ -20,11 +20,11 @@ from helpers import full_logits
 
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.generate import generate
-from boostlm.prng import row_keys
-from boostlm.lm.token_sampling import TokenRule
+from boostlm.lm.token_sampling import SamplingParams
 from boostlm.pretrained.gemma import GEMMA3_270M
 from boostlm.pretrained.gguf_file import read_gguf
 from boostlm.pretrained.huggingface import write_huggingface
+from boostlm.prng import row_keys
 
 # A folder of 270M weights goes through three libraries, which warn of each other.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -84,7 +84,7 @@ def real(tmp_path_factory) -> Real:
     def greedy(params, prompt_1xP, length_1):
         return generate(
             lm, params, prompt_1xP, length_1, row_keys(jax.random.key(0), jnp.arange(1), 1),
-            max_new_tokens=NEW, endings=((-1,),), pad_id=0, rule=TokenRule(temperature=0.0),
+            max_new_tokens=NEW, stop_sequences=((-1,),), pad_id=0, sampling=SamplingParams(temperature=0.0),
         ).tokens_BxKxR[0, 0]  # fmt: skip
 
     return Real(

@@ -14,36 +14,36 @@ from boostlm.errors import BoostError
 from boostlm.report.compare import compare, summaries
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
-from boostlm.report.run_data import LATER, RunData, load_rows
-from boostlm.report.terminal import band_leads, final_table, verdicts
+from boostlm.report.run_data import LATER, RunData, parse_rows
+from boostlm.report.terminal import final_table, group_leads, verdicts
 from boostlm.report.wording import short_name
 
-BANDS = ("add", "reverse", "count", "sort", "compare", "carry")
+GROUPS = ("add", "reverse", "count", "sort", "compare", "carry")
 LONG = [f"multi-step word problems of quite a length & <b>markup</b> $x_{i}$" for i in range(12)]
 GOAL = {"do_nothing": 0.16, "filter_only": 0.45, "uniform": 0.55, "boosting": 0.64}
 
 
-def make_row(arm, seed, round_, accuracy, bands=BANDS, there=1.0, labels=0):
+def make_row(arm, seed, round_, accuracy, groups=GROUPS, there=1.0, labels=0):
     """One row as the loop writes it; `there` in [0, 1] is how far training has come."""
     noise = random.Random(f"{seed} {arm} {round_}" if round_ else f"{seed}")
-    hard = [1 + i * there * 1.5 for i in range(len(bands))]
-    easy = [accuracy * (1.6 - 1.2 * i / len(bands)) * noise.uniform(0.8, 1.2) for i in range(99)]
+    hard = [1 + i * there * 1.5 for i in range(len(groups))]
+    easy = [accuracy * (1.6 - 1.2 * i / len(groups)) * noise.uniform(0.8, 1.2) for i in range(99)]
     prompts = [0.5**f for f in range(round_ + 1)]
     weight = [p * 1.43**f for f, p in enumerate(prompts)]
     return {
         "arm": arm, "seed": seed, "round": round_, "test_accuracy": accuracy,
-        "eval_by_band": {b: min(1.0, e) for b, e in zip(bands, easy)},
+        "eval_by_group": {b: min(1.0, e) for b, e in zip(groups, easy)},
         "train_accuracy": accuracy * 0.97, "train_solved": min(1.0, accuracy * 1.35),
         "accepted": accuracy * 0.97, "labels_spent": labels, "labels_kept": int(0.3 * labels),
         "distinct": 0.8 - (0.5 if arm == "do_nothing" else 0.3) * there, "cut_off": 0.01,
-        "weight_by_band": {b: h / sum(hard) for b, h in zip(bands, hard)},
+        "weight_by_group": {b: h / sum(hard) for b, h in zip(groups, hard)},
         "weight_by_failures": [w / sum(weight) for w in weight],
         "prompts_by_failures": [round(1024 * p / sum(prompts)) for p in prompts],
         "train_loss": None if round_ == 0 else 1.2 * math.exp(-round_ / 3), "seconds": 12.5,
     } | dict.fromkeys(LATER)  # fmt: skip
 
 
-def make_run(arms=ARMS, seeds=3, rounds=5, bands=BANDS, scale=1.0, **config):
+def make_run(arms=ARMS, seeds=3, rounds=5, groups=GROUPS, scale=1.0, **config):
     """A run whose curves look like those of a real one; with `scale` 0 it learns nothing."""
     rng, rows, predicted = random.Random(7), [], {}
     for seed in range(seeds):
@@ -55,7 +55,7 @@ def make_run(arms=ARMS, seeds=3, rounds=5, bands=BANDS, scale=1.0, **config):
                 there = 1 - math.exp(-r / 1.5)
                 path.append(scale * (start + (goal - start) * there))
                 labels = 256 * r * (arm in ("uniform", "boosting"))
-                rows.append(make_row(arm, seed, r, path[-1], bands, there, labels))
+                rows.append(make_row(arm, seed, r, path[-1], groups, there, labels))
             predicted[seed][arm] = [p * (0.95 - 0.02 * i) for i, p in enumerate(path)]
     settings = asdict(Config(arms=tuple(arms), seeds=seeds, rounds=rounds)) | config
     return RunData(settings, tuple(rows), predicted)
@@ -83,14 +83,14 @@ ONLY_ROUND_0 = only(RUN, {(arm, 0): 0 for arm in ARMS})
 NO_ROWS = RunData(RUN.config, (), {})
 ENDS = {("do_nothing", 0): 5, ("filter_only", 0): 5, ("uniform", 0): 5, ("boosting", 0): 4}
 UNFINISHED = only(RUN, ENDS | {("do_nothing", 1): 5, ("filter_only", 1): 2})
-NULLS = ("train_accuracy", "train_solved", "accepted", "distinct", "cut_off", "weight_by_band")
+NULLS = ("train_accuracy", "train_solved", "accepted", "distinct", "cut_off", "weight_by_group")
 NOTHING = dict.fromkeys((*NULLS, "prompts_by_failures"))
-NOTHING |= {"eval_by_band": {}, "weight_by_failures": []}
+NOTHING |= {"eval_by_group": {}, "weight_by_failures": []}
 CASES = {
     "realistic": RUN,
     "one arm": make_run(arms=("boosting",), seeds=1, rounds=2),
-    "long names": make_run(bands=LONG, seeds=2),
-    "other scripts": make_run(bands=("加法", "об $x_1$", "a\nb"), seeds=1, rounds=1),
+    "long names": make_run(groups=LONG, seeds=2),
+    "other scripts": make_run(groups=("加法", "об $x_1$", "a\nb"), seeds=1, rounds=1),
     "no prediction": replace(make_run(rounds=1), predicted={}),
     "odd prediction": replace(make_run(rounds=1), predicted={0: {"boosting": [0.2, None]}}),
     "all zero": make_run(scale=0.0, seeds=1, rounds=2),
@@ -173,10 +173,10 @@ def test_summaries_and_leads():
     run = exact_run([0.4], [0.5])
     for row in run.rows:
         more = 0.4 * (row["arm"] == "boosting")
-        row["eval_by_band"] = {"a": 0.5, "b": 0.5 + more, "c": 0.5 - more / 2}
-    assert run.bands == (*BANDS, "a", "b", "c")  # the training prompts' order first
-    assert "from -20.0 points in c to +40.0 in b." in band_leads(run)
-    assert band_leads(ONLY_ROUND_0) == band_leads(NO_ROWS) == ""
+        row["eval_by_group"] = {"a": 0.5, "b": 0.5 + more, "c": 0.5 - more / 2}
+    assert run.groups == (*GROUPS, "a", "b", "c")  # the training prompts' order first
+    assert "from -20.0 points in c to +40.0 in b." in group_leads(run)
+    assert group_leads(ONLY_ROUND_0) == group_leads(NO_ROWS) == ""
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -206,11 +206,11 @@ def jsonl(rows):
 
 def test_load_rows_reads_back_what_was_written():
     for rows in (UNFINISHED.rows, CASES["nulls"].rows, ()):
-        assert load_rows("\n" + jsonl(rows)) == rows
+        assert parse_rows("\n" + jsonl(rows)) == rows
     old = {key: value for key, value in RUN.rows[0].items() if key not in LATER}
-    assert load_rows(jsonl([old])) == RUN.rows[:1]  # an older version's row
-    odd = make_row("boosting", 0, 0, 0.5, bands=("a\u2028b",)) | {"later": 1, "accepted": 1.000001}
-    assert load_rows(jsonl([odd])) == (odd,)
+    assert parse_rows(jsonl([old])) == RUN.rows[:1]  # an older version's row
+    odd = make_row("boosting", 0, 0, 0.5, groups=("a\u2028b",)) | {"later": 1, "accepted": 1.000001}
+    assert parse_rows(jsonl([odd])) == (odd,)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_load_rows_reads_back_what_was_written():
         ("test_accuracy", math.nan, "NaN"), ("seconds", math.inf, "Infinity"),
         ("distinct", -0.1, "distinct"), ("accepted", True, "accepted"), ("seed", "0", "seed"),
         ("round", -1, "round"), ("labels_spent", 1.5, "labels_spent"), ("arm", "", "arm"),
-        ("eval_by_band", [0.1], "eval_by_band"), ("weight_by_band", {"a": "b"}, "weight_by_band"),
+        ("eval_by_group", [0.1], "eval_by_group"), ("weight_by_group", {"a": "b"}, "weight_by_group"),
         ("weight_by_failures", {"0": 1}, "weight_by_failures"), ("train_loss", "low", "train_loss"),
         ("round", 0, "already on line 1"),
     ],
@@ -228,10 +228,10 @@ def test_load_rows_reads_back_what_was_written():
 def test_load_rows_names_the_line_and_the_fault(key, value, word):
     rows = [make_row("boosting", 0, 0, 0.5), make_row("boosting", 0, 1, 0.5) | {key: value}]
     with pytest.raises(BoostError, match=rf"line 2: .*{word}"):
-        load_rows(jsonl(rows))
+        parse_rows(jsonl(rows))
     for line in ("[1]", '{"arm": ', '{"arm": "boosting"}'):
         with pytest.raises(BoostError, match=r"line 3: (not an object|not JSON|no seed, round, )"):
-            load_rows(jsonl(rows[:1]) + "\n" + line)
+            parse_rows(jsonl(rows[:1]) + "\n" + line)
 
 
 class Reader(HTMLParser):
@@ -273,7 +273,7 @@ def test_page_is_whole_and_fetches_nothing(case):
     assert len(page.encode()) < 1_000_000
     text = " ".join(" ".join(reader.text).split()).replace("\N{MINUS SIGN}", "-")
     assert verdicts(run)[0] in text
-    names = [" ".join(band.split()) for band in run.bands if len(band) < 20]
+    names = [" ".join(group.split()) for group in run.groups if len(group) < 20]
     assert all(f">{name}</text>" in page for name in names)
     assert page.split("Every arm, seed and round")[1].count("<tr>") == len(run.rows) + 1
     assert summary_png(run).startswith(b"\x89PNG")
@@ -312,7 +312,7 @@ def test_page_has_every_figure_and_setting():
 
 def test_everything_is_escaped():
     evil = '<script>alert("1")</script>&amp;'
-    run = make_run(bands=(evil, "b"), seeds=1, rounds=1, name=evil, **{evil: {evil: (evil,)}})
+    run = make_run(groups=(evil, "b"), seeds=1, rounds=1, name=evil, **{evil: {evil: (evil,)}})
     run.config["data"] |= {"path": evil, "task": evil}
     rows = (row | {"arm": evil} if row["arm"] == "uniform" else row for row in run.rows)
     page = render_html(replace(run, rows=tuple(rows)))

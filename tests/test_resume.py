@@ -29,18 +29,16 @@ from helpers import (
 
 from boostlm.cli.main import main
 from boostlm.config import FilterConfig
-from boostlm.errors import BoostError
-from boostlm.labelers import simulated
-from boostlm.storage import stage_arrays as arrays
-from boostlm.storage import checkpoint
-from boostlm.storage import ledger
-from boostlm.storage import run_dir
-from boostlm.experiment import resume as saved_state
-from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.engine.learner import LanguageLearner
+from boostlm.errors import BoostError
+from boostlm.experiment import resume as saved_state
+from boostlm.experiment.context import build_context
+from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.labelers import simulated
 from boostlm.runtime.progress import Progress
+from boostlm.storage import checkpoint, ledger, run_dir
+from boostlm.storage import stage_arrays as arrays
 from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
 
 CONFIG = tiny_config(arms=("filter_only", "boosting"), keep_checkpoints=1)
 
@@ -50,9 +48,9 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+def ctx(tmp_path_factory):
     """One device, compiled once for all runs of this module."""
-    return on_one_device(build_workbench(CONFIG, RunDir(tmp_path_factory.mktemp("bench"))))
+    return on_one_device(build_context(CONFIG, RunDir(tmp_path_factory.mktemp("ctx"))))
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +62,8 @@ def small_chunks(monkeypatch):
 class Shop:
     """The labeler, with a receipt for every label."""
 
-    def __init__(self, bench):
-        self.labeler = bench.make_labeler(bench.learner, None)
+    def __init__(self, ctx):
+        self.labeler = ctx.make_labeler(ctx.learner, None)
         self.sold = []
 
     def __call__(self, queries):
@@ -74,32 +72,32 @@ class Shop:
             yield batch
 
 
-def live(bench, root, shop=None):
+def live(ctx, root, shop=None):
     """One process's life, as the command line would have it."""
     folder = RunDir(root)
     with folder.locked():
-        folder.create(bench.config)
+        folder.create(ctx.config)
         if shop:
-            bench = replace(bench, make_labeler=lambda *of: shop)
+            ctx = replace(ctx, make_labeler=lambda *of: shop)
         with open(os.devnull, "w") as out:
-            return run_experiment(bench, folder, Progress(planned_stages(bench.config), out))
+            return run_experiment(ctx, folder, Progress(planned_stages(ctx.config), out))
 
 
-def outcome(bench, root):
+def outcome(ctx, root):
     """Everything that must come out alike, bit for bit."""
-    folder, config = RunDir(root), bench.config
+    folder, config = RunDir(root), ctx.config
     kept = {}
     for seed, arm, round_ in itertools.product(range(config.seeds), config.arms, range(1, 99)):
         path = folder.checkpoint_path(seed, arm, round_)
         if path.exists():
             assert checkpoint.is_good(path)
-            kept[seed, arm, round_] = bits(saved_state.load_state(bench, path))
+            kept[seed, arm, round_] = bits(saved_state.load_state(ctx, path))
     others = ("ledger", "stages")
     files = [p for name in others for p in files_below(folder.root / name)]
     return {
         "rows": rows_of(root),
         "params": kept,
-        "seed model": bits(saved_state.load_learner(bench, folder, 0, "boosting", 0)),
+        "seed model": bits(saved_state.load_learner(ctx, folder, 0, "boosting", 0)),
         "files": {str(p.relative_to(folder.root)): p.read_bytes() for p in files},
     }
 
@@ -109,13 +107,13 @@ def files_below(root):
 
 
 @pytest.fixture(scope="module")
-def whole(bench, tmp_path_factory):
+def whole(ctx, tmp_path_factory):
     """(folder, outcome) of a run that nothing interrupted. Read only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulated, "_AT_ONCE", 3)
         root = tmp_path_factory.mktemp("whole")
-        live(bench, root)
-    return root, outcome(bench, root)
+        live(ctx, root)
+    return root, outcome(ctx, root)
 
 
 @pytest.fixture
@@ -125,7 +123,7 @@ def copy(whole, tmp_path):
     return tmp_path / "run"
 
 
-def test_a_run_has_something_to_lose(bench, whole):
+def test_a_run_has_something_to_lose(ctx, whole):
     rows, made = whole[1]["rows"], whole[1]
     assert len(rows) == 2 * 3
     assert set(made["params"]) == {(0, "filter_only", 2), (0, "boosting", 2)}
@@ -134,9 +132,9 @@ def test_a_run_has_something_to_lose(bench, whole):
     assert rows[-1]["labels_spent"] > 0
 
 
-def test_two_whole_runs_are_identical(bench, whole, tmp_path):
-    live(bench, tmp_path)
-    assert outcome(bench, tmp_path) == whole[1]
+def test_two_whole_runs_are_identical(ctx, whole, tmp_path):
+    live(ctx, tmp_path)
+    assert outcome(ctx, tmp_path) == whole[1]
 
 
 # --- a crash at every commit point ------------------------------------------------------------
@@ -205,7 +203,7 @@ class Crashes:
 checkpoint_remove = checkpoint.remove
 
 
-def lives(bench, root, shop, at, how):
+def lives(ctx, root, shop, at, how):
     """Crashes every life at its `at`-th commit until one gets through; the paths crashed at.
 
     A life that was crashed where the last one was gets a commit more, or none would get further.
@@ -219,7 +217,7 @@ def lives(bench, root, shop, at, how):
         with pytest.MonkeyPatch.context() as patch:
             Crashes(patch, at + max(0, again - 1), how)
             try:
-                live(bench, root, shop)
+                live(ctx, root, shop)
                 done = True
             except Killed as killed:
                 crashed.append(str(killed))
@@ -240,10 +238,10 @@ def labels_on_disk(root):
 
 @pytest.mark.filterwarnings("ignore:.*cut off a torn last line:UserWarning")
 @pytest.mark.parametrize(("at", "how"), [(0, "after"), (1, "half")])
-def test_a_crash_at_every_commit(bench, whole, tmp_path, at, how):
+def test_a_crash_at_every_commit(ctx, whole, tmp_path, at, how):
     """Every life commits one thing more and dies: so each commit of the run is crashed at once."""
-    shop = Shop(bench)
-    crashed = lives(bench, tmp_path, shop, at, how)
+    shop = Shop(ctx)
+    crashed = lives(ctx, tmp_path, shop, at, how)
     kinds = (
         "config",
         "samples",
@@ -258,32 +256,32 @@ def test_a_crash_at_every_commit(bench, whole, tmp_path, at, how):
     for kind in kinds[(at > 0) :]:
         assert any(kind in path for path in crashed), f"never crashed at {kind}"
     assert len(crashed) >= 30
-    assert outcome(bench, tmp_path) == whole[1]
+    assert outcome(ctx, tmp_path) == whole[1]
     assert not [p for p in files_below(tmp_path) if p.name.endswith(".tmp")]
 
 
 @pytest.mark.filterwarnings("ignore:.*cut off a torn last line:UserWarning")
 @pytest.mark.parametrize("how", ["half", "after"])
-def test_one_crash_and_a_run_to_the_end(bench, whole, tmp_path, how):
+def test_one_crash_and_a_run_to_the_end(ctx, whole, tmp_path, how):
     """A spread of the commits, others for each way."""
     for at in range({"half": 4, "after": 10}[how], 35, 12):
-        root, shop = tmp_path / str(at), Shop(bench)
+        root, shop = tmp_path / str(at), Shop(ctx)
         with pytest.MonkeyPatch.context() as patch:
             Crashes(patch, at, how)
             with pytest.raises(Killed):
-                live(bench, root, shop)
+                live(ctx, root, shop)
         on_disk, sold = labels_on_disk(root), len(shop.sold)
-        live(bench, root, shop)
+        live(ctx, root, shop)
         assert not on_disk & set(shop.sold[sold:])
-        assert outcome(bench, root) == whole[1]
+        assert outcome(ctx, root) == whole[1]
 
 
-def test_a_finished_run_does_no_work(bench, copy, whole, monkeypatch):
+def test_a_finished_run_does_no_work(ctx, copy, whole, monkeypatch):
     before = {str(p): (p.read_bytes(), p.stat().mtime) for p in files_below(copy)}
     for name in ("sample", "train"):
-        monkeypatch.setattr(bench.learner, name, lambda *a, **k: pytest.fail("worked"))
-    shop = Shop(bench)
-    rows = live(bench, copy, shop)
+        monkeypatch.setattr(ctx.learner, name, lambda *a, **k: pytest.fail("worked"))
+    shop = Shop(ctx)
+    rows = live(ctx, copy, shop)
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in rows] == whole[1]["rows"]
     assert shop.sold == []
     after = {str(p): (p.read_bytes(), p.stat().mtime) for p in files_below(copy)}
@@ -310,67 +308,67 @@ def tear(folder):
 
 
 @pytest.fixture(scope="module")
-def keeping_two(bench, tmp_path_factory):
-    """A bench and a whole run of it that keeps two checkpoints an arm. Read only."""
-    bench = replace(bench, config=replace(CONFIG, keep_checkpoints=2))
+def keeping_two(ctx, tmp_path_factory):
+    """A context and a whole run of it that keeps two checkpoints an arm. Read only."""
+    ctx = replace(ctx, config=replace(CONFIG, keep_checkpoints=2))
     root = tmp_path_factory.mktemp("two")
-    live(bench, root)
-    return bench, root, outcome(bench, root)
+    live(ctx, root)
+    return ctx, root, outcome(ctx, root)
 
 
 @pytest.mark.parametrize("torn", [(2,), (1, 2), (1,)])
 def test_torn_checkpoints_fall_back_with_a_warning_and_end_alike(keeping_two, tmp_path, torn):
-    bench, source, expected = keeping_two
+    ctx, source, expected = keeping_two
     shutil.copytree(source, tmp_path / "run")
     folder = RunDir(tmp_path / "run")
     drop_rows(folder.root, lambda row: (row["arm"], row["round"]) != ("boosting", 2))
     files = [tear(folder.checkpoint_path(0, "boosting", r)) for r in torn]
-    shop = Shop(bench)
+    shop = Shop(ctx)
     if 2 in torn:
         with pytest.warns(UserWarning, match="checkpoint file") as caught:
-            live(bench, folder.root, shop)
+            live(ctx, folder.root, shop)
         said = " ".join(str(w.message) for w in caught)
         assert all(f"checkpoint file {file} is torn" in said for file in files)
-        assert outcome(bench, folder.root) == expected
+        assert outcome(ctx, folder.root) == expected
     else:
-        live(bench, folder.root, shop)  # the newest one is good: the other is not looked at
+        live(ctx, folder.root, shop)  # the newest one is good: the other is not looked at
         assert rows_of(folder.root) == expected["rows"]
     assert shop.sold == []  # the ledger has them all
 
 
 @pytest.mark.filterwarnings("ignore:checkpoint file:UserWarning")
-def test_torn_last_checkpoint_of_a_finished_run_is_made_again(bench, copy, whole):
+def test_torn_last_checkpoint_of_a_finished_run_is_made_again(ctx, copy, whole):
     tear(RunDir(copy).checkpoint_path(0, "boosting", 2))
-    live(bench, copy)
-    assert outcome(bench, copy) == whole[1]
+    live(ctx, copy)
+    assert outcome(ctx, copy) == whole[1]
 
 
-def test_torn_seed_model_is_trained_again(bench, copy, whole):
+def test_torn_seed_model_is_trained_again(ctx, copy, whole):
     drop_rows(copy, lambda row: row["arm"] != "boosting")
     tear(RunDir(copy).checkpoint_path(0, "boosting", 0))
     with pytest.warns(UserWarning, match="round00.* is torn"):
-        live(bench, copy)
-    assert outcome(bench, copy) == whole[1]
+        live(ctx, copy)
+    assert outcome(ctx, copy) == whole[1]
 
 
 @pytest.mark.parametrize("round_", [0, 1, 2])
 @pytest.mark.parametrize("arm", CONFIG.arms)
-def test_a_missing_row_is_made_again(bench, copy, whole, arm, round_):
+def test_a_missing_row_is_made_again(ctx, copy, whole, arm, round_):
     drop_rows(copy, lambda row: (row["arm"], row["round"]) != (arm, round_))
-    live(bench, copy)
-    assert outcome(bench, copy) == whole[1]
+    live(ctx, copy)
+    assert outcome(ctx, copy) == whole[1]
 
 
-def test_all_rows_missing_are_made_again_from_what_was_committed(bench, copy, whole):
+def test_all_rows_missing_are_made_again_from_what_was_committed(ctx, copy, whole):
     (copy / "metrics.jsonl").unlink()
-    shop = Shop(bench)
-    live(bench, copy, shop)
-    assert outcome(bench, copy) == whole[1]
+    shop = Shop(ctx)
+    live(ctx, copy, shop)
+    assert outcome(ctx, copy) == whole[1]
     assert shop.sold == []
 
 
 @pytest.mark.parametrize("torn", [True, False])
-def test_torn_or_missing_stage_files_are_made_again(bench, copy, whole, torn):
+def test_torn_or_missing_stage_files_are_made_again(ctx, copy, whole, torn):
     (copy / "metrics.jsonl").unlink()
     checkpoint.remove(RunDir(copy).checkpoint_path(0, "boosting", 2))
     checkpoint.remove(RunDir(copy).checkpoint_path(0, "filter_only", 2))
@@ -382,15 +380,15 @@ def test_torn_or_missing_stage_files_are_made_again(bench, copy, whole, torn):
             path.unlink()
     if torn:
         with pytest.warns(UserWarning, match="is torn") as caught:
-            live(bench, copy)
+            live(ctx, copy)
         said = " ".join(str(w.message) for w in caught)
         assert all(f"{path} is torn" in said for path in files)
     else:
-        live(bench, copy)
-    assert outcome(bench, copy) == whole[1]
+        live(ctx, copy)
+    assert outcome(ctx, copy) == whole[1]
 
 
-def test_a_ledger_of_other_labels_is_refused_and_kept(bench, copy):
+def test_a_ledger_of_other_labels_is_refused_and_kept(ctx, copy):
     path = RunDir(copy).ledger_path(0, "boosting", 1)
     lines = path.read_text().splitlines()
     strange = json.dumps(json.loads(lines[0]) | {"sample": 77})
@@ -399,19 +397,19 @@ def test_a_ledger_of_other_labels_is_refused_and_kept(bench, copy):
     drop_rows(copy, lambda row: (row["arm"], row["round"]) != ("boosting", 2))
     before = path.read_bytes()
     with pytest.raises(BoostError, match=r"boosting, round 1, stage label: .* would not buy"):
-        live(bench, copy)
+        live(ctx, copy)
     assert path.read_bytes() == before
 
 
 # --- errors that stop a round -----------------------------------------------------------------
 
 
-def fails_alike(bench, root, pattern, kept):
+def fails_alike(ctx, root, pattern, kept):
     """The error, twice; what was committed before it stays as it was."""
     folder, first = RunDir(root), None
     for _ in range(2):
         with pytest.raises(BoostError, match=pattern):
-            live(bench, root)
+            live(ctx, root)
         assert checkpoint.is_good(folder.checkpoint_path(0, "filter_only", 0))
         assert [(row["arm"], row["round"]) for row in rows_of(root)] == kept
         files = {str(p): p.read_bytes() for p in files_below(root / "checkpoints")}
@@ -419,18 +417,18 @@ def fails_alike(bench, root, pattern, kept):
         first = files
 
 
-def test_nan_says_where_and_keeps_the_last_good_state(bench, tmp_path):
+def test_nan_says_where_and_keeps_the_last_good_state(ctx, tmp_path):
     optimizer = replace(OPTIMIZER, learning_rate=1e38)
     config = replace(CONFIG, train=replace(CONFIG.train, optimizer=optimizer))
     where = "seed 0, arm filter_only, round 0, stage train: .*not finite"
-    fails_alike(replace(bench, config=config), tmp_path, where, [("filter_only", 0)])
+    fails_alike(replace(ctx, config=config), tmp_path, where, [("filter_only", 0)])
 
 
-def test_nan_in_a_later_arm_leaves_the_earlier_ones(bench, copy, whole):
+def test_nan_in_a_later_arm_leaves_the_earlier_ones(ctx, copy, whole):
     """As if the rate had been fine for one arm: its rows and checkpoints stay untouched."""
     drop_rows(copy, lambda row: row["arm"] == "filter_only")
     checkpoint.remove(RunDir(copy).checkpoint_path(0, "boosting", 2))
-    learner = bench.learner
+    learner = ctx.learner
 
     class Broken(LanguageLearner):
         def train(self, *args):
@@ -440,12 +438,12 @@ def test_nan_in_a_later_arm_leaves_the_earlier_ones(bench, copy, whole):
     broken.__dict__ = learner.__dict__
     rows = [("filter_only", r) for r in range(3)] + [("boosting", 0)]
     where = "seed 0, arm boosting, round 0, stage train: .*not finite"
-    fails_alike(replace(bench, learner=broken), copy, where, rows)
-    live(bench, copy)
-    assert outcome(bench, copy) == whole[1]
+    fails_alike(replace(ctx, learner=broken), copy, where, rows)
+    live(ctx, copy)
+    assert outcome(ctx, copy) == whole[1]
 
 
-def test_an_empty_training_set_says_where_and_keeps_the_last_good_state(bench, tmp_path):
+def test_an_empty_training_set_says_where_and_keeps_the_last_good_state(ctx, tmp_path):
     optimizer = replace(OPTIMIZER, steps=1)
     config = replace(
         CONFIG,
@@ -454,14 +452,14 @@ def test_an_empty_training_set_says_where_and_keeps_the_last_good_state(bench, t
         seed_model=replace(CONFIG.seed_model, optimizer=optimizer),
     )
     where = "seed 0, arm filter_only, round 0, stage train: the training set is empty"
-    fails_alike(replace(bench, config=config), tmp_path, where, [("filter_only", 0)])
+    fails_alike(replace(ctx, config=config), tmp_path, where, [("filter_only", 0)])
 
 
-def test_a_seed_model_that_diverges_says_where(bench, tmp_path):
+def test_a_seed_model_that_diverges_says_where(ctx, tmp_path):
     optimizer = replace(OPTIMIZER, learning_rate=1e38)
     config = replace(CONFIG, seed_model=replace(CONFIG.seed_model, optimizer=optimizer))
     with pytest.raises(BoostError, match=r"arm all, round 0, stage seed model: .*not finite"):
-        live(replace(bench, config=config), tmp_path)
+        live(replace(ctx, config=config), tmp_path)
 
 
 # --- processes --------------------------------------------------------------------------------

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from helpers import full_logits
 
-from boostlm import Responses, TokenRule, decoder_lm, generate, row_keys
+from boostlm import Responses, SamplingParams, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
-from boostlm.lm.generate import decode_step
-from boostlm.lm.sharding import device_mesh
 from boostlm.engine import sampler as sampler_module
 from boostlm.engine.prompt_table import PromptTable, common_prefix
-from boostlm.engine.sampler import Groups, Sampler, group_pairs, width_of
+from boostlm.engine.sampler import SampleGroups, Sampler, group_pairs, width_of
+from boostlm.lm.generate import decode_step
+from boostlm.lm.sharding import device_mesh
 
 V, N, P0, P, R, K = 32, 13, 5, 40, 12, 3
 EOS, PAD = 1, 0
@@ -25,7 +25,7 @@ MODEL = decoder_lm(
     V,
 )
 PARAMS = jax.tree.map(lambda x: 2 * x, jax.jit(MODEL.init)(jax.random.key(0)))  # livelier
-SAMPLE = TokenRule()
+SAMPLE = SamplingParams()
 ENDINGS = ((EOS,), (2,), (3,), (5,), (7,), (8, 9))
 KEY = jax.random.key(3)
 
@@ -49,14 +49,14 @@ def whole(prompts):
 def all_at_once():
     tokens, length = whole(table())
     run = functools.partial(
-        generate, MODEL, max_new_tokens=R, endings=ENDINGS, pad_id=PAD, rule=SAMPLE
+        generate, MODEL, max_new_tokens=R, stop_sequences=ENDINGS, pad_id=PAD, sampling=SAMPLE
     )
     out = jax.jit(run)(PARAMS, tokens, length, row_keys(KEY, jnp.arange(N), K))
     return jax.tree.map(np.asarray, out)
 
 
 def groups(n=N, k=K):
-    return Groups(np.arange(n), np.broadcast_to(np.arange(k), (n, k)))
+    return SampleGroups(np.arange(n), np.broadcast_to(np.arange(k), (n, k)))
 
 
 @functools.cache
@@ -146,8 +146,8 @@ def test_a_row_that_ends_makes_room_at_once(monkeypatch):
         jax.debug.callback(lambda: steps.append(1))
         return decode_step(*args)
 
-    monkeypatch.setattr(sampler_module.slots_of, "decode_step", counted)
-    many = Groups(np.arange(N).repeat(8), np.arange(8 * N).reshape(-1, 1))
+    monkeypatch.setattr(sampler_module.decode_slots, "decode_step", counted)
+    many = SampleGroups(np.arange(N).repeat(8), np.arange(8 * N).reshape(-1, 1))
     out, _ = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1])).sample(
         PARAMS, table(), many, KEY, SAMPLE
     )

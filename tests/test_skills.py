@@ -11,15 +11,15 @@ import pytest
 from helpers import on_one_device, tiny_config
 
 from boostlm.config import DataConfig, TokenizerConfig
+from boostlm.engine.tokenizer import PAD_ID, Tokenizer, train_tokenizer
 from boostlm.errors import BoostError
+from boostlm.experiment.context import build_context
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.runtime.progress import Progress
 from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.context import build_workbench
 from boostlm.tasks.base import SPLITS, Task
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.skills import SEED_EXAMPLES, SKILLS, SkillsTask
-from boostlm.engine.tokenizer import PAD_ID, Tokenizer, train_tokenizer
 
 DATA = DataConfig(train_prompts=120, eval_prompts=61)
 
@@ -74,11 +74,11 @@ def test_prompts_are_the_same_every_time_and_on_every_seed(task):
     assert [p for p, _ in again.seed_examples(1)] == [p for p, _ in task.seed_examples(0)]
 
 
-def test_bands_are_the_skills_and_even(task):
+def test_groups_are_the_skills_and_even(task):
     for split in SPLITS:
         prompts = task.prompts[split]
-        assert prompts.bands == tuple(parsed(text)[0] for text in prompts.texts)
-        counts = Counter(prompts.bands)
+        assert prompts.groups == tuple(parsed(text)[0] for text in prompts.texts)
+        counts = Counter(prompts.groups)
         assert set(counts) == set(SKILLS)
         assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -88,10 +88,10 @@ def test_right_is_right_and_wrong_never_is(task, split):
     key, texts = task.answer_key(split), task.prompts[split].texts
     rng = np.random.default_rng(1)
     ids = list(range(len(texts))) * 200
-    right = [key.right(i, rng) for i in ids]
-    wrong = [key.wrong(i, rng) for i in ids]
-    assert key.check(ids, right).all()
-    assert not key.check(ids, wrong).any()
+    right = [key.correct_response(i, rng) for i in ids]
+    wrong = [key.wrong_response(i, rng) for i in ids]
+    assert key.grade(ids, right).all()
+    assert not key.grade(ids, wrong).any()
     for i, answer in list(zip(ids, right))[: len(texts)]:
         skill, given = parsed(texts[i])
         assert answer == MEANING[skill](given)
@@ -104,7 +104,7 @@ def test_wrong_answers_vary_and_most_are_another_skills(task):
     others = 0
     for i, text in enumerate(texts):
         skill, given = parsed(text)
-        drawn = [key.wrong(i, rng) for _ in range(30)]
+        drawn = [key.wrong_response(i, rng) for _ in range(30)]
         assert len(set(drawn)) > 3
         if skill != "add":
             mistakes = {MEANING[s](given) for s in MEANING if s not in ("add", skill)}
@@ -114,12 +114,12 @@ def test_wrong_answers_vary_and_most_are_another_skills(task):
 
 def test_checking_is_exact(task):
     key = task.answer_key("train")
-    right = key.right(0)
+    right = key.correct_response(0)
     given = [right, right + " ", right[:-1], right.upper(), ""]
-    assert key.check([0] * 5, given).tolist() == [True, False, False, False, False]
-    assert key.check([], []).dtype == bool
+    assert key.grade([0] * 5, given).tolist() == [True, False, False, False, False]
+    assert key.grade([], []).dtype == bool
     with pytest.raises(ValueError):
-        key.check([0, 1], [right])
+        key.grade([0, 1], [right])
 
 
 def test_seed_examples_are_right_as_often_as_taught(task):
@@ -150,7 +150,7 @@ def tokenizer(task):
 def test_every_text_of_the_task_comes_back(task, tokenizer):
     rng = np.random.default_rng(0)
     texts = [text for split in SPLITS for text in task.prompts[split].texts]
-    texts += [task.answer_key("train").wrong(i % 120, rng) for i in range(500)]
+    texts += [task.answer_key("train").wrong_response(i % 120, rng) for i in range(500)]
     texts += [answer for _, answer in task.seed_examples(0)[:500]]
     for text in texts:
         assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -247,11 +247,11 @@ def test_nobody_but_labeler_and_verifier_sees_a_reference(tmp_path):
     config, callers = tiny_config(arms=("boosting",), rounds=1), set()
     folder = RunDir(tmp_path)
     folder.create(config)
-    bench = build_workbench(config, folder, WatchedTask(config.data, callers))
+    ctx = build_context(config, folder, WatchedTask(config.data, callers))
     with open(os.devnull, "w") as out:
-        run_experiment(on_one_device(bench), folder, Progress(planned_stages(config), out))
+        run_experiment(on_one_device(ctx), folder, Progress(planned_stages(config), out))
     assert callers == {
-        ("answer_key", "workbench.py", "build_workbench"),
+        ("answer_key", "workbench.py", "build_context"),
         ("right", "simulated.py", "label_one"),
         ("wrong", "simulated.py", "label_one"),
         ("check", "stages.py", "verdicts"),

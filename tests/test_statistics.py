@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from boostlm.report.stats import axis_limits, mean_interval, paired_difference, spread
+from boostlm.report.axes import axis_limits, spread_labels
 from boostlm.statistics.audit import (
     Checked,
     clopper_pearson,
@@ -19,6 +19,7 @@ from boostlm.statistics.audit import (
     right_rate,
 )
 from boostlm.statistics.collapse import Churn, alarms, churn, tail_loss
+from boostlm.statistics.intervals import mean_interval, paired_difference
 from boostlm.statistics.paired import mcnemar, mcnemar_of, paired_bootstrap
 from boostlm.statistics.pass_at_k import pass_at_k, pass_means, reported_ks
 
@@ -227,7 +228,7 @@ def test_every_response_is_audited_equally_often():
 
 
 def row(won=0, lost=0, distinct=0.6, out=0, into=0, accuracy=0.5):
-    """A row of metrics: prompts against the seed model, variety, prompts out of the solved set."""
+    """A row of metrics: prompts against the seed model, diversity, prompts out of the solved set."""
     return {
         "test_accuracy": accuracy,
         "distinct": distinct,
@@ -253,10 +254,10 @@ def test_alarms_fire_where_they_are_defined_to():
     # Of 0.6 - 1/8 half is left at 0.3625.
     narrow, wide = row(distinct=0.36), row(distinct=0.37)
     assert kinds(narrow) == kinds(wide, narrow) == kinds(wide, wide) == kinds(narrow, wide) == set()
-    assert kinds(narrow, narrow) == kinds(wide, narrow, narrow) == {"variety"}
+    assert kinds(narrow, narrow) == kinds(wide, narrow, narrow) == {"diversity"}
     gained, unsure = (row(won=won, distinct=0.2) for won in (8, 7))
     assert kinds(narrow, gained) == kinds(gained, narrow) == kinds(gained, gained) == set()
-    assert kinds(unsure, unsure) == {"variety"}
+    assert kinds(unsure, unsure) == {"diversity"}
     shrank, held, grew = row(out=30, into=10), row(out=30, into=20), row(out=10, into=30)
     assert kinds(shrank) == kinds(shrank, held) == kinds(grew, grew) == set()
     assert kinds(shrank, shrank) == kinds(grew, shrank, shrank) == {"forgetting"}
@@ -271,7 +272,7 @@ def test_an_alarm_says_what_was_seen():
         "30.0% is below the seed model's 50.0% (40 prompts lost, 0 won, McNemar p = 1.8e-12)"
         in said["accuracy"]
     )
-    assert "from 0.60 to 0.20 with no clear gain" in said["variety"]
+    assert "from 0.60 to 0.20 with no clear gain" in said["diversity"]
     assert said["forgetting"].endswith("2 rounds in a row: 40 to 3, then 40 to 3")
 
 
@@ -319,8 +320,11 @@ def test_axes_are_sensible_and_labels_apart():
     assert axis_limits([[1.0, 1.0]]) == (0.9, 1.0)
     assert axis_limits([[0.2]], extra=[0.8])[1] > 0.8
     for wanted in ([5, 5, 5], [0, 0, 1], [50, 49, 48, 3], [40, 10], [50], []):
-        placed = spread(wanted, 10.0, 0.0, 50.0)
+        placed = spread_labels(wanted, 10.0, 0.0, 50.0)
         up = [placed[i] for i in sorted(range(len(wanted)), key=wanted.__getitem__)]
         assert all(0 <= p <= 50 for p in placed)
         assert all(b - a >= 10 for a, b in pairwise(up))
-    assert (spread([40, 1], 9, 0, 50), spread([25, 25], 10, 0, 50)) == ([40, 1], [20, 30])
+    assert (spread_labels([40, 1], 9, 0, 50), spread_labels([25, 25], 10, 0, 50)) == (
+        [40, 1],
+        [20, 30],
+    )

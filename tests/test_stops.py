@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from boostlm.config import TokenizerConfig
-from boostlm.lm.generate import Responses
-from boostlm.engine.stop_strings import cut_at_stops, endings
+from boostlm.engine.stop_strings import cut_at_stops, stop_sequences
 from boostlm.engine.tokenizer import PAD_ID, train_tokenizer
+from boostlm.lm.generate import Responses
 
 R = 16
 TEXTS = ["a b c x! y! ! [DONE] [DONE]b abc! abc! cab [DONE]", "[ D O N E ] ! b!b a!a"] * 3
@@ -27,7 +27,7 @@ def responses(rows, finished):
 
 
 def test_every_spelling_that_sampling_may_meet_is_an_ending(tokenizer):
-    found = endings(tokenizer, ("[DONE]", "!"))
+    found = stop_sequences(tokenizer, ("[DONE]", "!"))
     assert (tokenizer.eos_id,) in found
     assert tuple(tokenizer.encode("[DONE]")) in found
     assert tuple(i for c in "[DONE]" for i in tokenizer.encode(c)) in found
@@ -35,7 +35,7 @@ def test_every_spelling_that_sampling_may_meet_is_an_ending(tokenizer):
     holding = {i for i, piece in enumerate(pieces) if "!" in piece}
     assert holding == {ending[0] for ending in found if len(ending) == 1} - {tokenizer.eos_id}
     assert len(holding) > 1
-    assert endings(tokenizer, ()) == ((tokenizer.eos_id,),)
+    assert stop_sequences(tokenizer, ()) == ((tokenizer.eos_id,),)
 
 
 def test_the_stop_goes_and_eos_stands_in_its_place(tokenizer):

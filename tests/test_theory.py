@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from boostlm import ARMS, Curation, theta_from_beta
-
 from boostlm.curation import theory
-from boostlm.errors import BoostError
 from boostlm.curation.ideal_learner import World, initial_table, simulate
+from boostlm.errors import BoostError
 
 N = 6000
 
@@ -70,7 +69,7 @@ def test_boosting_simulation_comes_to_rest_there_too():
     within(np.mean(trace.accuracy[-5:]), theory.boosting_fixed_point(0.3, 0.1, 0.1))
 
 
-def test_do_nothing_gains_nothing_and_loses_variety():
+def test_do_nothing_gains_nothing_and_loses_diversity():
     k = 8
     p = np.full(N, 0.3)
     trace = run("do_nothing", world=World(0.3), k=k, rounds=12, p=p)
@@ -81,17 +80,17 @@ def test_do_nothing_gains_nothing_and_loses_variety():
     assert not any(trace.labels)
 
 
-def test_do_nothing_variety_shrinks_by_one_minus_one_over_k():
+def test_do_nothing_diversity_shrinks_by_one_minus_one_over_k():
     """Chance that two draws differ, 1 - sum q^2, of a table trained on k own draws."""
     k, answers = 4, 17
     rng = np.random.default_rng(0)
     q = np.full((20_000, answers), 1 / answers)
-    variety = 1 - (q**2).sum(axis=1).mean()
+    diversity = 1 - (q**2).sum(axis=1).mean()
     for _ in range(3):
         q = rng.multinomial(k, q) / k
-        expected = theory.do_nothing_variety(variety, k)
-        variety = 1 - (q**2).sum(axis=1).mean()
-        assert variety == pytest.approx(expected, abs=0.01)
+        expected = theory.do_nothing_diversity(diversity, k)
+        diversity = 1 - (q**2).sum(axis=1).mean()
+        assert diversity == pytest.approx(expected, abs=0.01)
 
 
 def test_filter_only_stops_at_the_prompts_it_could_solve():

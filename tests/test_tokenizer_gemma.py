@@ -7,10 +7,10 @@ import gemma_reference as ref
 import pytest
 from etils import epath
 
+from boostlm.engine.tokenizer import Tokenizer
 from boostlm.pretrained.convert import kept_tokens, texts_in
 from boostlm.pretrained.gguf_file import read_tokenizer
 from boostlm.pretrained.huggingface import TOKENIZER_CONFIG
-from boostlm.engine.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -46,7 +46,7 @@ ODD = [
 
 
 def test_special_tokens(tokenizer):
-    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.stop_ids) == (2, 1, (1,))
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.stop_token_ids) == (2, 1, (1,))
     assert tokenizer.vocab_size == 262_144
     assert tokenizer.encode_prompt("a")[0] == 2
     assert tokenizer.encode_prompt("a").count(2) == 1
@@ -56,7 +56,7 @@ def test_special_tokens(tokenizer):
 
 def test_stop_tokens_of_an_instruction_tuned_model(tokenizer):
     chat = Tokenizer(tokenizer.model, [106])
-    assert chat.stop_ids == (1, 106)
+    assert chat.stop_token_ids == (1, 106)
     assert chat.decode([*chat.encode("hello"), 106]) == "hello"
 
 
@@ -90,7 +90,7 @@ def test_trimmed_to_gsm8k_it_tokenizes_gsm8k_alike(tokenizer, tmp_path):
     file = epath.Path(ref.data_folder() / "gsm8k" / "train.jsonl")
     kept = kept_tokens(tokenizer, texts_in(file))
     assert 10_000 < len(kept) < 30_000
-    small = Tokenizer(tokenizer.model, tokenizer.stops, kept)
+    small = Tokenizer(tokenizer.model, tokenizer.spm_stop_ids, kept)
     for row in ref.gsm8k("train")[::10]:
         assert kept[small.encode(row["question"])].tolist() == tokenizer.encode(row["question"])
         assert small.decode(small.encode(row["answer"])) == row["answer"]

@@ -11,9 +11,9 @@ from helpers import full_logits
 
 from boostlm import Batch, TrainState, decoder_lm, pmap_train_step, train_step, weighted_loss
 from boostlm.config import ModelConfig, OptimizerConfig
+from boostlm.engine.learner import LanguageLearner, LearnerState
 from boostlm.lm.language_model import NO_PREFIX
 from boostlm.lm.train_step import make_optimizer
-from boostlm.engine.learner import LanguageLearner, LearnerState
 
 V, T, B = 24, 14, 16
 MODEL = decoder_lm(

@@ -35,10 +35,10 @@ def candidates(config: Config, chips: int, fields: Collection[str]) -> Iterator[
         parts *= 2
         config = override(config, [f"--train.optimizer.micro_batches={parts}"])
         yield config
-    rows = config.sample.rows
-    while "sample.rows" in fields and rows > chips:
+    rows = config.sample.batch_size
+    while "sample.batch_size" in fields and rows > chips:
         rows = max(chips, rows // 2)
-        config = override(config, [f"--sample.rows={rows}"])
+        config = override(config, [f"--sample.batch_size={rows}"])
         yield config
 
 

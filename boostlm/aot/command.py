@@ -10,7 +10,7 @@ from boostlm.aot.chips import Chip, chips_of
 from boostlm.aot.compiled import Measured, measure_all
 from boostlm.aot.roofline import by_kind, hours
 from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes, parameters
-from boostlm.aot.summary import binary, table
+from boostlm.aot.summary import binary, compile_table
 from boostlm.aot.workload import workload
 from boostlm.config import Config
 from boostlm.errors import BoostError
@@ -81,7 +81,7 @@ def compile_for(
         if fitting:
             report["advice"] = options(config, fitting)
             report["with_advice"] = [_program(one) for one in then.values()]
-    print(json.dumps(report, indent=2) if as_json else table(report))
+    print(json.dumps(report, indent=2) if as_json else compile_table(report))
     if misfits:
         raise BoostError(_refusal(chip, topology, misfits, report["advice"]))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 
 from boostlm.aot.chips import Chip
-from boostlm.aot.programs import Program, Programs, build_programs, held_beside
+from boostlm.aot.programs import Program, RunPrograms, build_programs, held_beside
 from boostlm.aot.roofline import Cost, Memory, cost
 from boostlm.aot.sizes import Sizes
 from boostlm.aot.traffic import Collective, traffic
@@ -103,7 +103,7 @@ def measure_all(
     chip: Chip,
     devices: Sequence[jax.Device],
     say: Callable[[str], None],
-) -> tuple[Programs, dict[str, Measured]]:
+) -> tuple[RunPrograms, dict[str, Measured]]:
     """All programs of a run, and what each takes."""
     programs, beside = build_programs(config, sizes, devices), held_beside(config, sizes, devices)
     measured = {

@@ -17,15 +17,15 @@ from boostlm.aot.chips import host_of
 from boostlm.aot.flops import flops
 from boostlm.aot.sizes import Sizes
 from boostlm.config import Config
+from boostlm.engine.learner import LanguageLearner
+from boostlm.engine.slot_layout import Layout, layout_of, no_new_prompts, width_of
+from boostlm.experiment.context import make_learner
+from boostlm.experiment.evaluate import GREEDY
 from boostlm.lm.cross_entropy import CHUNK_LOGITS
 from boostlm.lm.lora import init_adapters
-from boostlm.lm.sharding import by_row, replicated
-from boostlm.lm.token_sampling import TokenRule, sampling_rule
+from boostlm.lm.sharding import replicated_sharding, row_sharding
+from boostlm.lm.token_sampling import SamplingParams, sampling_params_of
 from boostlm.lm.train_step import Batch, TrainState, jit_train_step, make_optimizer
-from boostlm.experiment.evaluate import GREEDY
-from boostlm.engine.learner import LanguageLearner
-from boostlm.engine.sampler import layout_of, width_of
-from boostlm.experiment.context import make_learner
 
 
 class Program(NamedTuple):
@@ -52,7 +52,7 @@ class Program(NamedTuple):
     settings: tuple[str, ...]
 
 
-class Programs(NamedTuple):
+class RunPrograms(NamedTuple):
     """All of a run's programs that take time.
 
     Attributes:
@@ -68,21 +68,23 @@ class Programs(NamedTuple):
     greedy_decode: Program
 
 
-def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> Programs:
+def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> RunPrograms:
     """The programs; raises BoostError where a batch does not divide over the devices."""
-    learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.endings, devices)
-    here, rule = host_of(devices), sampling_rule(config.sample)
+    learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.stop_sequences, devices)
+    here, sampling = host_of(devices), sampling_params_of(config.sample)
     hosts = len(devices) // len(here)  # each samples by itself
-    rows = dataclasses.replace(config.sample, rows=max(1, config.sample.rows // hosts))
-    share = dataclasses.replace(config, sample=rows)
-    sampling = make_learner(share, sizes.model, sizes.vocab_size, sizes.endings, here)
+    own = dataclasses.replace(config.sample, batch_size=max(1, config.sample.batch_size // hosts))
+    share = dataclasses.replace(config, sample=own)
+    sampler_learner = make_learner(share, sizes.model, sizes.vocab_size, sizes.stop_sequences, here)
 
-    def programs(rule: TokenRule, k: int, prompts: int, kind: str) -> tuple[Program, Program]:
-        return _sampling(sampling, hosts, sizes, rule, k, -(-prompts // hosts), kind)
+    def programs(
+        sampling: SamplingParams, k: int, prompts: int, kind: str
+    ) -> tuple[Program, Program]:
+        return _sampling(sampler_learner, hosts, sizes, sampling, k, -(-prompts // hosts), kind)
 
-    return Programs(
+    return RunPrograms(
         _training(learner, config, sizes, len(devices)),
-        *programs(rule, config.sample.k, config.data.train_prompts, ""),
+        *programs(sampling, config.sample.k, config.data.train_prompts, ""),
         *programs(GREEDY, 1, config.data.eval_prompts, "greedy "),
     )
 
@@ -93,8 +95,8 @@ def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> 
     The learner keeps its parameters while a step has a copy of them, and the seed model's are kept
     for the next arm. Replicated, both lie on the first chip.
     """
-    learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.endings, devices)
-    params = bytes_of(learner.shapes(learner.model.init, jax.random.key(0)))
+    learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.stop_sequences, devices)
+    params = bytes_of(learner.parallel.shapes(learner.model.init, jax.random.key(0)))
     kept = 2 * params
     return kept if config.train.reset_optimizer else kept + 2 * params
 
@@ -122,8 +124,8 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
         trained = init_adapters(key, params, rank) if rank else params
         return TrainState(trained, optimizer.init(trained), params if rank else ())
 
-    _, *batch = learner.batch_shape(settings)
-    state = learner.shapes(begin, _key())
+    _, *batch = learner.parallel.batch_shape(settings)
+    state = learner.parallel.shapes(begin, _key())
     width = sizes.prompt + config.sample.max_new_tokens
     prefix_P = Shape((sizes.prefix,), jnp.int32)
     mapped = len(batch) == 2
@@ -163,52 +165,46 @@ def _sampling(
     learner: LanguageLearner,
     hosts: int,
     sizes: Sizes,
-    rule: TokenRule,
+    sampling: SamplingParams,
     k: int,
     prompts: int,
     kind: str,
 ) -> tuple[Program, Program]:
     """Taking prompts in, and decoding one token of each row: of one host, whose learner this is."""
-    programs, mesh = learner.sampler.programs_of(rule), learner.mesh
+    programs, mesh = learner.sampler.programs_of(sampling), learner.mesh
     D, width = mesh.size, width_of(sizes.prompt)
-    A, S, C = layout_of(learner.rows, D, prompts, k)
+    A, S, C = layout_of(learner.batch_size, D, prompts, k)
 
-    def placed(tree, sharding):
+    def with_sharding(tree, sharding):
         return jax.tree.map(lambda x: Shape(x.shape, x.dtype, sharding=sharding), tree)
 
     model = learner.sampler.model
     params = jax.eval_shape(model.compact, jax.eval_shape(model.init, _key()))
-    params = placed(params, replicated(mesh))
+    params = with_sharding(params, replicated_sharding(mesh))
     prefix = jax.eval_shape(programs.read_prefix, params, Shape((sizes.prefix,), jnp.int32))
-    prefix = placed(prefix, replicated(mesh))
+    prefix = with_sharding(prefix, replicated_sharding(mesh))
     empty = functools.partial(programs.empty, A=A, S=S, K=k, P=width, D=D)
-    slots = placed(jax.eval_shape(empty, _key()), by_row(mesh))
-    arrivals = {
-        "prompt_CxP": (C, width),
-        "length_C": (C,),
-        "slot_C": (C,),
-        "row_CxK": (C, k),
-        "prompt_C": (C,),
-        "sample_CxK": (C, k),
-    }
-    arrivals = {name: Shape((D, *shape), jnp.int32) for name, shape in arrivals.items()}
-    admit = (params, prefix, slots, arrivals, _key())
-    advance = (params, prefix, slots, Shape((2,), jnp.int32))
+    slots = with_sharding(jax.eval_shape(empty, _key()), row_sharding(mesh))
+    new = jax.tree.map(
+        lambda x: Shape(x.shape, x.dtype), no_new_prompts(Layout(A, S, C), D, k, width)
+    )
+    insert_args = (params, prefix, slots, new, _key())
+    decode_args = (params, prefix, slots, Shape((2,), jnp.int32))
     common = {"loops": 1, "arguments": bytes_of((params, prefix, slots))}
-    common["settings"] = ("sample.rows",)
+    common["settings"] = ("sample.batch_size",)
     return (
         Program(
             name=f"{kind}prefill",
-            lower=lambda: programs.admit.lower(*admit),
-            flops=lambda: flops(programs.admit.trace(*admit).jaxpr),
+            lower=lambda: programs.insert.lower(*insert_args),
+            flops=lambda: flops(programs.insert.trace(*insert_args).jaxpr),
             tokens=hosts * D * C * width,
             rows=hosts * D * C,
             **common,
         ),
         Program(
             name=f"{kind}decoding step",
-            lower=lambda: programs.advance.lower(*advance),
-            flops=lambda: flops(programs.advance.trace(*advance).jaxpr),
+            lower=lambda: programs.decode.lower(*decode_args),
+            flops=lambda: flops(programs.decode.trace(*decode_args).jaxpr),
             tokens=hosts * D * A,
             rows=hosts * D * A,
             **common,

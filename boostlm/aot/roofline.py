@@ -2,7 +2,7 @@
 
 The roofline (Williams et al., 2009): a program takes as long as its slowest of three parts would
 alone, computing at the peak rate, moving bytes to and from HBM, and sending bytes to other chips.
-Real programs take longer, by a factor of 1.5 to 3 as a rule.
+Real programs take longer, by a factor of 1.5 to 3 as a sampling.
 """
 
 from collections.abc import Sequence

@@ -7,12 +7,9 @@ from etils import epath
 
 from boostlm.config import Config, ModelConfig
 from boostlm.errors import BoostError
-from boostlm.engine.prompt_table import tokenize_prompts
-from boostlm.engine.stop_strings import endings
+from boostlm.experiment.context import assemble
 from boostlm.pretrained import gemma
-from boostlm.pretrained.converted import is_converted, open_converted
-from boostlm.tasks.registry import load_task
-from boostlm.engine.tokenizer import train_tokenizer
+from boostlm.pretrained.converted import is_converted
 
 _GEMMA = {
     "gemma2_2b": (gemma.GEMMA2_2B, gemma.GEMMA2_VOCAB_SIZE),
@@ -28,7 +25,7 @@ class Sizes(NamedTuple):
     Attributes:
       model: of the decoder.
       vocab_size: V.
-      endings: token sequences that end a response.
+      stop_sequences: token sequences that end a response.
       prefix: tokens that all prompts begin with.
       prompt: tokens of the longest prompt after those.
       source: where these are from, for the reader.
@@ -36,7 +33,7 @@ class Sizes(NamedTuple):
 
     model: ModelConfig
     vocab_size: int
-    endings: tuple[tuple[int, ...], ...]
+    stop_sequences: tuple[tuple[int, ...], ...]
     prefix: int
     prompt: int
     source: str
@@ -80,16 +77,13 @@ def measured_sizes(config: Config) -> Sizes:
             f"there is no converted model at {path}: convert one, or name a model of its size with "
             f"--model, one of {', '.join(_GEMMA)}"
         )
-    task = load_task(config.data)
-    if config.seed_model.path:
-        model, tokenizer = open_converted(path)
-    else:
-        model = config.model
-        tokenizer = train_tokenizer(config.tokenizer, task.tokenizer_texts())
-    splits = ("train", config.data.eval_split)
-    texts = {name: task.prompts[name].texts for name in splits}
-    tables = tokenize_prompts(tokenizer, texts, config.data.max_prompt_tokens)
-    longest = max(table.tokens_NxP.shape[1] for table in tables.values())
-    prefix = len(tables["train"].prefix_P0)
-    stops = endings(tokenizer, task.stops)
-    return Sizes(model, tokenizer.vocab_size, stops, prefix, longest, "the run's own prompts")
+    parts = assemble(config)
+    longest = max(table.tokens_NxP.shape[1] for table in parts.prompts.values())
+    return Sizes(
+        model=parts.model,
+        vocab_size=parts.tokenizer.vocab_size,
+        stop_sequences=parts.stop_sequences(),
+        prefix=len(parts.prompts["train"].prefix_P0),
+        prompt=longest,
+        source="the run's own prompts",
+    )

@@ -6,7 +6,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def table(report: dict) -> str:
+def compile_table(report: dict) -> str:
     """The report as text."""
     chip, prompts = report["chip"], report["prompts"]
     lines = [

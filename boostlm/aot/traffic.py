@@ -82,7 +82,7 @@ def traffic(text: str, loops: float = 1.0) -> Traffic:
       text: of a compiled program (`as_text()`).
       loops: how often a loop runs whose length the program decides; the same for all of them.
     """
-    computations, entry = parse(text)
+    computations, entry = parse_hlo(text)
     hbm, sent = 0.0, {}
     for owner, instruction, times, fused in _executed(computations, entry, loops):
         kind = instruction.operation.removesuffix("-start")
@@ -98,7 +98,7 @@ def traffic(text: str, loops: float = 1.0) -> Traffic:
     return Traffic(hbm, tuple(sent.values()))
 
 
-def parse(text: str) -> tuple[dict[str, Computation], str]:
+def parse_hlo(text: str) -> tuple[dict[str, Computation], str]:
     """The computations of a program by name, and the entry's name."""
     computations, entry, current = {}, "", {}
     for line in text.splitlines():

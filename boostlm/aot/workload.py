@@ -1,12 +1,12 @@
 """How often a whole run runs each of its programs."""
 
-from boostlm.aot.programs import Programs
+from boostlm.aot.programs import RunPrograms
 from boostlm.aot.roofline import Work
 from boostlm.config import Config
 from boostlm.experiment.run import planned_stages
 
 
-def workload(config: Config, programs: Programs, response_tokens: float | None) -> list[Work]:
+def workload(config: Config, programs: RunPrograms, response_tokens: float | None) -> list[Work]:
     """The work of all seeds, arms and rounds.
 
     Every prompt counts as long as the longest, every row is taken all the time, and loading,

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from boostlm.cli.options import FLAGS, TAKE_FIELDS, make_parser
 from boostlm.config import Config
@@ -14,12 +15,15 @@ from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.runtime.preemption import EXIT_STATUS, Preempted, watching
 
+if TYPE_CHECKING:
+    from boostlm.storage.run_dir import RunDir
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status.
 
-    0: done; 2: what the user can put right; 3: the run waits for people's answers; 75: preempted by
-    SIGTERM, `run` only; 130: Ctrl-C.
+    0: done; 2: an error that the user can solve; 3: the run waits for people's answers; 75: SIGTERM
+    (`run` only); 130: Ctrl-C.
     """
     warnings.showwarning = _show_warning
     args, rest = make_parser().parse_known_args(
@@ -35,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(
-            f"boostlm: {error.strerror or error}{where}. What was committed is kept: put it right "
+            f"boostlm: {error.strerror or error}{where}. What was committed is kept: solve this "
             "and run the same command again",
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
-        print("\nboostlm: stopped. The same command goes on from here", file=sys.stderr)
+        print("\nboostlm: stopped. The same command continues from here", file=sys.stderr)
         return 130
     except Preempted as error:
         print(f"\nboostlm: {error}", file=sys.stderr)
@@ -71,17 +75,17 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     import jax
 
-    from boostlm.runtime import multihost as hosts
+    from boostlm.experiment.context import make_context
     from boostlm.experiment.run import planned_stages, run_experiment
+    from boostlm.runtime.multihost import is_host0, on_host0
     from boostlm.runtime.progress import Progress, clock
     from boostlm.storage.run_dir import RunDir
-    from boostlm.experiment.context import build_workbench
 
     _prepare()
     run_dir = RunDir(args.run_dir or os.path.join("runs", config.name))
     with watching(), run_dir.locked():
         run_dir.create(config)
-        shown = sys.stdout if hosts.is_first() else io.StringIO()
+        shown = sys.stdout if is_host0() else io.StringIO()
         progress = Progress(planned_stages(config), shown)
         devices = jax.devices()
         progress.say(
@@ -92,32 +96,32 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             f"in {run_dir.name}"
         )
         try:
-            bench = build_workbench(config, run_dir)
-            for note in bench.task.notes:
+            ctx = make_context(config, run_dir)
+            for note in ctx.task.notes:
                 progress.say(note)
-            run_experiment(bench, run_dir, progress)
+            run_experiment(ctx, run_dir, progress)
         finally:
             progress.close()
-        hosts.from_first(lambda: _finish(run_dir))
+        progress.say(on_host0(_table_and_report)(run_dir, run_dir.name))
         progress.say(f"{clock(progress.elapsed)} in all")
 
 
 def _prepare() -> None:
-    """What a command that computes does before it does; every host of a slice does it."""
+    """The first step of a command that computes; every host of a slice takes it."""
     import jax
 
     from boostlm.runtime.join_hosts import join_hosts
     from boostlm.runtime.malloc import tune_allocator
 
     _quieten_orbax()
-    keep_compiled()
+    cache_compiled_programs()
     join_hosts()
     if jax.default_backend() == "cpu":
         tune_allocator()
 
 
-def keep_compiled() -> None:
-    """Keeps compiled programs for later processes: ~/.cache/boostlm, or where the user says.
+def cache_compiled_programs() -> None:
+    """Keeps compiled programs for later processes, in ~/.cache/boostlm or where the user says.
 
     JAX_COMPILATION_CACHE_DIR names another folder (or bucket), JAX_ENABLE_COMPILATION_CACHE=false
     keeps nothing. The library itself never does this.
@@ -130,10 +134,10 @@ def keep_compiled() -> None:
 
 
 def _quieten_orbax() -> None:
-    """Keeps pages of traceback for a failed write, which `checkpoint` says in a line, off screen.
+    """Hides Orbax's pages of traceback for a failed write, which `checkpoint` reports in a line.
 
-    Orbax logs some; it also closes its event loop, and each of its other writes then raises in
-    TensorStore's threads, where only Python's hook for what cannot be caught sees it.
+    Orbax logs some of them. It also closes its event loop, and each of its other writes then raises
+    in TensorStore's threads, where only Python's hook for exceptions that cannot be caught sees it.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
@@ -152,14 +156,16 @@ def _label(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    from boostlm.pretrained.convert import export_model, import_model
-
     if args.to == "huggingface":
+        from boostlm.experiment.export import export_model
+
         if args.keep_tokens_of:
             raise BoostError("--keep-tokens-of is for conversion to boostlm only")
         export_model(args.source, args.dest, args.seed, args.arm, args.round)
         print(f"{args.dest}: for transformers' from_pretrained, float32")
         return
+    from boostlm.pretrained.convert import import_model
+
     tokenizer = import_model(args.source, args.dest, args.keep_tokens_of).tokenizer
     print(
         f"{args.dest}: {tokenizer.vocab_size} of {tokenizer.full_size} tokens; start a run from it "
@@ -188,45 +194,48 @@ def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
 def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.storage.run_dir import RunDir
 
-    _finish(RunDir(args.run_dir))
+    print(_table_and_report(RunDir(args.run_dir), args.out))
 
 
-def _finish(run_dir) -> None:
-    """The report's files, and the table."""
+def _table_and_report(run_dir: "RunDir", folder: str | None) -> str:
+    """The final table; with a folder, also writes the report there and says where it is."""
+    from etils import epath
+
     from boostlm.report.terminal import final_table
     from boostlm.report.write import read_run, write_report
 
     run = read_run(run_dir)
-    page = write_report(run_dir, run)
-    print(f"\n{final_table(run)}\n\nreport: {page}")
+    said = f"\n{final_table(run)}"
+    if folder is not None:
+        said += f"\n\nreport: {write_report(epath.Path(folder), run)}"
+    return said
 
 
 def _eval(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    from boostlm.runtime import multihost as hosts
     from boostlm.experiment.evaluate import evaluate_saved
+    from boostlm.runtime.multihost import is_host0
     from boostlm.storage.run_dir import RunDir
 
     _prepare()
     result = evaluate_saved(RunDir(args.run_dir), args.seed, args.arm, args.round, args.split)
-    if not hosts.is_first():
+    if not is_host0():
         return
     print(f"{args.arm}, seed {args.seed}, round {result.round}, {args.split}:")
     print(f"  greedy accuracy {result.accuracy:.4f} ({result.right} of {result.prompts})")
-    for band, accuracy in result.by_band.items():
-        print(f"    {band:<20} {accuracy:.3f}")
+    for group, accuracy in result.by_group.items():
+        print(f"    {group:<20} {accuracy:.3f}")
 
 
 def _export(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.experiment.export import export_round
     from boostlm.storage.run_dir import RunDir
 
-    run_dir = RunDir(args.run_dir)
-    path, own, labels = export_round(run_dir, args.seed, args.arm, args.round, args.out)
-    print(f"{path}: {own} own samples and {labels} labels")
+    out, own, labels = export_round(RunDir(args.run_dir), args.seed, args.arm, args.round, args.out)
+    print(f"{out}: {own} own samples and {labels} labels")
 
 
 def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    from boostlm.curation.theory import describe_plan
+    from boostlm.cli.plan import describe_plan
 
     print(
         describe_plan(

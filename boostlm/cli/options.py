@@ -6,8 +6,7 @@ import inspect
 import re
 
 from boostlm import config as config_module
-from boostlm.config import ARMS, Config
-from boostlm.tasks.base import SPLITS
+from boostlm.config import ARM_NAMES, SPLITS, Config
 
 TAKE_FIELDS = ("run", "compile")  # commands to which every config field is an option
 FLAGS = ("--help", "--json")  # options that take no value
@@ -22,7 +21,7 @@ examples:
   boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
   boostlm run --seed_model.path models/gemma --data.task gsm8k
   boostlm convert runs/gsm8k out --to huggingface
-  boostlm report runs/skills                    report.html and the table again
+  boostlm report runs/skills --out page         the table again; report.html in page/
   boostlm eval runs/skills --arm boosting --split validation
   boostlm export runs/skills --arm boosting     what its last round trained on, as JSON lines
   boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
@@ -59,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_run(commands) -> None:
     run = commands.add_parser(
         "run",
-        help="run an experiment, or go on with one",
+        help="run an experiment, or continue one",
         description="Runs every arm of a config from one seed model, and writes a report.",
         epilog="config fields, each an option (--train.alpha 0.5):\n\n" + field_help(),
         formatter_class=_RAW,
@@ -128,29 +127,30 @@ def _add_convert(commands) -> None:
         help="trim the vocabulary to the tokens of this .jsonl or text file; may be repeated",
     )
     convert.add_argument("--seed", type=int, default=0, help="of a run directory")
-    convert.add_argument("--arm", default="boosting", choices=ARMS, help="of a run directory")
+    convert.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="of a run directory")
     convert.add_argument("--round", type=int, help="of a run directory; default: the last one")
 
 
 def _add_report(commands) -> None:
     report = commands.add_parser(
         "report",
-        help="write report.html and print the table",
-        description="Makes report.html and summary.png from a run, finished or not, and prints the "
-        "table.",
+        help="print the table, and write report.html",
+        description="Prints the table of a run, finished or not; with --out, also writes its "
+        "report.html and summary.png. Leaves the run directory as it is.",
     )
     report.add_argument("run_dir", help=_RUN_DIR_HELP)
+    report.add_argument("--out", metavar="FOLDER", help="folder for report.html and summary.png")
 
 
 def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser(
         "eval",
         help="greedy accuracy of a model that a run trained",
-        description="Prints the greedy accuracy of a checkpoint, in all and by band of prompts.",
+        description="Prints the greedy accuracy of a checkpoint, for all prompts and by group.",
     )
     evaluate.add_argument("run_dir", help=_RUN_DIR_HELP)
     evaluate.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    evaluate.add_argument("--arm", default="boosting", choices=ARMS, help="default: boosting")
+    evaluate.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
     evaluate.add_argument(
         "--round", type=int, help="rounds of training: 0 is the seed model; default: the last one"
     )
@@ -167,9 +167,11 @@ def _add_export(commands) -> None:
     )
     export.add_argument("run_dir", help=_RUN_DIR_HELP)
     export.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    export.add_argument("--arm", default="boosting", choices=ARMS, help="default: boosting")
+    export.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
     export.add_argument("--round", type=int, help="of training, from 1; default: the last one")
-    export.add_argument("--out", metavar="FILE", help="default: a file in RUN_DIR/curated")
+    export.add_argument(
+        "--out", metavar="FILE", help="default: seed0-boosting-round05.jsonl or so, in this folder"
+    )
 
 
 def _add_plan(commands) -> None:

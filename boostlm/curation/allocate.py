@@ -81,24 +81,3 @@ def smallest(rank_N: Array, eligible_N: Array, count: Array) -> Array:
     index_N = jnp.arange(rank_N.shape[0], dtype=jnp.uint32)
     cut_index = largest_uint32(lambda t: jnp.sum(tied_N & (index_N < t), dtype=jnp.int32) <= wanted)
     return sure_N | (tied_N & (index_N < cut_index))
-
-
-def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
-    """Fixed-shape compaction: index n repeated count_N[n] times, in order.
-
-    With counts of 0 and 1 this is the list of the True places of a mask.
-
-    Args:
-      count_N: int32 [N], not negative.
-      capacity: C, the length of the result; what does not fit is left out.
-
-    Returns:
-      index_C int32 [C] and valid_C bool [C]; index is 0 where not valid.
-    """
-    end_N = jnp.cumsum(count_N)
-    place_C = jnp.arange(capacity, dtype=jnp.int32)
-    start_N = jnp.where(count_N > 0, end_N - count_N, capacity)
-    index_N = jnp.arange(count_N.shape[0], dtype=jnp.int32)
-    first_C = jnp.zeros((capacity,), jnp.int32).at[start_N].max(index_N, mode="drop")
-    valid_C = place_C < end_N[-1]
-    return jnp.where(valid_C, jax.lax.cummax(first_C), 0), valid_C

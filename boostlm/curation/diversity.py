@@ -1,4 +1,4 @@
-"""Variety of answers: the first thing to shrink when a model trains on itself."""
+"""Diversity of answers: the first thing to shrink when a model trains on itself."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -7,7 +7,7 @@ from jax import Array
 def distinct_fraction(tokens_NxKxR: Array) -> Array:
     """How many of a prompt's K responses differ, over K.
 
-    From k draws of an ideal learner trained on its own output, variety shrinks by (1 - 1/k) a
+    From k draws of an ideal learner trained on its own output, diversity shrinks by (1 - 1/k) a
     round on average, down to 1/k.
 
     Args:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from boostlm.curation.diversity import distinct_fraction
 from boostlm.curation.mixture import Mixture, noisy_verdict
-from boostlm.prng import row_keys
 from boostlm.curation.round import (
     Arm,
     Curation,
@@ -25,7 +25,7 @@ from boostlm.curation.round import (
     curation_round,
     initial_state,
 )
-from boostlm.curation.diversity import distinct_fraction
+from boostlm.prng import row_keys
 
 
 class World(NamedTuple):
@@ -49,7 +49,7 @@ class Trace(NamedTuple):
 
     Attributes:
       accuracy: mean over prompts of the chance to be right.
-      distinct: mean variety of the k samples.
+      distinct: mean diversity of the k samples.
       labels: bought so far.
     """
 

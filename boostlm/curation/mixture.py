@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from boostlm.curation.allocate import allocate, expand
+from boostlm.curation.allocate import allocate
+from boostlm.numerics import expand
 
 
 class Mixture(NamedTuple):

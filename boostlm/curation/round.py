@@ -13,32 +13,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from boostlm.curation.allocate import allocate, expand
+from boostlm.curation.allocate import allocate
+from boostlm.curation.arms import Arm
 from boostlm.curation.difficulty import initial_log_weights, reweight
 from boostlm.curation.mixture import Mixture, failing, mix
+from boostlm.numerics import expand
 
-Learner = Any  # a pytree: parameters, optimizer state, a table ...
-Responses = Any  # a pytree of arrays with leading axes [N, K]
-
-
-class Arm(NamedTuple):
-    """A way of curating.
-
-    Attributes:
-      filtered: train on the accepted responses only; else on all.
-      labels: "none", "uniform" (every prompt alike) or "hardest" (failing prompts, by difficulty).
-    """
-
-    filtered: bool
-    labels: str
-
-
-ARMS = {
-    "do_nothing": Arm(filtered=False, labels="none"),
-    "filter_only": Arm(filtered=True, labels="none"),
-    "uniform": Arm(filtered=True, labels="uniform"),
-    "boosting": Arm(filtered=True, labels="hardest"),
-}
+LearnerTree = Any  # a pytree: parameters and optimizer state, or a table, or whatever `train` makes
+ResponseTree = Any  # a pytree of arrays with leading axes [N, K]
 
 
 class RoundState(NamedTuple):
@@ -52,7 +34,7 @@ class RoundState(NamedTuple):
       labels_kept: int, of those, the ones trained on.
     """
 
-    learner: Learner
+    learner: LearnerTree
     log_weight_N: Array
     failures_N: Array
     labels_spent: int
@@ -96,10 +78,10 @@ class RoundFns(NamedTuple):
         nothing was bought.
     """
 
-    sample: Callable[[Learner, int], Responses]
-    judge: Callable[[Responses, int], Array]
+    sample: Callable[[LearnerTree, int], ResponseTree]
+    judge: Callable[[ResponseTree, int], Array]
     label: Callable[[LabelRequest, int], Labels]
-    train: Callable[[Learner, Responses, Labels, Mixture, int], Learner]
+    train: Callable[[LearnerTree, ResponseTree, Labels, Mixture, int], LearnerTree]
 
 
 class Curation(NamedTuple):
@@ -116,7 +98,7 @@ class Curation(NamedTuple):
     alpha: float
 
 
-def initial_state(learner: Learner, prompts: int) -> RoundState:
+def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
     """Before the first round: equal weights, nothing failed, nothing bought."""
     zeros_N = jnp.zeros((prompts,), jnp.int32)
     return RoundState(learner, initial_log_weights(prompts), zeros_N, 0, 0)

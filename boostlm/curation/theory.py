@@ -11,20 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boostlm.errors import BoostError
-
 
 def do_nothing(p):
     """Expected p after training on own samples unfiltered: p, a martingale. Nothing is gained."""
     return p
 
 
-def do_nothing_variety(variety, k):
+def do_nothing_diversity(diversity, k):
     """Expected chance that two answers differ, after training on k own draws: shrinks by 1 - 1/k.
 
     The process ends fixed on one answer: collapse.
     """
-    return variety * (1 - 1 / k)
+    return diversity * (1 - 1 / k)
 
 
 def filter_only(p, miss_rate=0.0, false_accept_rate=0.0):
@@ -96,7 +94,7 @@ class Plan(NamedTuple):
         return len(self.labels)
 
 
-def plan(
+def plan_to_target(
     *,
     beta: float,
     start: float,
@@ -134,60 +132,3 @@ def plan(
         unsolved.append(1 - p_next)
         p = p_next
     return Plan(unsolved, labels)
-
-
-def describe_plan(
-    *,
-    beta: float,
-    start: float,
-    target_error: float,
-    budget: int,
-    prompts: int,
-    miss_rate: float = 0.0,
-    false_accept_rate: float = 0.0,
-) -> str:
-    """What `boostlm plan` prints: the predicted curve and what the target takes in all."""
-    rates = {"start": start, "miss-rate": miss_rate, "false-accept-rate": false_accept_rate}
-    for name, rate in rates.items():
-        if not 0 <= rate <= 1:
-            raise BoostError(f"--{name} {rate} is not in [0, 1]")
-    for name, rate in {"beta": beta, "target-error": target_error}.items():
-        if not 0 < rate < 1:
-            raise BoostError(f"--{name} {rate} is not in (0, 1)")
-    for name, count in {"budget": budget, "prompts": prompts}.items():
-        if count < 1:
-            raise BoostError(f"--{name} {count} is below 1")
-    way = plan(
-        beta=beta,
-        start=start,
-        target_error=target_error,
-        budget=budget,
-        prompts=prompts,
-        miss_rate=miss_rate,
-        false_accept_rate=false_accept_rate,
-    )
-    reached = way.unsolved[-1] <= target_error
-    lines = ["round  error   labels so far"]
-    spent = [sum(way.labels[:r]) for r in range(way.rounds + 1)]
-    shown = sorted({*range(min(way.rounds, 20) + 1), way.rounds})
-    for r in shown:
-        if r > 21 and r == shown[-1]:
-            lines.append("  ...")
-        bar = "#" * round(40 * way.unsolved[r])
-        lines.append(f"{r:5d}  {way.unsolved[r]:.4f} {spent[r]:9d}  {bar}")
-    if reached:
-        lines.append(
-            f"\nerror {target_error:g} takes {way.rounds} rounds and {spent[-1]} labels, of which "
-            f"about {beta * spent[-1]:.0f} are right"
-        )
-    else:
-        rest = 1 - boosting_fixed_point(beta, miss_rate, false_accept_rate)
-        lines.append(
-            f"\nerror {target_error:g} is out of reach: with this filter and these labels the "
-            f"error comes to rest at {rest:.4f}. A better filter or a larger beta would lower it"
-        )
-    lines.append(
-        "An ideal learner that learns nothing about one prompt from another; a model that\n"
-        "generalises needs fewer labels, one that forgets needs more."
-    )
-    return "\n".join(lines)

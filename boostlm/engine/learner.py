@@ -1,7 +1,7 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Every host samples its own share of the prompts on its own devices, and then knows what all sampled.
-It trains on its own rows of each batch.
+Every host samples its share of the prompts on its own devices, and then all hosts know all samples.
+Each host feeds its rows of every training batch.
 """
 
 import time
@@ -9,31 +9,27 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from boostlm.config import OptimizerConfig
-from boostlm.errors import BoostError
+from boostlm.engine.parallel import replicated, sharded
+from boostlm.engine.prompt_table import PromptTable
+from boostlm.engine.sampler import OnProgress, Sampler
+from boostlm.engine.slot_layout import SampleGroups, group_pairs
+from boostlm.engine.tokenizer import Tokenizer
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.lm.lora import merged
-from boostlm.lm.sharding import by_row, device_mesh, placed, shardings
-from boostlm.lm.token_sampling import TokenRule
-from boostlm.lm.train_step import (
-    Batch,
-    TrainState,
-    jit_train_step,
-    make_optimizer,
-    pmap_train_step,
-    shard_train_step,
-)
-from boostlm.runtime import multihost as hosts
-from boostlm.runtime import preemption
+from boostlm.lm.sharding import device_mesh
+from boostlm.lm.token_sampling import SamplingParams
+from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
+from boostlm.runtime import multihost, preemption
 from boostlm.runtime.preemption import Preempted
-from boostlm.engine.prompt_table import PromptTable
-from boostlm.engine.sampler import Groups, Progress, Sampler, group_pairs
-from boostlm.storage.partial_stages import Unfinished, UnfinishedSamples
-from boostlm.engine.tokenizer import Tokenizer
+from boostlm.storage.partial_stages import PartialSamples, PartialTraining
+
+
+def _ignore(done: int, total: int) -> None:
+    """Reports progress to nobody."""
 
 
 class LearnerState(NamedTuple):
@@ -41,9 +37,9 @@ class LearnerState(NamedTuple):
 
     Attributes:
       params: of the model.
-      optimizer_state: to go on from, or None to start afresh.
-      loss: float32 scalar, the last training's mean loss over its last tenth; NaN if any step's
-        loss was not finite.
+      optimizer_state: to continue with, or None to start with a new one.
+      loss: float32 scalar, the mean loss over the last tenth of the last training; NaN if the loss
+        of any step was not finite.
     """
 
     params: Params
@@ -52,69 +48,59 @@ class LearnerState(NamedTuple):
 
 
 class LanguageLearner:
-    """Compiled sampling and training for one model, spread over all devices."""
+    """Compiled sampling and training for one model on all devices."""
 
     def __init__(
         self,
         model: LanguageModel,
-        endings: Sequence[Sequence[int]],
+        stop_sequences: Sequence[Sequence[int]],
         max_new_tokens: int,
-        rows: int,
+        batch_size: int,
         devices: Sequence[jax.Device] | None = None,
-        sharded: bool = False,
+        split: bool = False,
         sampling_model: LanguageModel | None = None,
     ):
-        """Sets up sampling and training.
+        """Sets up sampling and training; nothing is compiled yet.
 
         Args:
           model: its functions.
-          endings: token sequences that end a response.
+          stop_sequences: token sequences that end a response.
           max_new_tokens: response length limit (R).
-          rows: responses decoded at once, over all devices.
+          batch_size: responses decoded at once, over all devices.
           devices: to use; None for those of all hosts.
-          sampling_model: the same model for sampling, where each device has all parameters; None:
-            `model`.
-          sharded: split parameters and optimizer state over the devices (`functional.sharding`),
-            rather than have them on each; `model` then keeps to `device_mesh(devices)`.
+          split: split parameters and optimizer state over the devices (`lm.sharding`) instead of
+            keeping them on each; `model` then keeps to `device_mesh(devices)`.
+          sampling_model: the same model for sampling, for which each device has all parameters;
+            None: `model`.
         """
         self.model = model
         self.devices = list(devices or jax.devices())
-        self.sharded = sharded
         self.mesh = device_mesh(self.devices)
-        self.rows = rows
+        self.batch_size = batch_size
+        self.parallel = (sharded if split else replicated)(model, self.devices)
         host = jax.process_index()
-        self._here = [i for i, d in enumerate(self.devices) if d.process_index == host]
-        here = device_mesh([self.devices[i] for i in self._here])
-        rows_here = max(1, rows * here.size // self.mesh.size)
-        self._local_mesh = here
-        self.sampler = Sampler(sampling_model or model, endings, max_new_tokens, rows_here, here)
-        self._steps: dict[tuple[OptimizerConfig, bool], Callable] = {}
+        here = device_mesh([d for d in self.devices if d.process_index == host])
+        batch_here = max(1, batch_size * here.size // self.mesh.size)
+        model = sampling_model or model
+        self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
+        self._steps: dict[tuple[OptimizerConfig, bool], Step] = {}
+        self._inits: dict[OptimizerConfig, Callable[[Params], Any]] = {}
 
     def init(self, key: jax.Array) -> LearnerState:
-        """A fresh model."""
-        at = shardings(self.mesh, jax.eval_shape(self.model.init, key)) if self.sharded else None
+        """A new model."""
+        shapes = self.parallel.shapes(self.model.init, key)
+        at = jax.tree.map(lambda x: x.sharding, shapes)
         return LearnerState(jax.jit(self.model.init, out_shardings=at)(key), None, np.float32(0))
-
-    def shapes(self, make: Callable, *args) -> Any:
-        """`jax.eval_shape` of parameters or optimizer state, with where the arrays are to lie."""
-        found = jax.eval_shape(make, *args)
-        if not self.sharded:
-            return found
-        return jax.tree.map(
-            lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
-            found,
-            shardings(self.mesh, found),
-        )
 
     def sample(
         self,
         params: Params,
         prompts: PromptTable,
         key: jax.Array,
-        rule: TokenRule,
+        sampling: SamplingParams,
         k: int,
-        progress: Progress = lambda done, total: None,
-        unfinished: UnfinishedSamples | None = None,
+        progress: OnProgress = _ignore,
+        partial: PartialSamples | None = None,
     ) -> Responses:
         """K responses to every prompt, as numpy arrays [N, K, ...].
 
@@ -124,17 +110,17 @@ class LanguageLearner:
           params: of the model.
           prompts: N prompts.
           key: of the round.
-          rule: how tokens are drawn.
+          sampling: how tokens are drawn.
           k: responses to each.
           progress: called as (prompts done, prompts in all) of this host.
-          unfinished: where what is done is kept when SIGTERM comes, and gone on from.
+          partial: where finished prompts are saved on SIGTERM, and loaded from.
 
         Raises:
           Preempted: SIGTERM came.
         """
         N = len(prompts.length_N)
-        groups = Groups(np.arange(N), np.broadcast_to(np.arange(k), (N, k)))
-        return self._sample(params, prompts, groups, key, rule, progress, unfinished)
+        groups = SampleGroups(np.arange(N), np.broadcast_to(np.arange(k), (N, k)))
+        return self._sample(params, prompts, groups, key, sampling, progress, partial)
 
     def sample_pairs(
         self,
@@ -143,42 +129,49 @@ class LanguageLearner:
         prompt_id_L: np.ndarray,
         sample_L: np.ndarray,
         key: jax.Array,
-        rule: TokenRule,
-        progress: Progress = lambda done, total: None,
+        sampling: SamplingParams,
+        progress: OnProgress = _ignore,
     ) -> Responses:
         """One response for each pair of a prompt and a sample number, as numpy arrays [L, ...].
 
         The response of a pair is what `sample` gives for it.
         """
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
-        responses = self._sample(params, prompts, groups, key, rule, progress)
+        responses = self._sample(params, prompts, groups, key, sampling, progress)
         return jax.tree.map(lambda x: x[m_L, k_L], responses)
 
     def _sample(
-        self, params, prompts, groups: Groups, key, rule, progress, unfinished=None
+        self,
+        params: Params,
+        prompts: PromptTable,
+        groups: SampleGroups,
+        key: jax.Array,
+        sampling: SamplingParams,
+        progress: OnProgress,
+        partial: PartialSamples | None = None,
     ) -> Responses:
         """The responses of every group, on every host."""
         params = self.sampler.ready(params)
         M = len(groups.prompt_M)
-        kept, done_M = unfinished.load(M) if unfinished else (None, np.zeros(M, bool))
+        saved, done_M = partial.load(M) if partial else (None, np.zeros(M, bool))
         missing = np.flatnonzero(~done_M)
-        if kept is not None and not missing.size:
-            return kept
+        if saved is not None and not missing.size:
+            return saved
 
-        def share(i):
-            mine = Groups(*(x[missing[i]] for x in groups))
-            asked = preemption.asked
-            return self.sampler.sample(params, prompts, mine, key, rule, progress, asked)
+        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
+            mine = SampleGroups(*(x[missing[i]] for x in groups))
+            stop = preemption.sigterm.is_set
+            return self.sampler.sample(params, prompts, mine, key, sampling, progress, stop)
 
-        made, done = hosts.by_share(len(missing), share)
-        if kept is not None:
-            for into, new in zip(kept, made, strict=True):
+        made, done = multihost.gather_shards(len(missing), share)
+        if saved is not None:
+            for into, new in zip(saved, made, strict=True):
                 into[missing] = new
-            made = kept
+            made = saved
         if not done.all():
-            if unfinished:
+            if partial:
                 done_M[missing] = done
-                unfinished.keep(made, done_M)
+                partial.save(made, done_M)
             raise Preempted
         return made
 
@@ -187,52 +180,56 @@ class LanguageLearner:
         state: LearnerState,
         rows: Batch,
         config: OptimizerConfig,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: OnProgress = _ignore,
         prefix_P: np.ndarray = NO_PREFIX,
-        unfinished: Unfinished | None = None,
+        partial: PartialTraining | None = None,
         adapters: Params | None = None,
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
         Args:
-          state: parameters to go on from, and optimizer state or None.
+          state: parameters to continue from, and optimizer state or None.
           rows: numpy [steps * batch_size, T].
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
-          unfinished: where the state is kept when SIGTERM comes, and gone on from.
-          adapters: from `init_adapters`; given, only they are trained, and merged in at the end.
+          partial: where the state is saved on SIGTERM, and loaded from.
+          adapters: from `init_adapters`; if given, only they are trained, and merged at the end.
 
         Returns:
           The new state, with its optimizer state (None after training adapters).
+
+        Raises:
+          Preempted: SIGTERM came.
         """
-        shape = self.batch_shape(config)
+        shape = self.parallel.batch_shape(config)
         optimizer = make_optimizer(config)
-        begin = (state.params, state.optimizer_state, ())
+        begin = TrainState(state.params, state.optimizer_state, ())
         if adapters is not None:
-            begin = (adapters, None, state.params)
-        train_state, losses = self._begin(TrainState(*begin), optimizer, unfinished, config.steps)
+            begin = TrainState(adapters, None, state.params)
+        train_state, losses = self._begin(begin, config, optimizer, partial)
         step = self.step_of(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
-        one = _first_copy if self._mapped else (lambda x: x)
+        take = self.parallel.take
         reported = time.monotonic()
         every = 1  # steps between reports: as many as take 2 seconds, at most 20
         for i in range(len(losses), config.steps):
-            batch = self._fed(jax.tree.map(lambda x, i=i: x[i], batches))
+            batch = self.parallel.put_batch(jax.tree.map(lambda x, i=i: x[i], batches))
             train_state, metrics = step(train_state, batch, prefix_P)
-            losses.append(one(metrics.loss))
+            losses.append(take(metrics.loss))
             if (i + 1) % every == 0:
-                jax.block_until_ready(metrics)  # bounds the queue, and keeps progress true
-                seconds = time.monotonic() - reported
-                seconds, preempted = hosts.largest([seconds, float(preemption.asked())])
+                jax.block_until_ready(metrics)  # bounds the queue and keeps progress true
+                seconds, preempted = multihost.all_max(
+                    [time.monotonic() - reported, float(preemption.sigterm.is_set())]
+                )
                 reported = time.monotonic()
                 every = int(np.clip(2 * every / max(seconds, 1e-3), 1, 20))
                 progress(i + 1, config.steps)
                 if preempted:
-                    if unfinished is not None:
-                        unfinished.keep(jax.tree.map(one, train_state), losses, config.steps)
+                    if partial is not None:
+                        partial.save(jax.tree.map(take, train_state), losses, config.steps)
                     raise Preempted
-        train_state = jax.tree.map(one, train_state)
+        train_state = jax.tree.map(take, train_state)
         losses = np.array([float(x) for x in losses])
         loss = np.mean(losses[-max(1, config.steps // 10) :])
         loss = np.float32(loss if np.all(np.isfinite(losses)) else np.nan)
@@ -240,89 +237,46 @@ class LanguageLearner:
             return LearnerState(train_state.params, train_state.optimizer_state, loss)
         return LearnerState(jax.jit(merged)(train_state.variables()), None, loss)
 
-    @property
-    def _mapped(self) -> bool:
-        return len(self.devices) > 1 and not self.sharded
-
-    def batch_shape(self, config: OptimizerConfig) -> tuple[int, ...]:
-        """Steps, devices of all hosts if they are mapped over, and rows."""
-        devices, parts = len(self.devices), config.micro_batches
-        if config.batch_size % (devices * parts):
-            raise BoostError(
-                f"batch_size {config.batch_size} does not divide over {devices} devices and "
-                f"{parts} micro-batches: make it a multiple of {devices * parts}"
-            )
-        if self._mapped:
-            return config.steps, devices, config.batch_size // devices
-        return config.steps, config.batch_size
-
     def _begin(
-        self, begin: TrainState, optimizer, unfinished: Unfinished | None, steps: int
+        self,
+        begin: TrainState,
+        config: OptimizerConfig,
+        optimizer: Any,
+        partial: PartialTraining | None,
     ) -> tuple[TrainState, list]:
-        """The state to go on from, where a step wants it, and the losses so far.
-
-        A copy, because a step donates its state.
+        """The state to continue from, as a step takes it, and the losses so far.
 
         Args:
-          begin: whose optimizer state may be None, for a fresh one.
-          optimizer: makes it.
-          unfinished: where a state after some of the steps may lie.
-          steps: in all.
+          begin: its optimizer state may be None, for a new one.
+          config: the optimizer's settings.
+          optimizer: made from them.
+          partial: where a state after some of the steps may be saved.
         """
-        losses = []
-        if unfinished is not None:
-            fresh = begin.optimizer_state or jax.eval_shape(optimizer.init, begin.params)
-            kept, losses = unfinished.load(begin._replace(optimizer_state=fresh), steps)
-            begin = kept or begin
-        params, optimizer_state = self._place(begin.params), begin.optimizer_state
-        if optimizer_state is not None:
-            optimizer_state = self._place(optimizer_state)
-        elif self._mapped:
-            optimizer_state = self._place(jax.jit(optimizer.init)(begin.params))
+        losses: list = []
+        if partial is not None:
+            state = begin.optimizer_state or jax.eval_shape(optimizer.init, begin.params)
+            saved, losses = partial.load(begin._replace(optimizer_state=state), config.steps)
+            begin = saved or begin
+        put = self.parallel.put
+        params = put(begin.params)
+        if begin.optimizer_state is None:
+            if config not in self._inits:
+                self._inits[config] = self.parallel.init_optimizer(optimizer)
+            optimizer_state = self._inits[config](params)
         else:
-            shapes = self.shapes(optimizer.init, params)
-            at = jax.tree.map(lambda x: x.sharding, shapes) if self.sharded else None
-            optimizer_state = jax.jit(optimizer.init, out_shardings=at)(params)
-        return TrainState(params, optimizer_state, self._place(begin.frozen)), losses
+            optimizer_state = put(begin.optimizer_state)
+        return TrainState(params, optimizer_state, put(begin.frozen)), losses
 
-    def _place(self, tree: Any) -> Any:
-        if self.sharded:
-            return jax.tree.map(placed, tree, shardings(self.mesh, tree))
-        if not self._mapped:
-            return jax.tree.map(jnp.array, tree)
-        at = by_row(self._local_mesh)
-        return jax.tree.map(
-            lambda x: jax.device_put(np.broadcast_to(x, (len(self._here), *x.shape)), at),
-            jax.tree.map(np.asarray, tree),
-        )
-
-    def _fed(self, batch: Batch) -> Batch:
-        """A batch where a step wants it: this host's rows of it."""
-        if self.sharded:
-            return jax.tree.map(lambda x: placed(x, by_row(self.mesh)), batch)
-        return jax.tree.map(lambda x: x[self._here], batch) if self._mapped else batch
-
-    def step_of(self, config: OptimizerConfig, optimizer, state: TrainState) -> Callable:
-        """The training step for a state (or its shapes), jitted, pmapped or sharded."""
-        name, parts = (config, bool(state.frozen)), config.micro_batches
+    def step_of(self, config: OptimizerConfig, optimizer: Any, state: TrainState) -> Step:
+        """The compiled training step for a state, or for its shapes."""
+        name = config, bool(state.frozen)
         if name not in self._steps:
-            if self.sharded:
-                step = shard_train_step(self.model, optimizer, self.mesh, state, parts)
-            elif self._mapped:
-                step = pmap_train_step(self.model, optimizer, parts, self.devices)
-            else:
-                step = jit_train_step(self.model, optimizer, parts)
-            self._steps[name] = step
+            self._steps[name] = self.parallel.step(optimizer, state, config.micro_batches)
         return self._steps[name]
 
 
-def _first_copy(x: jax.Array) -> jax.Array:
-    """x[0] of an array that is split by its first axis, taken where it lies."""
-    return x.addressable_shards[0].data[0]
-
-
 def texts_of(tokenizer: Tokenizer, tokens_CxR: np.ndarray, length_C: np.ndarray) -> list[str]:
-    """Decoded responses, stop tokens and padding left out."""
+    """Decoded responses, without stop tokens and padding."""
     return [
         tokenizer.decode(row[:length].tolist())
         for row, length in zip(tokens_CxR, length_C, strict=True)

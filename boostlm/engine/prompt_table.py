@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
 from boostlm.lm.train_step import Batch
-from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 
 
 class PromptTable(NamedTuple):

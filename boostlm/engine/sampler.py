@@ -19,92 +19,33 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as Spec
 
-from boostlm.lm import generate as slots_of
-from boostlm.lm.generate import Arrivals, Responses, Sampling, Slots
-from boostlm.lm.language_model import LanguageModel, Params
-from boostlm.prng import pair_keys
-from boostlm.lm.sharding import AXIS, by_row, whole_on
-from boostlm.lm.token_sampling import TokenRule
 from boostlm.engine.prompt_table import PromptTable
+from boostlm.engine.slot_layout import (
+    Layout,
+    NewPrompts,
+    SampleGroups,
+    layout_of,
+    no_new_prompts,
+    width_of,
+)
 from boostlm.engine.tokenizer import PAD_ID
+from boostlm.lm import generate as decode_slots
+from boostlm.lm.generate import DecodeConfig, DecodeSlots, PrefillBatch, Responses
+from boostlm.lm.language_model import LanguageModel, Params
+from boostlm.lm.sharding import AXIS, replicate_on, row_sharding
+from boostlm.lm.token_sampling import SamplingParams
+from boostlm.prng import pair_keys
 
-_NARROWEST = 16  # tokens of the narrowest prompts that are compiled for
-_WIDEST_GROUP = 8  # samples of a prompt that share its place, where they are asked for by pairs
-_ADMISSIONS = 8  # times that a round of all rows is filled in: 1 / 8 of them wait at the most
-
-Progress = Callable[[int, int], None]
-
-
-class Groups(NamedTuple):
-    """What to sample.
-
-    Attributes:
-      prompt_M: int32, ids of prompts; a prompt may stand in several groups.
-      sample_MxK: int32, sample numbers; -1 where a group has fewer than K.
-    """
-
-    prompt_M: np.ndarray
-    sample_MxK: np.ndarray
+OnProgress = Callable[[int, int], None]
 
 
-def group_pairs(
-    prompt_L: np.ndarray, sample_L: np.ndarray
-) -> tuple[Groups, tuple[np.ndarray, np.ndarray]]:
-    """Groups that hold each pair of a prompt and a sample number, and where in them each pair is.
-
-    A group has at most 8 samples, so that a prompt asked for 1,000 times does not make the others'
-    groups as wide.
-    """
-    prompt_L, sample_L = np.asarray(prompt_L), np.asarray(sample_L)
-    order = np.argsort(prompt_L, kind="stable")
-    _, first, count = np.unique(prompt_L[order], return_index=True, return_counts=True)
-    K = min(_WIDEST_GROUP, int(count.max()))
-    nth = np.arange(len(order)) - np.repeat(first, count)  # number of a pair among its prompt's
-    starts = nth % K == 0
-    m, k = np.cumsum(starts) - 1, nth % K
-    groups = Groups(prompt_L[order][starts], np.full((int(starts.sum()), K), -1))
-    groups.sample_MxK[m, k] = sample_L[order]
-    place = np.empty((2, len(order)), int)
-    place[:, order] = m, k
-    return groups, (place[0], place[1])
-
-
-def width_of(length: int) -> int:
-    """The width that a prompt of `length` tokens is padded to: a power of two."""
-    width = _NARROWEST
-    while width < length:
-        width *= 2
-    return width
-
-
-class Layout(NamedTuple):
-    """What each device has room for.
-
-    Attributes:
-      rows: responses that are decoded together (A).
-      prompts: prompts that these may respond to (S).
-      arrivals: prompts that are admitted at once (C).
-    """
-
-    rows: int
-    prompts: int
-    arrivals: int
-
-
-def layout_of(rows: int, devices: int, groups: int, k: int) -> Layout:
-    """The layout for `groups` groups of up to k samples, and `rows` rows over all devices."""
-    at_once = max(1, min(-(-rows // (devices * k)), -(-groups // devices)))
-    prompts = at_once if k == 1 else 2 * at_once  # a prompt with one late row keeps its slot
-    return Layout(at_once * k, prompts, max(1, at_once // _ADMISSIONS))
-
-
-class Programs(NamedTuple):
+class SamplingPrograms(NamedTuple):
     """The compiled parts, for one rule of drawing tokens."""
 
     read_prefix: Callable
     empty: Callable
-    admit: Callable
-    advance: Callable
+    insert: Callable
+    decode: Callable
 
 
 class Sampler:
@@ -113,40 +54,40 @@ class Sampler:
     def __init__(
         self,
         model: LanguageModel,
-        endings: Sequence[Sequence[int]],
+        stop_sequences: Sequence[Sequence[int]],
         max_new_tokens: int,
-        rows: int,
+        batch_size: int,
         mesh: Mesh,
     ):
         """Sets up sampling; nothing is compiled yet.
 
         Args:
           model: its functions.
-          endings: token sequences that end a response.
+          stop_sequences: token sequences that end a response.
           max_new_tokens: response length limit (R).
-          rows: responses decoded at once, over these devices.
+          batch_size: responses decoded at once, over these devices.
           mesh: devices of this host, along one axis.
         """
         self.model = model
-        self.endings = tuple(tuple(int(i) for i in ending) for ending in endings)
+        self.stop_sequences = tuple(tuple(int(i) for i in ending) for ending in stop_sequences)
         self.max_new_tokens = max_new_tokens
-        self.rows = rows
+        self.batch_size = batch_size
         self._mesh = mesh
         self._compact = jax.jit(model.compact)
-        self._programs: dict[TokenRule, Programs] = {}
+        self._programs: dict[SamplingParams, SamplingPrograms] = {}
 
     def ready(self, params: Params) -> Params:
         """A model's parameters, in any sharding, as `sample` takes them. All hosts must call it."""
-        return whole_on(self._mesh, self._compact(params))
+        return replicate_on(self._mesh, self._compact(params))
 
     def sample(
         self,
         params: Params,
         prompts: PromptTable,
-        groups: Groups,
+        groups: SampleGroups,
         key: jax.Array,
-        rule: TokenRule,
-        progress: Progress = lambda done, total: None,
+        sampling: SamplingParams,
+        progress: OnProgress = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> tuple[Responses, np.ndarray]:
         """The responses of every group, as numpy arrays [M, K, ...], and which are done, bool [M].
@@ -159,90 +100,94 @@ class Sampler:
           prompts: N prompts.
           groups: which of them, and which samples.
           key: of the round; a response draws with fold_in(fold_in(key, prompt), sample).
-          rule: how tokens are drawn.
+          sampling: how tokens are drawn.
           progress: called as (groups done, groups in all).
           stop: asked from time to time; once it says True, what is not done is left so.
         """
-        programs = self.programs_of(rule)
+        programs = self.programs_of(sampling)
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
-        plan = _Plan(self._mesh.size, self.rows, self.max_new_tokens, prompts, groups)
+        plan = _Plan(self._mesh.size, self.batch_size, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)
         while plan.going_on:
-            while (arrivals := plan.next_arrivals()) is not None:
-                slots = programs.admit(params, prefix, slots, arrivals, key)
-            slots, finished = programs.advance(params, prefix, slots, plan.wanted())
+            while (new := plan.next_prompts()) is not None:
+                slots = programs.insert(params, prefix, slots, new, key)
+            slots, finished = programs.decode(params, prefix, slots, plan.wanted())
             plan.collect(slots, np.asarray(finished))
             progress(plan.done, plan.total)
             if stop():
                 break
         return plan.responses, plan.done_M
 
-    def programs_of(self, rule: TokenRule) -> Programs:
-        """The programs that `sample` runs for a rule, compiled when they are called."""
-        if rule not in self._programs:
-            sampling = Sampling(self.endings, PAD_ID, rule)
+    def programs_of(self, sampling: SamplingParams) -> SamplingPrograms:
+        """The programs that `sample` runs for these params, compiled when they are called."""
+        if sampling not in self._programs:
+            decode_config = DecodeConfig(self.stop_sequences, PAD_ID, sampling)
             model, R = self.model, self.max_new_tokens
             on_devices = functools.partial(
                 jax.shard_map, mesh=self._mesh, out_specs=Spec(AXIS), check_vma=False
             )
             all_, each = Spec(), Spec(AXIS)
 
-            def admit(params, prefix, slots, arrivals, key):
-                slots, arrivals = jax.tree.map(lambda x: x[0], (slots, arrivals))
-                keys = pair_keys(key, arrivals.pop("prompt_C"), arrivals.pop("sample_CxK"))
-                arrivals = Arrivals(**arrivals, key_CxK=keys)
-                slots = slots_of.admit(model, params, prefix, slots, arrivals, sampling)
+            def insert(params, prefix, slots, new: NewPrompts, key):
+                slots, new = jax.tree.map(lambda x: x[0], (slots, new))
+                keys = pair_keys(key, new.prompt_id_C, new.sample_CxK)
+                batch = PrefillBatch(new.tokens_CxP, new.length_C, new.slot_C, new.row_CxK, keys)
+                slots = decode_slots.insert(model, params, prefix, slots, batch, decode_config)
                 return jax.tree.map(lambda x: x[None], slots)
 
-            def advance(params, prefix, slots, wanted):
+            def decode(params, prefix, slots, wanted):
                 slots = jax.tree.map(lambda x: x[0], slots)
-                slots, finished = _advance(model, params, prefix, slots, wanted, sampling)
+                slots, finished = _decode_until_free(
+                    model, params, prefix, slots, wanted, decode_config
+                )
                 return jax.tree.map(lambda x: x[None], (slots, finished))
 
             @functools.partial(
                 jax.jit,
                 static_argnames=("A", "S", "K", "P", "D"),
-                out_shardings=by_row(self._mesh),
+                out_shardings=row_sharding(self._mesh),
             )
             def empty(key, *, A, S, K, P, D):
-                slots = slots_of.empty_slots(model, key, PAD_ID, A=A, S=S, K=K, P=P, R=R)
+                slots = decode_slots.empty_slots(model, key, PAD_ID, A=A, S=S, K=K, P=P, R=R)
                 return jax.tree.map(lambda x: jnp.broadcast_to(x, (D, *x.shape)), slots)
 
-            self._programs[rule] = Programs(
+            self._programs[sampling] = SamplingPrograms(
                 read_prefix=jax.jit(model.read_prefix),
                 empty=empty,
-                admit=jax.jit(
-                    on_devices(admit, in_specs=(all_, all_, each, each, all_)), donate_argnums=2
+                insert=jax.jit(
+                    on_devices(insert, in_specs=(all_, all_, each, each, all_)), donate_argnums=2
                 ),
-                advance=jax.jit(
-                    on_devices(advance, in_specs=(all_, all_, each, all_)), donate_argnums=2
+                decode=jax.jit(
+                    on_devices(decode, in_specs=(all_, all_, each, all_)), donate_argnums=2
                 ),
             )
-        return self._programs[rule]
+        return self._programs[sampling]
 
 
-def _advance(model, params, prefix, slots: Slots, wanted, sampling: Sampling):
+def _decode_until_free(
+    model, params, prefix, slots: DecodeSlots, wanted, decode_config: DecodeConfig
+):
     """Decodes until half of the devices have enough free rows and prompts, or all rows ended."""
 
     def going_on(slots):
-        rows, prompts = slots_of.free(slots)
+        rows, prompts = decode_slots.free(slots)
         ready = (rows >= wanted[0]) & (prompts >= wanted[1])
         votes = jnp.stack([jnp.any(slots.active_A), ready, True]).astype(jnp.int32)
         active, ready, devices = jax.lax.psum(votes, AXIS)
         return (active > 0) & (2 * ready < devices)
 
     def step(carry):
-        slots = slots_of.decode_step(model, params, prefix, carry[1], sampling)
+        slots = decode_slots.decode_step(model, params, prefix, carry[1], decode_config)
         return going_on(slots), slots
 
     _, slots = jax.lax.while_loop(lambda carry: carry[0], step, (going_on(slots), slots))
-    return slots, slots_of.ends(slots.tokens_AxR, slots.length_A, sampling.endings)
+    return slots, decode_slots.ends(slots.tokens_AxR, slots.length_A, decode_config.stop_sequences)
 
 
 class _Plan:
     """Which response is in which row, which come next, and what has come out."""
 
-    def __init__(self, D: int, rows: int, R: int, prompts: PromptTable, groups: Groups):
+    def __init__(self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups):
         (M, K), self._prompts, self._groups = groups.sample_MxK.shape, prompts, groups
         self.D, self.K = D, K
         self.A, self.S, self.C = layout_of(rows, D, M, K)
@@ -275,45 +220,40 @@ class _Plan:
         groups = min(self.C, -(-len(self._queue) // self.D))
         return np.array([groups * self.K if groups else self.A + 1, groups], np.int32)
 
-    def next_arrivals(self) -> dict[str, np.ndarray] | None:
-        """Arrivals for every device, leading axis D, or None if no group can be admitted."""
-        D, C, K = self.D, self.C, self.K
+    def next_prompts(self) -> NewPrompts | None:
+        """New prompts for every device, or None if no group can be inserted."""
         width = self._width(self._queue[0]) if self._queue else 0
-        out = {
-            "prompt_CxP": np.full((D, C, width), PAD_ID, np.int32),
-            "length_C": np.ones((D, C), np.int32),
-            "slot_C": np.full((D, C), self.S, np.int32),
-            "row_CxK": np.full((D, C, K), self.A, np.int32),
-            "prompt_C": np.zeros((D, C), np.int32),
-            "sample_CxK": np.zeros((D, C, K), np.int32),
-        }
-        admitted = 0
-        for c in range(C):
-            for d in range(D):
+        out = no_new_prompts(Layout(self.A, self.S, self.C), self.D, self.K, width)
+        inserted = 0
+        for c in range(self.C):
+            for d in range(self.D):
                 rows = np.flatnonzero(self._row[d, :, 0] < 0)
                 slots = np.flatnonzero(self._slot[d] < 0)
                 if not self._queue or self._width(self._queue[0]) != width:
                     break
-                if len(rows) >= K and len(slots):
-                    self._admit(self._queue.popleft(), d, c, rows, slots[0], out)
-                    admitted += 1
-        return out if admitted else None
+                if len(rows) >= self.K and len(slots):
+                    self._insert(self._queue.popleft(), (d, c), rows, slots[0], out)
+                    inserted += 1
+        return out if inserted else None
 
-    def _admit(self, m: int, d: int, c: int, rows, slot: int, out: dict[str, np.ndarray]) -> None:
+    def _insert(
+        self, m: int, at: tuple[int, int], rows: np.ndarray, slot: int, out: NewPrompts
+    ) -> None:
+        """Puts group m at (device, place) of the new prompts, into some of the free rows."""
         n, samples, width = self._groups.prompt_M[m], self._groups.sample_MxK[m], self._width(m)
-        places = np.flatnonzero(samples >= 0)
+        places, device = np.flatnonzero(samples >= 0), at[0]
         chosen = rows[: len(places)]
         tokens = self._prompts.tokens_NxP[n, :width]
-        out["prompt_CxP"][d, c, : len(tokens)] = tokens
-        out["length_C"][d, c] = self._prompts.length_N[n]
-        out["slot_C"][d, c] = slot
-        out["row_CxK"][d, c, places] = chosen
-        out["prompt_C"][d, c] = n
-        out["sample_CxK"][d, c] = samples
-        self._slot[d, slot] = m
-        self._row[d, chosen, 0], self._row[d, chosen, 1] = m, places
+        out.tokens_CxP[at][: len(tokens)] = tokens
+        out.length_C[at] = self._prompts.length_N[n]
+        out.slot_C[at] = slot
+        out.row_CxK[at][places] = chosen
+        out.prompt_id_C[at] = n
+        out.sample_CxK[at] = samples
+        self._slot[device, slot] = m
+        self._row[device, chosen, 0], self._row[device, chosen, 1] = m, places
 
-    def collect(self, slots: Slots, finished_DxA: np.ndarray) -> None:
+    def collect(self, slots: DecodeSlots, finished_DxA: np.ndarray) -> None:
         """Takes the responses of the rows that have ended, and frees these."""
         active, length = np.asarray(slots.active_A), np.asarray(slots.length_A)
         ended = np.nonzero(~active & (self._row[..., 0] >= 0))

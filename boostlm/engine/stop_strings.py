@@ -4,19 +4,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from boostlm.lm.generate import Responses
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer
+from boostlm.lm.generate import Responses
 
 
-def endings(tokenizer: Tokenizer, stops: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def stop_sequences(
+    tokenizer: Tokenizer, stop_strings: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
     """Token sequences that end a response: the model's stop tokens and spellings of the texts."""
-    found = [(i,) for i in tokenizer.stop_ids]
-    for stop in stops:
+    found = [(i,) for i in tokenizer.stop_token_ids]
+    for stop in stop_strings:
         found += tokenizer.spellings(stop)
     return tuple(dict.fromkeys(found))
 
 
-def cut_at_stops(tokenizer: Tokenizer, responses: Responses, stops: Sequence[str]) -> Responses:
+def cut_at_stops(
+    tokenizer: Tokenizer, responses: Responses, stop_strings: Sequence[str]
+) -> Responses:
     """Puts EOS in the place of the first stop in each response, which is then a finished one.
 
     The tokens before it stay what was sampled; a token that holds more than the stop goes with it.
@@ -25,14 +29,14 @@ def cut_at_stops(tokenizer: Tokenizer, responses: Responses, stops: Sequence[str
     Args:
       tokenizer: of the model.
       responses: numpy arrays [N, K, ...].
-      stops: texts; none of them is empty.
+      stop_strings: texts; none of them is empty.
     """
-    if not stops:
+    if not stop_strings:
         return responses
     tokens, length, finished, logprob = (np.array(x) for x in responses)
     for place in np.ndindex(length.shape):
         row = tokens[place][: length[place]].tolist()
-        kept = _before_stop(tokenizer, row, stops)
+        kept = _before_stop(tokenizer, row, stop_strings)
         if kept < len(row):
             tokens[place][kept:], logprob[place][kept + 1 :] = PAD_ID, 0.0
             tokens[place][kept] = tokenizer.eos_id
@@ -40,12 +44,12 @@ def cut_at_stops(tokenizer: Tokenizer, responses: Responses, stops: Sequence[str
     return Responses(tokens, length, finished, logprob)
 
 
-def _before_stop(tokenizer: Tokenizer, row: Sequence[int], stops: Sequence[str]) -> int:
+def _before_stop(tokenizer: Tokenizer, row: Sequence[int], stop_strings: Sequence[str]) -> int:
     """How many tokens of a row come before the first of those that spell a stop."""
 
     def holds(count: int) -> bool:
         text = tokenizer.decode(row[:count])
-        return any(stop in text for stop in stops)
+        return any(stop in text for stop in stop_strings)
 
     if not holds(len(row)):
         return len(row)
@@ -54,7 +58,7 @@ def _before_stop(tokenizer: Tokenizer, row: Sequence[int], stops: Sequence[str])
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     text = tokenizer.decode(row[:high])
-    before = text[: min(text.find(stop) for stop in stops if stop in text)]
+    before = text[: min(text.find(stop) for stop in stop_strings if stop in text)]
     while low > 0 and len(tokenizer.decode(row[:low])) > len(before):
         low -= 1
     return low

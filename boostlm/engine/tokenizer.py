@@ -21,19 +21,21 @@ class Tokenizer:
     has fewer tokens: its token i is SentencePiece's token kept[i].
     """
 
-    def __init__(self, model: bytes, stops: Sequence[int] = (), kept: np.ndarray | None = None):
+    def __init__(
+        self, model: bytes, spm_stop_ids: Sequence[int] = (), kept: np.ndarray | None = None
+    ):
         """Wraps a serialized SentencePiece model.
 
         Args:
           model: serialized.
-          stops: SentencePiece ids that end a response besides EOS.
+          spm_stop_ids: SentencePiece ids that end a response besides EOS.
           kept: ascending SentencePiece ids that the language model knows; None for all.
 
         Raises:
           BoostError: bytes that are no SentencePiece model, or special tokens that are missing.
         """
         self.model = model
-        self.stops = tuple(stops)
+        self.spm_stop_ids = tuple(spm_stop_ids)
         try:
             self._spm = spm.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
@@ -42,7 +44,7 @@ class Tokenizer:
         self.kept = np.arange(size) if kept is None else np.asarray(kept)
         self._ours = np.full(size, -1)
         self._ours[self.kept] = np.arange(len(self.kept))
-        ends = (self._spm.eos_id(), *self.stops)
+        ends = (self._spm.eos_id(), *self.spm_stop_ids)
         needed = (*ends, self._spm.bos_id())
         if not all(0 <= i < size and self._ours[i] >= 0 for i in needed):
             raise BoostError(
@@ -53,8 +55,8 @@ class Tokenizer:
                 f"the tokenizer's padding is {self._spm.pad_id()}; it has to be token {PAD_ID} and "
                 f"must not end responses, as {ends} do"
             )
-        self.stop_ids = tuple(dict.fromkeys(int(self._ours[i]) for i in ends))
-        self.eos_id, self.bos_id = self.stop_ids[0], int(self._ours[self._spm.bos_id()])
+        self.stop_token_ids = tuple(dict.fromkeys(int(self._ours[i]) for i in ends))
+        self.eos_id, self.bos_id = self.stop_token_ids[0], int(self._ours[self._spm.bos_id()])
 
     @property
     def vocab_size(self) -> int:
@@ -69,7 +71,7 @@ class Tokenizer:
     def byte_and_special_ids(self) -> list[int]:
         """SentencePiece ids that any vocabulary needs: bytes, padding, BOS, unknown and stops."""
         spm_ = self._spm
-        special = (spm_.pad_id(), spm_.bos_id(), spm_.unk_id(), spm_.eos_id(), *self.stops)
+        special = (spm_.pad_id(), spm_.bos_id(), spm_.unk_id(), spm_.eos_id(), *self.spm_stop_ids)
         return sorted({*special, *(i for i in range(self.full_size) if spm_.is_byte(i))})
 
     def encode(self, text: str) -> list[int]:
@@ -108,7 +110,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; PAD, BOS and what ends a response give nothing."""
-        silent = {PAD_ID, self.bos_id, *self.stop_ids}
+        silent = {PAD_ID, self.bos_id, *self.stop_token_ids}
         return self._spm.decode([int(self.kept[i]) for i in ids if int(i) not in silent])
 
 

@@ -1,8 +1,9 @@
-"""What a run works with: task, tokenizer, model and tokenized prompts, made from the config."""
+"""What a run works with, made from its config: task, tokenizer, model, prompts, learner."""
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,51 +11,65 @@ import numpy as np
 from etils import epath
 
 from boostlm.config import ComputeConfig, Config, ModelConfig
+from boostlm.engine.learner import LanguageLearner, texts_of
+from boostlm.engine.prompt_table import PromptTable, tokenize_prompts
+from boostlm.engine.sampler import OnProgress
+from boostlm.engine.stop_strings import cut_at_stops, stop_sequences
+from boostlm.engine.tokenizer import Tokenizer, train_tokenizer
 from boostlm.errors import BoostError
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import Params
 from boostlm.lm.sharding import device_mesh
-from boostlm.lm.token_sampling import TokenRule
-from boostlm.labelers.base import Labeler, in_form
-from boostlm.labelers.endpoint import endpoint_labeler
-from boostlm.labelers.frozen_model import frozen_model_labeler
-from boostlm.labelers.people import people_labeler
-from boostlm.labelers.simulated import simulated_labeler
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.durable_files import write_atomically
-from boostlm.engine.learner import LanguageLearner, texts_of
-from boostlm.storage.ledger import spent
-from boostlm.engine.prompt_table import PromptTable, tokenize_prompts
-from boostlm.storage.run_dir import RunDir
-from boostlm.engine.sampler import Progress
-from boostlm.engine.stop_strings import cut_at_stops, endings
-from boostlm.storage.partial_stages import UnfinishedSamples
+from boostlm.lm.token_sampling import SamplingParams
 from boostlm.pretrained.converted import open_converted
-from boostlm.tasks.base import AnswerKey, Task
-from boostlm.tasks.contamination import refuse_overlap
+from boostlm.runtime.multihost import gather_shards, on_host0
+from boostlm.storage import durable_files
+from boostlm.storage.partial_stages import PartialSamples
+from boostlm.storage.run_dir import RunDir
+from boostlm.tasks.base import Task, describe_task
+from boostlm.tasks.contamination import check_contamination
 from boostlm.tasks.registry import load_task
-from boostlm.engine.tokenizer import Tokenizer, train_tokenizer
 
-# (prompt_ids, responses) -> bool [len(responses)]: what is left of an answer key outside a task.
-Verifier = Callable[[np.ndarray, list[str]], np.ndarray]
+# (prompt_ids, responses) -> bool [len(responses)]: the part of an answer key that a run needs.
+Grader = Callable[[np.ndarray, list[str]], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Workbench:
-    """Everything that stays the same over seeds, arms and rounds. Holds no reference.
+class Assembly(NamedTuple):
+    """The parts that a config names, without a learner.
 
     Attributes:
       config: the settings.
       task: prompts.
-      tokenizer: of the run.
+      model: config of the decoder.
+      tokenizer: of the model.
+      prompts: the tokenized prompts of the training and of the evaluated split.
+    """
+
+    config: Config
+    task: Task
+    model: ModelConfig
+    tokenizer: Tokenizer
+    prompts: dict[str, PromptTable]
+
+    def stop_sequences(self) -> tuple[tuple[int, ...], ...]:
+        """Token sequences that end a response."""
+        return stop_sequences(self.tokenizer, self.task.stop_strings)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything that stays the same over seeds, arms and rounds.
+
+    Attributes:
+      config: the settings.
+      task: prompts.
+      tokenizer: of the model.
       learner: compiled sampling and training.
       train_prompts: N training prompts.
-      eval_prompts: prompts of the evaluated split.
-      verify: the training prompts' verifier.
-      verify_eval: the evaluated split's verifier.
-      make_labeler: of the training prompts, from a learner and the seed model's parameters, which
-        are the model that the frozen_model labeler samples.
+      eval_prompts: M prompts of the evaluated split.
+      grade: the verifier of training prompts.
+      grade_eval: the verifier of the evaluated split.
     """
 
     config: Config
@@ -63,107 +78,140 @@ class Workbench:
     learner: LanguageLearner
     train_prompts: PromptTable
     eval_prompts: PromptTable
-    verify: Verifier
-    verify_eval: Verifier
-    make_labeler: Callable[[LanguageLearner, Params], Labeler]
+    grade: Grader
+    grade_eval: Grader
 
     def sample(
         self,
         params: Params,
         prompts: PromptTable,
         key: jax.Array,
-        rule: TokenRule,
+        sampling: SamplingParams,
         k: int,
-        progress: Progress,
-        unfinished: UnfinishedSamples | None = None,
+        progress: OnProgress,
+        partial: PartialSamples | None = None,
     ) -> Responses:
-        """`LanguageLearner.sample`, with what ends a response of this task cut off it."""
-        responses = self.learner.sample(params, prompts, key, rule, k, progress, unfinished)
-        return cut_at_stops(self.tokenizer, responses, self.task.stops)
+        """`LanguageLearner.sample`, with the task's stop strings cut off."""
+        responses = self.learner.sample(params, prompts, key, sampling, k, progress, partial)
+        return cut_at_stops(self.tokenizer, responses, self.task.stop_strings)
 
-    def texts(self, tokens_NxKxR: np.ndarray, length_NxK: np.ndarray) -> list[str]:
-        """The N * K responses as text, in order of prompt, then sample."""
-        flat = tokens_NxKxR.reshape(-1, tokens_NxKxR.shape[-1])
-        return texts_of(self.tokenizer, flat, length_NxK.reshape(-1))
+    def texts(self, responses: Responses) -> list[str]:
+        """N * K responses as text, in order of prompt, then sample."""
+        tokens_CxR = responses.tokens_BxKxR.reshape(-1, responses.tokens_BxKxR.shape[-1])
+        return texts_of(self.tokenizer, tokens_CxR, responses.length_BxK.reshape(-1))
 
 
-def build_workbench(config: Config, run_dir: RunDir, task: Task | None = None) -> Workbench:
-    """Loads or makes everything.
-
-    A tokenizer is trained once a run and kept there; a pretrained model brings its own.
+def assemble(
+    config: Config, task: Task | None = None, tokenizer: Tokenizer | None = None
+) -> Assembly:
+    """Loads or makes the parts that a config names.
 
     Args:
       config: the settings.
-      run_dir: where the tokenizer lies, and what the prompts were.
-      task: in place of the config's own.
+      task: instead of the config's own.
+      tokenizer: of the run; None trains one. A pretrained model brings its own.
 
     Raises:
-      BoostError: a split without prompts, a prompt that does not fit, a training prompt or few-shot
-        example that overlaps the test set, prompts that are not those the run was started with, or
-        a `seed_model.path` that holds no converted model or one that contradicts the config's
-        `model`.
+      BoostError: a split has no prompts, a prompt is too long, a training prompt or few-shot
+        example contains a test problem, or `seed_model.path` holds no converted model or one that
+        contradicts the config's `model`.
     """
     task = task or load_task(config.data)
     split = config.data.eval_split
     for name in ("train", split):
         if not task.prompts[name].texts:
             raise BoostError(f"task {task.name} has no {name} prompts")
-    refuse_overlap(task)
-    run_dir.keep_task(task)
-    model, tokenizer = _model_and_tokenizer(config, run_dir, task)
+    check_contamination(task)
+    model = config.model
+    if config.seed_model.path:
+        model, tokenizer = open_converted(epath.Path(config.seed_model.path))
+        if config.model not in (ModelConfig(), model):
+            raise BoostError(
+                f"model.* is set, but {config.seed_model.path} has a config of its own: leave out "
+                "either model.* or seed_model.path"
+            )
+    elif tokenizer is None:
+        tokenizer = train_tokenizer(config.tokenizer, task.tokenizer_texts())
     texts = {name: task.prompts[name].texts for name in ("train", split)}
-    tables = tokenize_prompts(tokenizer, texts, config.data.max_prompt_tokens)
-    answers = task.answer_key("train")
-    return Workbench(
+    prompts = tokenize_prompts(tokenizer, texts, config.data.max_prompt_tokens)
+    return Assembly(config, task, model, tokenizer, prompts)
+
+
+def assemble_run(run_dir: RunDir) -> Assembly:
+    """The parts of an existing run; writes nothing.
+
+    Raises:
+      BoostError: as `assemble`; also if the run's tokenizer is missing, or its prompts are not
+        those that the run was started with.
+    """
+    config = run_dir.read_config()
+    task = load_task(config.data)
+    run_dir.check_task(describe_task(task))
+    return assemble(config, task, _kept_tokenizer(config, run_dir, task, make=False))
+
+
+def make_context(config: Config, run_dir: RunDir, task: Task | None = None) -> RunContext:
+    """The context of a run that is about to start or to continue.
+
+    The run directory keeps the tokenizer, which is trained once, and a description of the prompts.
+
+    Raises:
+      BoostError: as `assemble`; also if the prompts are not those the run was started with.
+    """
+    task = task or load_task(config.data)
+    run_dir.keep_task(describe_task(task))
+    tokenizer = _kept_tokenizer(config, run_dir, task, make=True)
+    return with_learner(assemble(config, task, tokenizer))
+
+
+def with_learner(parts: Assembly) -> RunContext:
+    """The context for these parts, with a learner on all devices."""
+    config, task, model, tokenizer, prompts = parts
+    split = config.data.eval_split
+    return RunContext(
         config=config,
         task=task,
         tokenizer=tokenizer,
         learner=make_learner(
-            config,
-            model,
-            tokenizer.vocab_size,
-            endings(tokenizer, task.stops),
-            jax.devices(),
+            config, model, tokenizer.vocab_size, parts.stop_sequences(), jax.devices()
         ),
-        train_prompts=tables["train"],
-        eval_prompts=tables[split],
-        verify=by_all_hosts(answers.check),
-        verify_eval=by_all_hosts(task.answer_key(split).check),
-        make_labeler=lambda learner, seed_params: _labeler(
-            config, run_dir, task, answers, learner, seed_params, tables["train"], tokenizer
-        ),
+        train_prompts=prompts["train"],
+        eval_prompts=prompts[split],
+        grade=shared_grader(task, "train"),
+        grade_eval=shared_grader(task, split),
     )
 
 
-def by_all_hosts(verify: Verifier) -> Verifier:
-    """The verifier with its work spread over the hosts."""
+def shared_grader(task: Task, split: str) -> Grader:
+    """A split's verifier; every host grades its share."""
+    grade = task.answer_key(split).grade
 
-    def check(prompt_ids: np.ndarray, responses: list[str]) -> np.ndarray:
+    def grade_shared(prompt_ids: np.ndarray, responses: list[str]) -> np.ndarray:
         ids = np.asarray(prompt_ids)
-        return hosts.by_share(len(ids), lambda i: verify(ids[i], [responses[j] for j in i]))
+        return gather_shards(len(ids), lambda i: grade(ids[i], [responses[j] for j in i]))
 
-    return check
+    return grade_shared
 
 
 def make_learner(
     config: Config,
     model: ModelConfig,
     vocab_size: int,
-    endings: Sequence[Sequence[int]],
+    stop_sequences: Sequence[Sequence[int]],
     devices: Sequence[jax.Device],
 ) -> LanguageLearner:
-    """The learner of a run on these devices, which need not be there (see `boostlm.aot`)."""
+    """The learner of a run on these devices, which need not exist (see `boostlm.aot`)."""
     devices, compute = list(devices), config.compute
     dtype = compute_dtype(compute, devices[0].platform)
     make = functools.partial(decoder_lm, model, vocab_size, dtype, compute.remat)
-    sharded = compute.parallel == "fsdp"
+    split = compute.parallel == "fsdp"
     return LanguageLearner(
-        make(device_mesh(devices)) if sharded else make(),
-        endings,
+        make(device_mesh(devices)) if split else make(),
+        stop_sequences,
         config.sample.max_new_tokens,
-        config.sample.rows,
+        config.sample.batch_size,
         devices,
-        sharded,
+        split,
         make(),
     )
 
@@ -175,55 +223,23 @@ def compute_dtype(config: ComputeConfig, platform: str) -> jnp.dtype:
     return jnp.dtype(config.dtype)
 
 
-def _labeler(
-    config: Config,
-    run_dir: RunDir,
-    task: Task,
-    answers: AnswerKey,
-    learner: LanguageLearner,
-    seed_params: Params,
-    prompts: PromptTable,
-    tokenizer: Tokenizer,
-) -> Labeler:
-    """The config's labeler; see `LABELERS`."""
-    match config.label.labeler:
-        case "frozen_model":
-            return frozen_model_labeler(
-                config, learner, seed_params, prompts, tokenizer, task.stops
-            )
-        case "people":
-            asked = people_labeler(run_dir.people_folder, config.label.cost)
-            return in_form(_asked_by_first(asked), task.response_of)
-        case "endpoint":
-            asked = endpoint_labeler(config, lambda: spent(run_dir.ledger_folder))
-            return in_form(_asked_by_first(asked), task.response_of)
-    return simulated_labeler(config.label, answers)
-
-
-def _asked_by_first(labeler: Labeler) -> Labeler:
-    """The labeler, asked by one host on behalf of all."""
-    return lambda queries: hosts.iterate_on_first(labeler(queries))
-
-
-def _model_and_tokenizer(
-    config: Config, run_dir: RunDir, task: Task
-) -> tuple[ModelConfig, Tokenizer]:
+def _kept_tokenizer(config: Config, run_dir: RunDir, task: Task, make: bool) -> Tokenizer | None:
+    """The run's tokenizer, trained if it is missing and `make`; None for a pretrained model."""
     if config.seed_model.path:
-        model, tokenizer = open_converted(epath.Path(config.seed_model.path))
-        if config.model not in (ModelConfig(), model):
-            raise BoostError(
-                f"model.* is set, but {config.seed_model.path} has a config of its own: leave out "
-                "either model.* or seed_model.path"
-            )
-        return model, tokenizer
+        return None
     path = run_dir.tokenizer_path
 
-    def kept() -> bytes:
+    @on_host0
+    def read() -> bytes:
+        if make and not path.exists():
+            model = train_tokenizer(config.tokenizer, task.tokenizer_texts()).model
+            durable_files.write_atomically(path, model)
         if not path.exists():
-            write_atomically(path, train_tokenizer(config.tokenizer, task.tokenizer_texts()).model)
+            raise BoostError(f"{path} is missing: without it, the run's models cannot be used")
         return path.read_bytes()
 
+    data = read()
     try:
-        return config.model, Tokenizer(hosts.from_first(kept))
+        return Tokenizer(data)
     except BoostError as error:
         raise BoostError(f"{path} is damaged: remove it and run again ({error})") from error

@@ -1,41 +1,49 @@
-"""What a model answers on a split: greedy accuracy, and samples for pass@k."""
+"""A model's answers to a split: greedy accuracy, and samples for pass@k."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
-from boostlm.config import Config
-from boostlm.errors import BoostError
-from boostlm.lm.language_model import Params
-from boostlm.prng import Purpose, round_key
-from boostlm.lm.token_sampling import TokenRule, sampling_rule
-from boostlm.storage import checkpoint
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
 from boostlm.engine.learner import LearnerState
 from boostlm.engine.prompt_table import PromptTable, tokenize_prompts
-from boostlm.storage.run_dir import RunDir
-from boostlm.experiment.resume import load_learner
-from boostlm.experiment.stages import Place
-from boostlm.experiment.context import Verifier, Workbench, build_workbench, by_all_hosts
+from boostlm.engine.sampler import OnProgress
+from boostlm.experiment.context import (
+    Grader,
+    RunContext,
+    assemble_run,
+    shared_grader,
+    with_learner,
+)
+from boostlm.experiment.resume import load_learner, saved_round, shapes_of
+from boostlm.lm.token_sampling import SamplingParams, sampling_params_of
+from boostlm.prng import Purpose, round_key
+from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.storage.stage_arrays import load_arrays, save_arrays
 
-GREEDY = TokenRule(temperature=0.0)
+GREEDY = SamplingParams(temperature=0.0)
 
 
 def greedy_verdicts(
-    bench: Workbench, learner: LearnerState, prompts: PromptTable, verify: Verifier, within
+    ctx: RunContext,
+    learner: LearnerState,
+    prompts: PromptTable,
+    grade: Grader,
+    progress: OnProgress,
 ) -> np.ndarray:
-    """Which prompts the greedy response answers: bool [N]. Cut-off responses do not count."""
+    """Which prompts the greedy response answers: bool [N]. A cut-off response does not count."""
     key = jax.random.key(0)  # greedy decoding draws nothing
-    responses = bench.sample(learner.params, prompts, key, GREEDY, 1, within)
-    texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
-    return verify(np.arange(len(texts)), texts) & responses.finished_BxK[:, 0]
+    responses = ctx.sample(learner.params, prompts, key, GREEDY, 1, progress)
+    ids = np.arange(len(prompts.length_N))
+    return grade(ids, ctx.texts(responses)) & responses.finished_BxK[:, 0]
 
 
-def by_band(value_N: np.ndarray, bands: tuple[str, ...], reduce) -> dict[str, Any]:
-    """A statistic of each band's values, [N, ...], in order of first appearance."""
-    names = np.array(bands)
-    return {band: reduce(value_N[names == band]) for band in dict.fromkeys(bands)}
+def by_group(value_N: np.ndarray, groups: tuple[str, ...], reduce: Callable) -> dict[str, Any]:
+    """A statistic of each group's values, [N, ...], in order of first appearance."""
+    names = np.array(groups)
+    return {group: reduce(value_N[names == group]) for group in dict.fromkeys(groups)}
 
 
 class Answers(NamedTuple):
@@ -43,29 +51,33 @@ class Answers(NamedTuple):
 
     Attributes:
       greedy_M: bool, the greedy response is correct.
-      sampled_MxS: bool, so are the S = `sample.eval_k` sampled ones.
+      sampled_MxS: bool, the S = `sample.eval_k` sampled ones are correct.
     """
 
     greedy_M: np.ndarray
     sampled_MxS: np.ndarray
 
 
+def load_answers(path: epath.Path) -> Answers | None:
+    """The committed answers, or None."""
+    saved = load_arrays(path, Answers._fields)
+    return Answers(**saved) if saved else None
+
+
 def eval_answers(
-    bench: Workbench, run_dir: RunDir, place: Place, round_: int, learner: LearnerState, within
+    ctx: RunContext, path: epath.Path, id_: RoundId, learner: LearnerState, progress: OnProgress
 ) -> Answers:
-    """The model's answers after `round_` rounds, committed: arms are compared prompt by prompt."""
-    path = run_dir.stage_path(place.seed, place.arm, round_, "eval")
-    if (saved := load_arrays(path, Answers._fields)) is not None:
-        return Answers(**saved)
-    prompts, S = bench.eval_prompts, bench.config.sample.eval_k
-    greedy_M = greedy_verdicts(bench, learner, prompts, bench.verify_eval, within)
+    """The answers of a round's model, committed to `path`: arms are compared prompt by prompt."""
+    if (saved := load_answers(path)) is not None:
+        return saved
+    prompts, S = ctx.eval_prompts, ctx.config.sample.eval_k
+    greedy_M = greedy_verdicts(ctx, learner, prompts, ctx.grade_eval, progress)
     sampled_MxS = np.zeros((len(greedy_M), S), bool)
     if S:
-        key = round_key(place.seed, Purpose.EVALUATE, round_)
-        rule = sampling_rule(bench.config.sample)
-        responses = bench.sample(learner.params, prompts, key, rule, S, within)
-        texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
-        right = bench.verify_eval(np.repeat(np.arange(len(greedy_M)), S), texts)
+        key = round_key(id_.seed, Purpose.EVALUATE, id_.round)
+        sampling = sampling_params_of(ctx.config.sample)
+        responses = ctx.sample(learner.params, prompts, key, sampling, S, progress)
+        right = ctx.grade_eval(np.repeat(np.arange(len(greedy_M)), S), ctx.texts(responses))
         sampled_MxS = right.reshape(-1, S) & responses.finished_BxK
     answers = Answers(greedy_M, sampled_MxS)
     save_arrays(path, **answers._asdict())
@@ -79,13 +91,13 @@ class Accuracy(NamedTuple):
       round: rounds of training that it had.
       right: prompts answered.
       prompts: prompts asked.
-      by_band: accuracy of each band.
+      by_group: accuracy of each group.
     """
 
     round: int
     right: int
     prompts: int
-    by_band: dict[str, float]
+    by_group: dict[str, float]
 
     @property
     def accuracy(self) -> float:
@@ -98,6 +110,8 @@ def evaluate_saved(
 ) -> Accuracy:
     """Greedy accuracy of a run's checkpoint on a split, with the run's own settings.
 
+    Writes nothing.
+
     Args:
       run_dir: of the run.
       seed: which repeat.
@@ -105,39 +119,16 @@ def evaluate_saved(
       round_: rounds of training; None for the last checkpoint, 0 for the seed model.
       split: "train", "validation" or "test".
     """
-    config = run_dir.read_config()
-    round_ = _saved_round(run_dir, config, seed, arm, round_)
-    bench = build_workbench(config, run_dir)
-    prompts = bench.task.prompts[split]
-    limit = config.data.max_prompt_tokens
+    id_ = saved_round(run_dir, seed, arm, round_)
+    ctx = with_learner(assemble_run(run_dir))
+    prompts = ctx.task.prompts[split]
+    limit = ctx.config.data.max_prompt_tokens
     answered = greedy_verdicts(
-        bench,
-        load_learner(bench, run_dir, seed, arm, round_),
-        tokenize_prompts(bench.tokenizer, {split: prompts.texts}, limit)[split],
-        by_all_hosts(bench.task.answer_key(split).check),
+        ctx,
+        load_learner(run_dir, id_, shapes_of(ctx)),
+        tokenize_prompts(ctx.tokenizer, {split: prompts.texts}, limit)[split],
+        shared_grader(ctx.task, split),
         lambda done, total: None,
     )
-    bands = by_band(answered, prompts.bands, np.mean)
-    return Accuracy(round_, int(answered.sum()), len(answered), bands)
-
-
-def trained_params(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> Params:
-    """The parameters of a run's checkpoint; arguments as in `evaluate_saved`."""
-    config = run_dir.read_config()
-    round_ = _saved_round(run_dir, config, seed, arm, round_)
-    bench = build_workbench(config, run_dir)
-    return load_learner(bench, run_dir, seed, arm, round_).params
-
-
-def _saved_round(run_dir: RunDir, config: Config, seed: int, arm: str, round_: int | None) -> int:
-    """The given round, or the last one, if its checkpoint is whole."""
-    rounds = range(config.rounds, -1, -1) if round_ is None else (round_,)
-    kept = [r for r in rounds if checkpoint.is_good(run_dir.checkpoint_path(seed, arm, r))]
-    if not kept or arm not in config.arms:
-        raise BoostError(
-            f"{run_dir.name} has no checkpoint of seed {seed}, arm {arm}"
-            + ("" if round_ is None else f", round {round_}")
-            + f" (arms: {', '.join(config.arms)}; the newest {config.keep_checkpoints} rounds of "
-            "each are kept, and round 0)"
-        )
-    return kept[0]
+    groups = by_group(answered, prompts.groups, np.mean)
+    return Accuracy(id_.round, int(answered.sum()), len(answered), groups)

@@ -1,4 +1,4 @@
-"""boostlm export: the curated set that a round trained on, as JSON lines."""
+"""What a run made, written for others: the curated set of a round as JSON lines, and its models."""
 
 import json
 from collections.abc import Iterator
@@ -7,29 +7,36 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from boostlm.curation.arms import ARMS
+from boostlm.curation.round import curate
+from boostlm.engine.learner import texts_of
 from boostlm.errors import BoostError
+from boostlm.experiment.context import Assembly, assemble_run
+from boostlm.experiment.resume import run_params, saved_round
+from boostlm.experiment.stages import Verdicts
 from boostlm.lm.generate import Responses
-from boostlm.curation.round import ARMS, curate
-from boostlm.storage.stage_arrays import load_arrays
-from boostlm.storage.durable_files import write_atomically
+from boostlm.pretrained.converted import is_converted, load_converted
+from boostlm.pretrained.huggingface import write_huggingface
+from boostlm.storage import durable_files
 from boostlm.storage.ledger import Ledger
-from boostlm.storage.run_dir import Metrics, RunDir
-from boostlm.experiment.context import Workbench, build_workbench
+from boostlm.storage.metrics_file import MetricsFile
+from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.storage.stage_arrays import load_arrays
 
-OWN = "own sample"  # the source of what the model itself wrote; of a label it is the labeler's name
+OWN = "own sample"  # the source of the model's own responses; that of a label is the labeler's name
 
 
 def export_round(
     run_dir: RunDir, seed: int, arm: str, round_: int | None, out: str | None
 ) -> tuple[epath.Path, int, int]:
-    """Writes the set that training round `round_` drew its rows from, a JSON object a line.
+    """Writes the set that round `round_` of training drew its rows from, a JSON object a line.
 
-    It is recomputed from what the round committed: the model's samples, the filter's verdicts and
-    the ledger. Every line has the same fields:
+    It is computed again from what the round committed: the model's samples, the filter's verdicts
+    and the ledger. Writes nothing else. Every line has the same fields:
 
       prompt, response: text; the response without its end-of-text token.
       weight: share of the training loss, float; all lines add up to 1.
-      round: of training, 1, 2, ...; its samples are those of the model after `round` - 1 rounds.
+      round: of training, from 1; its samples are those of the model after `round` - 1 rounds.
       source: `OWN`, or the labeler's name.
       prompt_id, sample: which training prompt, and which of its samples or labels.
       finished: false for an own sample that the length limit cut off.
@@ -40,13 +47,13 @@ def export_round(
       seed: which repeat.
       arm: which arm.
       round_: of training, from 1; None for the last one that is finished.
-      out: file to write; None for one in the run's folder `curated`.
+      out: file to write; None for one in the current folder, named by seed, arm and round.
 
     Returns:
       The file, how many of its lines are own samples, and how many are labels.
 
     Raises:
-      BoostError: a round that is not finished, or whose stages are not all on disk.
+      BoostError: the round is not finished, or its stages are not all on disk.
     """
     config = run_dir.read_config()
     if arm not in config.arms or not 0 <= seed < config.seeds:
@@ -54,72 +61,101 @@ def export_round(
             f"{run_dir.name} has no seed {seed} of arm {arm} (arms: {', '.join(config.arms)}; "
             f"seeds: 0 to {config.seeds - 1})"
         )
-    metrics = Metrics(run_dir, config)
-    has = [metrics.has(seed, arm, r) for r in range(config.rounds + 1)]
+    metrics = MetricsFile(run_dir, config)
+    has = [metrics.has(RoundId(seed, arm, r)) for r in range(config.rounds + 1)]
     done = [r for r in range(1, config.rounds + 1) if has[r - 1] and has[r]]
     if not done or (round_ is not None and round_ not in done):
         which = f"round {1 if round_ is None else round_}"
-        finished = f"rounds {', '.join(map(str, done))} are" if done else "no round is"
+        finished = f"finished: {', '.join(map(str, done))}" if done else "no round is finished"
         raise BoostError(
             f"{run_dir.name}: {which} of seed {seed}, arm {arm} is not finished ({finished}); "
-            "`boostlm run` goes on with a run. Rounds of training count from 1"
+            "`boostlm run` continues a run. Rounds of training count from 1"
         )
-    round_ = done[-1] if round_ is None else round_
-    bench = build_workbench(config, run_dir)
-    records = list(_records(bench, run_dir, metrics, seed, arm, round_))
-    path = epath.Path(out or run_dir.root / "curated" / f"seed{seed}-{arm}-round{round_:02d}.jsonl")
+    id_ = RoundId(seed, arm, done[-1] if round_ is None else round_)
+    records = list(_records(assemble_run(run_dir), run_dir, metrics, id_))
+    path = epath.Path(out or f"seed{seed}-{arm}-round{id_.round:02d}.jsonl")
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_atomically(path, "".join(lines).encode())
+    durable_files.write_atomically(path, "".join(lines).encode())
     own = sum(record["source"] == OWN for record in records)
     return path, own, len(records) - own
 
 
-def _records(
-    bench: Workbench, run_dir: RunDir, metrics: Metrics, seed: int, arm: str, round_: int
-) -> Iterator[dict[str, Any]]:
-    samples, verdicts = (
-        _stage(run_dir, seed, arm, round_ - 1, stage, names)
-        for stage, names in (("samples", Responses._fields), ("verdicts", ("accepted",)))
-    )
-    ledger = Ledger(run_dir.ledger_path(seed, arm, round_ - 1))
-    before, after = (metrics.row(seed, arm, r)["labels_spent"] for r in (round_ - 1, round_))
-    if len(ledger.entries) != after - before:
+def export_model(
+    source: str, dest: str, seed: int = 0, arm: str = "boosting", round_: int | None = None
+) -> None:
+    """Writes a converted model, or one that a run trained from it, as a Hugging Face directory.
+
+    Args:
+      source: a converted model or a run directory.
+      dest: the directory to make.
+      seed: of a run, which repeat.
+      arm: of a run.
+      round_: of a run, rounds of training; None for the last checkpoint.
+    """
+    path, folder = epath.Path(source), epath.Path(dest)
+    if folder.exists():
+        raise BoostError(f"{dest} exists: name a new folder, or remove it first")
+    if is_converted(path):
+        write_huggingface(folder, load_converted(path))
+        return
+    run_dir = RunDir(source)
+    start = run_dir.read_config().seed_model.path
+    if not start:
         raise BoostError(
-            f"{ledger.path} holds {len(ledger.entries)} labels, and round {round_} bought "
-            f"{after - before}: the set that the round trained on is lost"
+            f"{source} did not start from a converted model, so there is no format to write it in"
+        )
+    params = run_params(run_dir, saved_round(run_dir, seed, arm, round_), assemble_run(run_dir))
+    write_huggingface(folder, load_converted(epath.Path(start))._replace(params=params))
+
+
+def _records(
+    parts: Assembly, run_dir: RunDir, metrics: MetricsFile, id_: RoundId
+) -> Iterator[dict[str, Any]]:
+    before = id_._replace(round=id_.round - 1)
+    samples = Responses(**_arrays(run_dir.round_dir(before).samples, Responses._fields))
+    accepted = _arrays(run_dir.round_dir(before).verdicts, Verdicts._fields)["accepted"]
+    ledger = Ledger(run_dir.round_dir(id_).ledger)
+    bought = metrics.row(id_)["labels_spent"] - metrics.row(before)["labels_spent"]
+    if len(ledger.entries) != bought:
+        raise BoostError(
+            f"{ledger.path} holds {len(ledger.entries)} labels, and round {id_.round} bought "
+            f"{bought}: the set that the round trained on is lost"
         )
     labels = [ledger.entries[pair] for pair in sorted(ledger.entries)]
     kept = np.array([entry.kept for entry in labels], bool)
-    mixture = curate(ARMS[arm], verdicts["accepted"], kept, bench.config.train.alpha)
-    texts = bench.task.prompts["train"].texts
-    responses = bench.texts(samples["tokens_BxKxR"], samples["length_BxK"])
-    K = samples["length_BxK"].shape[1]
+    mixture = curate(ARMS[id_.arm], accepted, kept, parts.config.train.alpha)
+    prompts = parts.task.prompts["train"].texts
+    K = samples.length_BxK.shape[1]
+    responses = texts_of(
+        parts.tokenizer,
+        samples.tokens_BxKxR.reshape(-1, samples.tokens_BxKxR.shape[-1]),
+        samples.length_BxK.reshape(-1),
+    )
 
     def record(response, weight, source, prompt_id, sample, finished) -> dict[str, Any]:
         return {
-            "prompt": texts[prompt_id],
+            "prompt": prompts[prompt_id],
             "response": response,
             "weight": float(weight),
-            "round": round_,
+            "round": id_.round,
             "source": source,
             "prompt_id": int(prompt_id),
             "sample": int(sample),
             "finished": bool(finished),
-            "seed": seed,
-            "arm": arm,
+            "seed": id_.seed,
+            "arm": id_.arm,
         }
 
     own_NxK = np.asarray(mixture.synthetic_NxK)
     for n, k in np.argwhere(own_NxK > 0):
-        finished = samples["finished_BxK"][n, k]
+        finished = samples.finished_BxK[n, k]
         yield record(responses[n * K + k], own_NxK[n, k], OWN, n, k, finished)
     for entry, weight in zip(labels, np.asarray(mixture.weak_L), strict=True):
         if weight > 0:
             yield record(entry.text, weight, entry.source, entry.prompt, entry.sample, True)
 
 
-def _stage(run_dir: RunDir, seed: int, arm: str, round_: int, stage: str, names) -> dict:
-    path = run_dir.stage_path(seed, arm, round_, stage)
+def _arrays(path: epath.Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     arrays = load_arrays(path, names)
     if arrays is None:
         raise BoostError(f"{path} is missing or torn: the set that the round trained on is lost")

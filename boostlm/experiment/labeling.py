@@ -1,83 +1,81 @@
-"""Buying a round's labels: each is in the ledger, with its verdict, before the next are asked."""
+"""A round's labels: each is in the ledger, with its verdict, before the next ones are requested."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from boostlm.errors import BoostError
 from boostlm.curation.mixture import noisy_verdict
-from boostlm.prng import Purpose, round_key
 from boostlm.curation.round import LabelRequest, Labels
-from boostlm.labelers.base import Label, Labeler, Query
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.ledger import Entry, Ledger
 from boostlm.engine.prompt_table import pad_rows
-from boostlm.experiment.context import Workbench
+from boostlm.engine.sampler import OnProgress
+from boostlm.errors import BoostError
+from boostlm.experiment.context import RunContext
+from boostlm.labelers.base import Label, Labeler, Query
+from boostlm.prng import Purpose, round_key
+from boostlm.runtime.multihost import raise_if_preempted
+from boostlm.storage.ledger import Entry, Ledger
+from boostlm.storage.run_dir import RoundId
 
 
-def buy(
-    bench: Workbench,
+def label_round(
+    ctx: RunContext,
     labeler: Labeler,
     ledger: Ledger,
-    seed: int,
-    arm: str,
-    round_: int,
+    id_: RoundId,
     request: LabelRequest,
-    within: Callable[[int, int], None],
+    progress: OnProgress,
 ) -> Labels:
     """Buys the requested labels that the ledger does not hold yet, and tokenizes all of them.
 
     Args:
-      bench: the run's surroundings.
-      labeler: who is asked.
-      ledger: of this seed, arm and round.
-      seed: repeat of the experiment.
-      arm: who buys.
-      round_: when, 0-based.
+      ctx: the run's context.
+      labeler: gives the labels.
+      ledger: of this round.
+      id_: the round of training that the labels are for.
       request: L places.
-      within: called as (labels in the ledger, labels wanted) after each commit.
+      progress: called as (labels in the ledger, labels requested) after each commit.
 
     Returns:
       Labels whose examples are (prompt_L, tokens_LxR, length_L), int32.
 
     Raises:
-      BoostError: the ledger holds what was not asked for, or the labeler's own; labels that it
-        gave before are kept.
+      BoostError: the ledger holds labels that were not requested, or the labeler fails; the labels
+        that it gave before are kept.
     """
-    wanted_at = np.flatnonzero(np.asarray(request.valid_L))
+    requested = np.flatnonzero(np.asarray(request.valid_L))
     prompt_L, sample_L = np.asarray(request.prompt_id_L), np.asarray(request.sample_L)
-    place_of = {(int(prompt_L[i]), int(sample_L[i])): int(i) for i in wanted_at}
-    strange = ledger.entries.keys() - place_of.keys()
-    if strange:
+    place_of = {(int(prompt_L[i]), int(sample_L[i])): int(i) for i in requested}
+    unknown = ledger.entries.keys() - place_of.keys()
+    if unknown:
         raise BoostError(
-            f"{ledger.path} holds labels that this run would not buy, such as for prompt "
-            f"{min(strange)[0]}: it was made by other code or data. Nothing was changed"
+            f"{ledger.path} holds labels that this run would not buy, for example for prompt "
+            f"{min(unknown)[0]}: other code or data made it. Nothing was changed"
         )
-    texts = bench.task.prompts["train"].texts
+    texts = ctx.task.prompts["train"].texts
     missing = {
-        (prompt, sample): Query(seed, round_, prompt, sample, texts[prompt])
+        (prompt, sample): Query(id_.seed, id_.round, prompt, sample, texts[prompt])
         for prompt, sample in place_of
         if (prompt, sample) not in ledger.entries
     }
     if missing:
-        accepts = _filter(bench, seed, round_, len(request.valid_L))
+        accepts = _filter(ctx, id_, len(request.valid_L))
         for batch in labeler(list(missing.values())):
             for query, _ in batch:
-                missing.pop((query.prompt, query.sample))  # KeyError: not asked, or given twice
+                missing.pop((query.prompt, query.sample))  # KeyError: not requested, or given twice
             places = [place_of[query.prompt, query.sample] for query, _ in batch]
-            ledger.append(_judged(bench, arm, batch, [accepts[i] for i in places]))
-            within(len(ledger.entries), len(place_of))
-            hosts.leave_if_preempted()
+            ledger.append(_entries(ctx, id_.arm, batch, [accepts[i] for i in places]))
+            progress(len(ledger.entries), len(place_of))
+            raise_if_preempted()
     if missing:
         raise BoostError(f"the labeler gave no label for {len(missing)} of the queries")
-    return _labels_from(bench, ledger, place_of, len(request.valid_L))
+    return _labels_from(ctx, ledger, place_of, len(request.valid_L))
 
 
-def _filter(bench: Workbench, seed: int, round_: int, L: int) -> list[dict[bool, bool]]:
+def _filter(ctx: RunContext, id_: RoundId, L: int) -> list[dict[bool, bool]]:
     """For each place, the filter's verdict on an incorrect and on a correct label."""
-    rates = (bench.config.filter.miss_rate, bench.config.filter.false_accept_rate)
-    key = round_key(seed, Purpose.LABEL_FILTER, round_)
+    rates = (ctx.config.filter.miss_rate, ctx.config.filter.false_accept_rate)
+    key = round_key(id_.seed, Purpose.LABEL_FILTER, id_.round - 1)
     of_wrong, of_right = (
         np.asarray(noisy_verdict(key, jnp.full((L,), correct), *rates)).tolist()
         for correct in (False, True)
@@ -85,19 +83,19 @@ def _filter(bench: Workbench, seed: int, round_: int, L: int) -> list[dict[bool,
     return [{False: w, True: r} for w, r in zip(of_wrong, of_right, strict=True)]
 
 
-def _judged(
-    bench: Workbench,
+def _entries(
+    ctx: RunContext,
     arm: str,
     batch: Sequence[tuple[Query, Label]],
     accepts: Sequence[dict[bool, bool]],
 ) -> list[Entry]:
     """The ledger's entries for a batch. A label that was cut off is never correct and not kept."""
-    right = bench.verify([query.prompt for query, _ in batch], [label.text for _, label in batch])
+    right = ctx.grade([query.prompt for query, _ in batch], [label.text for _, label in batch])
     entries = []
     for (query, label), correct, verdict in zip(batch, right.tolist(), accepts, strict=True):
         correct = correct and label.finished
         accepted = verdict[correct]
-        fits = label.finished and _fits(bench, label.text)
+        trainable = label.finished and _has_tokens(ctx, label.text)
         entries.append(
             Entry(
                 seed=query.seed,
@@ -111,24 +109,24 @@ def _judged(
                 finished=label.finished,
                 correct=correct,
                 accepted=accepted,
-                kept=fits and (accepted or not bench.config.label.filter_labels),
+                kept=trainable and (accepted or not ctx.config.label.filter_labels),
             )
         )
     return entries
 
 
-def _fits(bench: Workbench, text: str) -> bool:
-    """Whether a label can be trained on: the tokenizer knows its characters, and it is not long."""
+def _has_tokens(ctx: RunContext, text: str) -> bool:
+    """Whether the tokenizer has tokens for a text, and not more than a response may have."""
     try:
-        tokens = bench.tokenizer.encode_response(text)
+        tokens = ctx.tokenizer.encode_response(text)
     except BoostError:
         return False
-    return len(tokens) <= bench.config.sample.max_new_tokens
+    return len(tokens) <= ctx.config.sample.max_new_tokens
 
 
-def _labels_from(bench: Workbench, ledger: Ledger, place_of: dict, L: int) -> Labels:
+def _labels_from(ctx: RunContext, ledger: Ledger, place_of: dict, L: int) -> Labels:
     """The ledger's labels in the order of the request."""
-    R = bench.config.sample.max_new_tokens
+    R = ctx.config.sample.max_new_tokens
     kept_L = np.zeros((L,), bool)
     prompt_L = np.zeros((L,), np.int32)
     rows: list[list[int]] = [[] for _ in range(L)]
@@ -137,6 +135,6 @@ def _labels_from(bench: Workbench, ledger: Ledger, place_of: dict, L: int) -> La
         prompt_L[place] = entry.prompt
         if entry.kept:
             kept_L[place] = True
-            rows[place] = bench.tokenizer.encode_response(entry.text)
+            rows[place] = ctx.tokenizer.encode_response(entry.text)
     length_L = np.array([len(r) for r in rows], np.int32)
     return Labels((prompt_L, pad_rows(rows, R), length_L), jnp.asarray(kept_L))

@@ -4,16 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boostlm.lm.generate import Responses
+from boostlm.curation.diversity import distinct_fraction
 from boostlm.curation.mixture import failing
 from boostlm.curation.round import RoundState
-from boostlm.curation.diversity import distinct_fraction
-from boostlm.storage.stage_arrays import load_arrays
-from boostlm.experiment.evaluate import Answers, by_band
-from boostlm.storage.ledger import Entry, Ledger
-from boostlm.storage.run_dir import Metrics, RunDir
-from boostlm.experiment.stages import Place
-from boostlm.experiment.context import Workbench
+from boostlm.experiment.context import RunContext
+from boostlm.experiment.evaluate import Answers, by_group, load_answers
+from boostlm.experiment.stages import ArmStages, Verdicts
+from boostlm.lm.generate import Responses
 from boostlm.statistics.audit import (
     Checked,
     Rate,
@@ -26,6 +23,9 @@ from boostlm.statistics.audit import (
 from boostlm.statistics.collapse import alarms, churn, tail_loss
 from boostlm.statistics.paired import mcnemar_of
 from boostlm.statistics.pass_at_k import pass_means
+from boostlm.storage.ledger import Entry
+from boostlm.storage.metrics_file import MetricsFile
+from boostlm.storage.run_dir import RoundId
 
 
 class Past(NamedTuple):
@@ -45,72 +45,67 @@ class Past(NamedTuple):
     labels: list[Entry]
 
 
-def past_of(run_dir: RunDir, metrics: Metrics, place: Place, round_: int) -> Past:
-    """What was committed before `round_` rounds were done."""
-    if round_ == 0:
+def past_of(stages: ArmStages, metrics: MetricsFile, id_: RoundId) -> Past:
+    """What was committed before a round's model was measured."""
+    if id_.round == 0:
         return Past([], None, None, [])
-    start = load_arrays(run_dir.stage_path(*_of(place), 0, "eval"), Answers._fields)
-    before = load_arrays(run_dir.stage_path(*_of(place), round_ - 1, "verdicts"), ("accepted",))
-    entries = Ledger(run_dir.ledger_path(*_of(place), round_ - 1)).entries
+    start = load_answers(stages.dir_of(0).eval)
+    before = stages.saved_verdicts(id_.round - 1)
     return Past(
-        [metrics.row(*_of(place), r) for r in range(round_)],
-        None if start is None else start["greedy_M"],
-        None if before is None else before["accepted"],
-        [entries[pair] for pair in sorted(entries)],
+        [metrics.row(id_._replace(round=r)) for r in range(id_.round)],
+        None if start is None else start.greedy_M,
+        None if before is None else before.accepted,
+        stages.labels_for(id_.round),
     )
 
 
-def _of(place: Place) -> tuple[int, str]:
-    return place.seed, place.arm
-
-
 def metrics_row(
-    bench: Workbench,
-    place: Place,
-    round_: int,
+    ctx: RunContext,
+    id_: RoundId,
     state: RoundState,
     responses: Responses,
-    verdict: dict[str, np.ndarray],
+    verdicts: Verdicts,
     answers: Answers,
     past: Past,
 ) -> dict[str, Any]:
-    """The row of the model after `round_` rounds. What was not measured is None.
+    """The row of a round's model. What was not measured is None.
 
     Args:
-      bench: the run's surroundings.
-      place: seed and arm.
-      round_: rounds of training so far.
-      state: after them.
+      ctx: the run's surroundings.
+      id_: the round.
+      state: after it.
       responses: the model's samples on the training prompts.
-      verdict: on those samples, see `verdicts`.
+      verdicts: on those samples.
       answers: on the evaluated split.
       past: see there.
     """
     weight_N = np.exp(np.asarray(state.log_weight_N, np.float64))
     failures_N = np.asarray(state.failures_N)
-    levels = range(round_ + 1)
-    solved_N = ~np.asarray(failing(verdict["accepted"]))
-    bands = bench.task.prompts["train"].bands
-    eval_bands = bench.task.prompts[bench.config.data.eval_split].bands
+    levels = range(id_.round + 1)
+    solved_N = ~np.asarray(failing(verdicts.accepted))
+    groups = ctx.task.prompts["train"].groups
+    eval_groups = ctx.task.prompts[ctx.config.data.eval_split].groups
     sampled = answers.sampled_MxS if answers.sampled_MxS.shape[1] else None
     row = {
-        "arm": place.arm,
-        "seed": place.seed,
-        "round": round_,
+        "arm": id_.arm,
+        "seed": id_.seed,
+        "round": id_.round,
         "test_accuracy": float(np.mean(answers.greedy_M)),
-        "eval_by_band": by_band(answers.greedy_M, eval_bands, np.mean),
+        "eval_by_group": by_group(answers.greedy_M, eval_groups, np.mean),
         "eval_pass": None if sampled is None else pass_means(sampled),
-        "eval_pass_by_band": None if sampled is None else by_band(sampled, eval_bands, pass_means),
-        "train_accuracy": float(np.mean(verdict["correct"])),
-        "train_pass": pass_means(verdict["correct"]),
-        "train_pass_by_band": by_band(verdict["correct"], bands, pass_means),
+        "eval_pass_by_group": None
+        if sampled is None
+        else by_group(sampled, eval_groups, pass_means),
+        "train_accuracy": float(np.mean(verdicts.correct)),
+        "train_pass": pass_means(verdicts.correct),
+        "train_pass_by_group": by_group(verdicts.correct, groups, pass_means),
         "train_solved": float(np.mean(solved_N)),
-        "accepted": float(np.mean(verdict["accepted"])),
+        "accepted": float(np.mean(verdicts.accepted)),
         "labels_spent": int(state.labels_spent),
         "labels_kept": int(state.labels_kept),
         "distinct": float(np.mean(distinct_fraction(responses.tokens_BxKxR))),
         "cut_off": float(np.mean(~responses.finished_BxK)),
-        "weight_by_band": by_band(weight_N, bands, np.sum),
+        "weight_by_group": by_group(weight_N, groups, np.sum),
         "weight_by_failures": [float(weight_N[failures_N == f].sum()) for f in levels],
         "prompts_by_failures": [int(np.sum(failures_N == f)) for f in levels],
         "train_loss": float(state.learner.loss),
@@ -119,38 +114,35 @@ def metrics_row(
         ),
         "churn": None,
         "against_start": None,
-        **audit_of(place.seed, round_, verdict, past.labels, bench.config.filter.audit),
+        **audit_of(id_, verdicts, past.labels, ctx.config.filter.audit),
     }
     if past.accepted_NxK is not None:
         row["churn"] = churn(~np.asarray(failing(past.accepted_NxK)), solved_N)._asdict()
     if past.start_M is not None:
         won, lost, _ = mcnemar_of(answers.greedy_M, past.start_M)
         row["against_start"] = {"won": won, "lost": lost}  # prompts, against the seed model
-    row["alarms"] = alarms([*past.rows, row], bench.config.sample.k)
+    row["alarms"] = alarms([*past.rows, row], ctx.config.sample.k)
     return row
 
 
-def audit_of(
-    seed: int, round_: int, verdict: dict[str, np.ndarray], labels: list[Entry], size: int
-) -> dict[str, Any]:
+def audit_of(id_: RoundId, verdicts: Verdicts, labels: list[Entry], size: int) -> dict[str, Any]:
     """The audit of a round: what was counted, and what it says of the labels and the filter.
 
     Only the verdicts on the drawn responses and labels are looked at.
 
     Args:
-      seed: of the run.
-      round_: rounds of training so far.
-      verdict: on the samples, see `verdicts`.
+      id_: the round.
+      verdicts: on the samples.
       labels: bought for the last round of training.
       size: responses, and labels, to check.
     """
-    accepted, correct = verdict["accepted"].reshape(-1), verdict["correct"].reshape(-1)
-    drawn = draw_audit(seed, round_, accepted, size)
+    accepted, correct = verdicts.accepted.reshape(-1), verdicts.correct.reshape(-1)
+    drawn = draw_audit(id_.seed, id_.round, accepted, size)
     of = (int(accepted.sum()), int((~accepted).sum()))
     yes, no = (
         Checked(n, len(some), int(correct[some].sum())) for n, some in zip(of, drawn, strict=True)
     )
-    picked = [labels[i] for i in draw_labels(seed, round_, len(labels), size)]
+    picked = [labels[i] for i in draw_labels(id_.seed, id_.round, len(labels), size)]
     bought = Checked(len(labels), len(picked), sum(entry.correct for entry in picked))
     strata = [Checked(*([count] for count in part)) for part in (yes, no, bought)]
     counts = {"accepted": yes, "rejected": no, "labels": bought}

@@ -1,31 +1,75 @@
-"""Round states and seed models as checkpoints: shapes, saving, and the last good one."""
+"""Round states and models as checkpoints: shapes, saving, loading, and the last good one."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 
+from boostlm.config import Config
 from boostlm.curation.round import RoundState, initial_state
+from boostlm.engine.learner import LearnerState
+from boostlm.errors import BoostError
+from boostlm.experiment.context import Assembly, RunContext
+from boostlm.lm.decoder import decoder_lm
+from boostlm.lm.language_model import Params
 from boostlm.lm.train_step import make_optimizer
 from boostlm.storage import checkpoint
-from boostlm.engine.learner import LearnerState
-from boostlm.storage.run_dir import Metrics, RunDir
-from boostlm.experiment.stages import Place
-from boostlm.experiment.context import Workbench
+from boostlm.storage.metrics_file import MetricsFile
+from boostlm.storage.run_dir import RoundId, RunDir
+
+
+class SavedShapes(NamedTuple):
+    """What decides the shapes of a run's checkpoints.
+
+    Attributes:
+      config: of the run.
+      prompts: number of training prompts.
+      init: key -> parameters.
+      shapes: like `jax.eval_shape`; the learner's says how arrays are sharded, too.
+    """
+
+    config: Config
+    prompts: int
+    init: Callable
+    shapes: Callable = jax.eval_shape
+
+    def learner(self, optimizer: bool) -> LearnerState:
+        """Shapes and dtypes of a learner's arrays."""
+        params = self.shapes(self.init, jax.random.key(0))
+        state = None
+        if optimizer:
+            state = self.shapes(make_optimizer(self.config.train.optimizer).init, params)
+        return LearnerState(params, state, jax.ShapeDtypeStruct((), np.float32))
+
+
+def shapes_of(ctx: RunContext) -> SavedShapes:
+    """For a run that has a learner."""
+    learner = ctx.learner
+    prompts = len(ctx.train_prompts.length_N)
+    return SavedShapes(ctx.config, prompts, learner.model.init, learner.parallel.shapes)
 
 
 def last_good(
-    bench: Workbench, run_dir: RunDir, metrics: Metrics, place: Place, seed_model: LearnerState
+    ctx: RunContext, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId, seed: LearnerState
 ) -> tuple[int, RoundState]:
-    """The last round whose checkpoint is whole and whose earlier rows of metrics are all there."""
-    prompts = len(bench.train_prompts.length_N)
-    missing = [
-        r for r in range(bench.config.rounds + 1) if not metrics.has(place.seed, place.arm, r)
-    ]
-    for round_ in range(missing[0] if missing else bench.config.rounds, 0, -1):
-        path = run_dir.checkpoint_path(place.seed, place.arm, round_)
+    """The last round with a complete checkpoint and all earlier rows of metrics, and its state.
+
+    Args:
+      ctx: the run's context.
+      run_dir: of the run.
+      metrics: its rows.
+      seed_id: round 0 of the arm.
+      seed: the seed model.
+    """
+    rounds = range(ctx.config.rounds + 1)
+    missing = [r for r in rounds if not metrics.has(seed_id._replace(round=r))]
+    for round_ in range(missing[0] if missing else ctx.config.rounds, 0, -1):
+        path = run_dir.round_dir(seed_id._replace(round=round_)).checkpoint
         if checkpoint.is_good(path):
-            return round_, load_state(bench, path)
-    return 0, initial_state(seed_model, prompts)
+            return round_, load_state(path, shapes_of(ctx))
+    return 0, initial_state(seed, len(ctx.train_prompts.length_N))
 
 
 def save_state(path: epath.Path, state: RoundState) -> None:
@@ -34,31 +78,47 @@ def save_state(path: epath.Path, state: RoundState) -> None:
     checkpoint.save(path, state._replace(**{k: np.int64(v) for k, v in counts.items()}))
 
 
-def load_state(bench: Workbench, path: epath.Path) -> RoundState:
+def load_state(path: epath.Path, shapes: SavedShapes) -> RoundState:
     """The state after a round of training."""
-    arrays = jax.eval_shape(lambda: initial_state(None, len(bench.train_prompts.length_N)))
+    arrays = jax.eval_shape(lambda: initial_state(None, shapes.prompts))
     like = arrays._replace(
-        learner=_like(bench, optimizer=not bench.config.train.reset_optimizer),
+        learner=shapes.learner(optimizer=not shapes.config.train.reset_optimizer),
         labels_spent=0,
         labels_kept=0,
     )
     return checkpoint.restore(path, like)
 
 
-def load_learner(
-    bench: Workbench, run_dir: RunDir, seed: int, arm: str, round_: int
-) -> LearnerState:
+def load_learner(run_dir: RunDir, id_: RoundId, shapes: SavedShapes) -> LearnerState:
     """The model after a round, or the seed model (round 0)."""
-    path = run_dir.checkpoint_path(seed, arm, round_)
-    if round_ == 0:
-        return checkpoint.restore(path, _like(bench, optimizer=False))
-    return load_state(bench, path).learner
+    path = run_dir.round_dir(id_).checkpoint
+    if id_.round == 0:
+        return checkpoint.restore(path, shapes.learner(optimizer=False))
+    return load_state(path, shapes).learner
 
 
-def _like(bench: Workbench, optimizer: bool) -> LearnerState:
-    """Shapes and dtypes of a learner's arrays."""
-    params = bench.learner.shapes(bench.learner.model.init, jax.random.key(0))
-    state = None
-    if optimizer:
-        state = bench.learner.shapes(make_optimizer(bench.config.train.optimizer).init, params)
-    return LearnerState(params, state, jax.ShapeDtypeStruct((), np.float32))
+def run_params(run_dir: RunDir, id_: RoundId, parts: Assembly) -> Params:
+    """The parameters of a model that a run saved, without a learner."""
+    init = decoder_lm(parts.model, parts.tokenizer.vocab_size).init
+    prompts = len(parts.prompts["train"].length_N)
+    return load_learner(run_dir, id_, SavedShapes(parts.config, prompts, init)).params
+
+
+def saved_round(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> RoundId:
+    """The given round, or the last one (None), if its checkpoint is complete.
+
+    Raises:
+      BoostError: there is no such checkpoint; says which ones a run keeps.
+    """
+    config = run_dir.read_config()
+    rounds = range(config.rounds, -1, -1) if round_ is None else (round_,)
+    ids = [RoundId(seed, arm, r) for r in rounds]
+    good = [i for i in ids if checkpoint.is_good(run_dir.round_dir(i).checkpoint)]
+    if not good or arm not in config.arms:
+        raise BoostError(
+            f"{run_dir.name} has no checkpoint of seed {seed}, arm {arm}"
+            + ("" if round_ is None else f", round {round_}")
+            + f" (arms: {', '.join(config.arms)}; the newest {config.keep_checkpoints} rounds of "
+            "each are kept, and round 0)"
+        )
+    return good[0]

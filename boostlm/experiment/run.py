@@ -4,29 +4,33 @@ import time
 from typing import Any
 
 from boostlm.config import Config
-from boostlm.errors import WaitingForPeople
+from boostlm.curation.arms import ARMS
 from boostlm.curation.difficulty import theta_from_beta
-from boostlm.prng import Purpose, round_key
-from boostlm.curation.round import ARMS, Curation, curation_round
+from boostlm.curation.round import Curation, RoundState, curation_round
+from boostlm.engine.learner import LearnerState
+from boostlm.errors import WaitingForPeople
+from boostlm.experiment.context import RunContext
+from boostlm.experiment.evaluate import eval_answers
+from boostlm.experiment.metrics import metrics_row, past_of
+from boostlm.experiment.resume import last_good, load_learner, save_state, shapes_of
+from boostlm.experiment.seed_model import make_seed_model
+from boostlm.experiment.stages import ArmStages, stage
 from boostlm.labelers.base import Query
 from boostlm.labelers.endpoint import read_key
 from boostlm.labelers.people import ask_people
-from boostlm.storage import checkpoint
-from boostlm.runtime import multihost as hosts
-from boostlm.experiment.evaluate import eval_answers
-from boostlm.engine.learner import LearnerState
-from boostlm.experiment.metrics import metrics_row, past_of
+from boostlm.labelers.registry import LabelerContext, make_labeler
+from boostlm.prng import Purpose, round_key
+from boostlm.runtime.multihost import on_host0
 from boostlm.runtime.progress import Progress
-from boostlm.storage.run_dir import SHARED, Metrics, RunDir
-from boostlm.experiment.resume import last_good, load_learner, save_state
-from boostlm.experiment.seed_model import make_seed_model
-from boostlm.experiment.stages import Place, durable_fns, verdicts
-from boostlm.storage.partial_stages import Unfinished
-from boostlm.experiment.context import Workbench
+from boostlm.storage import checkpoint
+from boostlm.storage.ledger import Ledger
+from boostlm.storage.metrics_file import MetricsFile, MetricsRow
+from boostlm.storage.partial_stages import PartialTraining
+from boostlm.storage.run_dir import RoundId, RunDir
 
 
 def planned_stages(config: Config) -> dict[str, int]:
-    """How many stages of each kind a whole run has, for the estimate of time."""
+    """How many stages of each kind a complete run has, for the estimate of time."""
     arms, rounds = len(config.arms), config.rounds
     buying = sum(ARMS[arm].labels != "none" for arm in config.arms)
     return {
@@ -38,108 +42,143 @@ def planned_stages(config: Config) -> dict[str, int]:
     }
 
 
-def run_experiment(bench: Workbench, run_dir: RunDir, progress: Progress) -> list[dict[str, Any]]:
-    """Runs, or goes on with, every seed and arm; returns the rows of metrics.
+def run_experiment(ctx: RunContext, run_dir: RunDir, progress: Progress) -> list[MetricsRow]:
+    """Runs every seed and arm, or continues with them; returns the rows of metrics.
 
     Raises:
       WaitingForPeople: after everything that can be done without their answers.
-      BoostError: what stopped a stage.
+      BoostError: a stage failed.
     """
-    metrics = Metrics(run_dir, bench.config)
+    config, metrics = ctx.config, MetricsFile(run_dir, ctx.config)
     waiting: list[Query] = []
-    if bench.config.label.labeler == "endpoint":  # a key that is missing is said before any work
-        hosts.from_first(lambda: read_key(bench.config.label.endpoint))
-    for seed in range(bench.config.seeds):
-        learner = None
-        for arm in bench.config.arms:
-            place = Place(seed, arm)
-            if _is_finished(bench.config, run_dir, metrics, place):
-                _skip_arm(bench.config, arm, progress)
+    if config.label.labeler == "endpoint":  # a missing key is reported before any work
+        on_host0(read_key)(config.label.endpoint)
+    for seed in range(config.seeds):
+        seed_model = None
+        for arm in config.arms:
+            seed_id = RoundId(seed, arm, 0)
+            if _is_finished(config, run_dir, metrics, seed_id):
+                _skip_rounds(config, arm, config.rounds, progress)
                 continue
-            if learner is None:
-                learner = seed_learner(bench, run_dir, seed, progress)
+            if seed_model is None:
+                seed_model = seed_learner(ctx, run_dir, seed, progress)
             try:
-                run_arm(bench, run_dir, metrics, place, learner, progress)
+                run_arm(ctx, run_dir, metrics, seed_id, seed_model, progress)
             except WaitingForPeople as wait:
                 waiting += wait.queries
     if waiting:
-        hosts.from_first(lambda: ask_people(run_dir.people_folder, run_dir.name, waiting))
+        on_host0(ask_people)(run_dir.people_folder, run_dir.name, waiting)
     return metrics.rows
 
 
-def seed_learner(bench: Workbench, run_dir: RunDir, seed: int, progress: Progress) -> LearnerState:
+def seed_learner(ctx: RunContext, run_dir: RunDir, seed: int, progress: Progress) -> LearnerState:
     """The seed model, from its checkpoint, or made."""
-    path = run_dir.checkpoint_path(seed, SHARED, 0)
-    if checkpoint.is_good(path):
+    id_ = RoundId(seed, "all", 0)
+    files = run_dir.round_dir(id_)
+    if checkpoint.is_good(files.checkpoint):
         progress.skip("seed model")
-        return load_learner(bench, run_dir, seed, SHARED, 0)
+        return load_learner(run_dir, id_, shapes_of(ctx))
     progress.at(f"seed {seed}")
-    with Place(seed, "all").stage(0, "seed model", progress) as within:
-        unfinished = Unfinished(run_dir.unfinished_path(seed, SHARED, 0))
-        learner = make_seed_model(bench, seed, within, unfinished)
-    checkpoint.save(path, learner)
-    unfinished.remove()
+    partial = PartialTraining(files.partial_training)
+    with stage(id_, "seed model", progress) as report:
+        learner = make_seed_model(ctx, seed, report, partial)
+    checkpoint.save(files.checkpoint, learner)
+    partial.remove()
     return learner
 
 
 def run_arm(
-    bench: Workbench,
+    ctx: RunContext,
     run_dir: RunDir,
-    metrics: Metrics,
-    place: Place,
+    metrics: MetricsFile,
+    seed_id: RoundId,
     seed_model: LearnerState,
     progress: Progress,
 ) -> None:
     """One arm of one seed, from its last good checkpoint to the end."""
-    config = bench.config
-    labeler = bench.make_labeler(bench.learner, seed_model.params)
-    fns = durable_fns(bench, labeler, run_dir, place, progress)
+    config, arm = ctx.config, seed_id.arm
+    labeler = make_labeler(_labeler_context(ctx, run_dir, seed_model))
+    stages = ArmStages(ctx, labeler, run_dir, seed_id, progress)
+    fns = stages.fns()
     curation = Curation(theta_from_beta(config.label.beta), config.label.budget, config.train.alpha)
-    start, state = last_good(bench, run_dir, metrics, place, seed_model)
-    _skip_rounds(config, place.arm, start, progress)
+    start, state = last_good(ctx, run_dir, metrics, seed_id, seed_model)
+    _skip_rounds(config, arm, start, progress)
     for round_ in range(start, config.rounds + 1):
+        id_ = stages.id_of(round_)
         began = time.monotonic()
-        progress.at(f"seed {place.seed} · {place.arm} · round {round_}/{config.rounds}")
+        progress.at(f"seed {id_.seed} · {arm} · round {round_}/{config.rounds}")
         if round_ > start:
-            key = round_key(place.seed, Purpose.ALLOCATE, round_ - 1)
-            state = curation_round(state, fns, ARMS[place.arm], curation, key, round_ - 1)
-            save_state(run_dir.checkpoint_path(place.seed, place.arm, round_), state)
-            Unfinished(run_dir.unfinished_path(place.seed, place.arm, round_)).remove()
-        _prune(run_dir, place, round_, config.keep_checkpoints)
-        responses = fns.sample(state.learner, round_)
-        verdict = verdicts(bench, run_dir, place, responses, round_)
-        if metrics.has(place.seed, place.arm, round_):
+            key = round_key(id_.seed, Purpose.ALLOCATE, round_ - 1)
+            state = curation_round(state, fns, ARMS[arm], curation, key, round_ - 1)
+            save_state(stages.dir_of(round_).checkpoint, state)
+            stages.training_committed(round_)
+        if round_ > config.keep_checkpoints:
+            _remove_old(stages, round_ - config.keep_checkpoints)
+        row = _measured(ctx, metrics, stages, id_, state, progress)
+        if row is None:
             continue
-        same = [r for r in metrics.rows if (r["seed"], r["round"]) == (place.seed, round_)]
-        if round_ == 0 and same:  # every arm starts from the same model and the same samples
-            row = {**same[0], "arm": place.arm}
-        else:
-            with place.stage(round_, "evaluate", progress) as within:
-                answers = eval_answers(bench, run_dir, place, round_, state.learner, within)
-            past = past_of(run_dir, metrics, place, round_)
-            row = metrics_row(bench, place, round_, state, responses, verdict, answers, past)
-            row["seconds"] = round(time.monotonic() - began, 2)  # all that depends on the machine
+        row.setdefault("seconds", round(time.monotonic() - began, 2))
         metrics.add(row)
         progress.say(_line(row, config, progress))
         for kind, seen in row["alarms"].items():
-            if kind not in metrics.row(place.seed, place.arm, round_ - 1)["alarms"]:
+            if kind not in metrics.row(stages.id_of(round_ - 1))["alarms"]:
                 progress.say(f"  collapse alarm: {seen}")  # said once, while it lasts
 
 
-def _is_finished(config: Config, run_dir: RunDir, metrics: Metrics, place: Place) -> bool:
-    """Whether an arm has all its rows, and a whole last checkpoint."""
-    return all(
-        metrics.has(place.seed, place.arm, r) for r in range(config.rounds + 1)
-    ) and checkpoint.is_good(run_dir.checkpoint_path(place.seed, place.arm, config.rounds))
+def _measured(
+    ctx: RunContext,
+    metrics: MetricsFile,
+    stages: ArmStages,
+    id_: RoundId,
+    state: RoundState,
+    progress: Progress,
+) -> MetricsRow | None:
+    """The row of a round, whose samples and verdicts this also makes; None if there is one."""
+    responses = stages.sample(state.learner, id_.round)
+    verdicts = stages.verdicts(responses, id_.round)
+    if metrics.has(id_):
+        return None
+    same = [r for r in metrics.rows if (r["seed"], r["round"]) == (id_.seed, 0)]
+    if id_.round == 0 and same:  # every arm starts from the same model and the same samples
+        return {**same[0], "arm": id_.arm}
+    with stage(id_, "evaluate", progress) as report:
+        path = stages.dir_of(id_.round).eval
+        answers = eval_answers(ctx, path, id_, state.learner, report)
+    past = past_of(stages, metrics, id_)
+    return metrics_row(ctx, id_, state, responses, verdicts, answers, past)
 
 
-def _prune(run_dir: RunDir, place: Place, newest: int, keep: int) -> None:
-    for round_ in range(1, newest - keep + 1):
-        checkpoint.remove(run_dir.checkpoint_path(place.seed, place.arm, round_))
+def _labeler_context(ctx: RunContext, run_dir: RunDir, seed: LearnerState) -> LabelerContext:
+    def spent() -> float:
+        ledgers = map(Ledger, run_dir.ledger_paths())
+        return sum(entry.cost for ledger in ledgers for entry in ledger.entries.values())
+
+    return LabelerContext(
+        config=ctx.config,
+        task=ctx.task,
+        tokenizer=ctx.tokenizer,
+        prompts=ctx.train_prompts,
+        learner=ctx.learner,
+        seed_params=seed.params,
+        people_folder=run_dir.people_folder,
+        spent=spent,
+    )
 
 
-def _skip_arm(config: Config, arm: str, progress: Progress) -> None:
-    _skip_rounds(config, arm, config.rounds, progress)
+def _is_finished(config: Config, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId) -> bool:
+    """Whether an arm has all its rows, and a complete last checkpoint."""
+    ids = [seed_id._replace(round=r) for r in range(config.rounds + 1)]
+    return all(map(metrics.has, ids)) and checkpoint.is_good(run_dir.round_dir(ids[-1]).checkpoint)
+
+
+@on_host0
+def _remove_old(stages: ArmStages, newest: int) -> None:
+    """Removes the checkpoints of rounds 1 to `newest`."""
+    for round_ in range(newest, 0, -1):
+        path = stages.dir_of(round_).checkpoint
+        if not path.exists():
+            return
+        checkpoint.remove(path)
 
 
 def _skip_rounds(config: Config, arm: str, rounds: int, progress: Progress) -> None:
@@ -154,6 +193,6 @@ def _line(row: dict[str, Any], config: Config, progress: Progress) -> str:
     return (
         f"seed {row['seed']}  {row['arm']:<11}  round {row['round']}/{config.rounds}  "
         f"{config.data.eval_split} {row['test_accuracy']:.3f}  solved {row['train_solved']:.3f}  "
-        f"variety {row['distinct']:.2f}  labels {row['labels_spent']}  "
+        f"diversity {row['distinct']:.2f}  labels {row['labels_spent']}  "
         f"({progress.times_line()})"
     )

@@ -1,50 +1,53 @@
-"""The round-0 model: pretrained, or trained once a seed on examples of no curated prompt."""
+"""The seed model: pretrained, or trained once a seed on examples that are not curated prompts."""
 
 import numpy as np
 from etils import epath
 
-from boostlm.errors import BoostError
-from boostlm.prng import Purpose, round_key
 from boostlm.engine.learner import LearnerState
 from boostlm.engine.prompt_table import pad_rows, tokenize_prompts, training_rows
-from boostlm.storage.partial_stages import Unfinished
-from boostlm.experiment.context import Workbench
-from boostlm.pretrained.converted import load_params
-from boostlm.tasks.contamination import refuse_seed_overlap
+from boostlm.engine.sampler import OnProgress
+from boostlm.errors import BoostError
+from boostlm.experiment.context import RunContext
+from boostlm.pretrained.converted import load_converted_params
+from boostlm.prng import Purpose, round_key
+from boostlm.storage.partial_stages import PartialTraining
+from boostlm.tasks.contamination import check_seed_contamination
 
 
 def make_seed_model(
-    bench: Workbench, seed: int, within, unfinished: Unfinished | None = None
+    ctx: RunContext, seed: int, progress: OnProgress, partial: PartialTraining | None = None
 ) -> LearnerState:
     """The model at `seed_model.path`, or without a path one that `train_seed_model` makes."""
-    if bench.config.seed_model.path:
-        path = epath.Path(bench.config.seed_model.path)
-        return LearnerState(load_params(path, bench.learner.shapes), None, np.float32(0))
-    return train_seed_model(bench, seed, within, unfinished)
+    if ctx.config.seed_model.path:
+        path = epath.Path(ctx.config.seed_model.path)
+        return LearnerState(
+            load_converted_params(path, ctx.learner.parallel.shapes), None, np.float32(0)
+        )
+    return train_seed_model(ctx, seed, progress, partial)
 
 
 def train_seed_model(
-    bench: Workbench, seed: int, within, unfinished: Unfinished | None = None
+    ctx: RunContext, seed: int, progress: OnProgress, partial: PartialTraining | None = None
 ) -> LearnerState:
     """Trains a fresh model on the task's seed examples, in shuffled epochs.
 
     Examples that are longer than the limits on prompts or responses are left out.
     """
-    config, R = bench.config, bench.config.sample.max_new_tokens
+    config, R = ctx.config, ctx.config.sample.max_new_tokens
     limit = config.data.max_prompt_tokens
     pairs = [
         (prompt, tokens)
-        for prompt, response in bench.task.seed_examples(seed)
-        if len(tokens := bench.tokenizer.encode_response(response)) <= R
-        and len(bench.tokenizer.encode_prompt(prompt)) <= limit
+        for prompt, response in ctx.task.seed_examples(seed)
+        if len(tokens := ctx.tokenizer.encode_response(response)) <= R
+        and len(ctx.tokenizer.encode_prompt(prompt)) <= limit
     ]
     if not pairs:
         raise BoostError(
             "no seed example fits data.max_prompt_tokens and sample.max_new_tokens: raise them"
         )
     texts = [prompt for prompt, _ in pairs]
-    refuse_seed_overlap(bench.task, texts)
-    prompts = tokenize_prompts(bench.tokenizer, {"seed": texts}, limit)["seed"]
+    check_seed_contamination(ctx.task, texts)
+    prompts = tokenize_prompts(ctx.tokenizer, {"seed": texts}, limit)["seed"]
     tokens = pad_rows([tokens for _, tokens in pairs], R)
     length = np.array([len(tokens) for _, tokens in pairs], np.int32)
 
@@ -53,14 +56,14 @@ def train_seed_model(
     rng = np.random.default_rng([seed, int(Purpose.SEED_TRAINING)])
     epochs = -(-rows // len(pairs))
     chosen = np.concatenate([rng.permutation(len(pairs)) for _ in range(epochs)])[:rows]
-    state = bench.learner.init(round_key(seed, Purpose.INIT, 0))
-    state = bench.learner.train(
+    state = ctx.learner.init(round_key(seed, Purpose.INIT, 0))
+    state = ctx.learner.train(
         state,
         training_rows(prompts, chosen, tokens[chosen], length[chosen]),
         optimizer,
-        within,
+        progress,
         prompts.prefix_P0,
-        unfinished,
+        partial,
     )
     if not np.isfinite(state.loss):
         raise BoostError(

@@ -1,115 +1,202 @@
-"""The stages of a round on disk: each commits what it made before the next begins.
+"""The stages of an arm's rounds: each commits what it made before the next one begins.
 
-`durable_fns` gives `curation_round` its callables. A stage that has committed is read back instead
-of done again, so a run that was killed goes on where it stopped, with the same numbers.
+`ArmStages` gives `curation_round` its functions. A stage that has committed is read instead of run
+again, so a run that was killed continues where it stopped, with the same numbers.
+
+The functions take the number of rounds done, as keys count: labels that are bought after `done`
+rounds, and the model that is then trained, belong to round `done + 1`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from boostlm.curation.mixture import Mixture, draw, noisy_verdict
+from boostlm.curation.round import LabelRequest, Labels, RoundFns
+from boostlm.engine.learner import LearnerState
+from boostlm.engine.prompt_table import training_rows
+from boostlm.engine.sampler import OnProgress
 from boostlm.errors import BoostError, WaitingForPeople
+from boostlm.experiment.context import RunContext
+from boostlm.experiment.labeling import label_round
+from boostlm.labelers.base import Labeler
 from boostlm.lm.generate import Responses
 from boostlm.lm.lora import init_adapters
-from boostlm.curation.mixture import Mixture, draw, noisy_verdict
-from boostlm.prng import Purpose, round_key
-from boostlm.curation.round import LabelRequest, Labels, RoundFns
-from boostlm.lm.token_sampling import sampling_rule
+from boostlm.lm.token_sampling import sampling_params_of
 from boostlm.lm.train_step import Batch
-from boostlm.labelers.base import Labeler
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
-from boostlm.experiment.labeling import buy
-from boostlm.storage.checkpoint import check_finite
-from boostlm.engine.learner import LearnerState
-from boostlm.storage.ledger import Ledger
+from boostlm.prng import Purpose, round_key
+from boostlm.runtime.multihost import raise_if_preempted
 from boostlm.runtime.progress import Progress
-from boostlm.engine.prompt_table import training_rows
-from boostlm.storage.run_dir import RunDir
-from boostlm.storage.partial_stages import Unfinished, UnfinishedSamples
-from boostlm.experiment.context import Workbench
+from boostlm.storage.checkpoint import check_finite
+from boostlm.storage.ledger import Entry, Ledger
+from boostlm.storage.partial_stages import PartialSamples, PartialTraining
+from boostlm.storage.run_dir import RoundDir, RoundId, RunDir
+from boostlm.storage.stage_arrays import load_arrays, save_arrays
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in a run: for paths, keys and messages."""
+class Verdicts(NamedTuple):
+    """Verdicts on the samples of a model. A response that was cut off is never correct.
 
-    seed: int
-    arm: str
+    Attributes:
+      correct: bool [N, K], by the exact verifier.
+      accepted: bool [N, K], by the filter.
+    """
 
-    @contextmanager
-    def stage(self, round_: int, name: str, progress: Progress) -> Iterator[Callable]:
-        """Times a stage, says in every error where it happened, and leaves it when preempted."""
-        hosts.leave_if_preempted()
-        try:
-            yield progress.start(name)
-        except WaitingForPeople:
-            raise
-        except BoostError as error:
-            where = f"seed {self.seed}, arm {self.arm}, round {round_}, stage {name}"
-            raise BoostError(f"{where}: {error}") from error
-        progress.finish()
+    correct: np.ndarray
+    accepted: np.ndarray
 
 
-def durable_fns(
-    bench: Workbench, labeler: Labeler, run_dir: RunDir, place: Place, progress: Progress
-) -> RoundFns:
-    """The callables of `curation_round` for a language model, committing to `run_dir`."""
-    config, (N, K) = bench.config, (len(bench.train_prompts.length_N), bench.config.sample.k)
+@contextmanager
+def stage(id_: RoundId, name: str, progress: Progress) -> Iterator[OnProgress]:
+    """Times a stage, names the place in every error, and leaves if SIGTERM came."""
+    raise_if_preempted()
+    try:
+        yield progress.start(name)
+    except WaitingForPeople:
+        raise
+    except BoostError as error:
+        raise BoostError(f"{id_}, stage {name}: {error}") from error
+    progress.finish()
 
-    def sample(learner: LearnerState, round_: int) -> Responses:
-        path = run_dir.stage_path(place.seed, place.arm, round_, "samples")
-        if (saved := load_arrays(path, Responses._fields)) is not None:
-            return Responses(**saved)
-        rule = sampling_rule(config.sample)
-        key = round_key(place.seed, Purpose.SAMPLE, round_)
-        name = "samples-unfinished"
-        unfinished = UnfinishedSamples(run_dir.stage_path(place.seed, place.arm, round_, name))
-        with place.stage(round_, "sample", progress) as within:
-            prompts = bench.train_prompts
-            responses = bench.sample(learner.params, prompts, key, rule, K, within, unfinished)
-            save_arrays(path, **responses._asdict())
-        unfinished.remove()
+
+class ArmStages:
+    """The stages of one arm of one seed, in memory for as long as the next round needs them."""
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        labeler: Labeler,
+        run_dir: RunDir,
+        seed_id: RoundId,
+        progress: Progress,
+    ):
+        """Takes the labeler of this seed, and round 0 of the arm."""
+        self._ctx = ctx
+        self._labeler = labeler
+        self._run_dir = run_dir
+        self._seed_id = seed_id
+        self._progress = progress
+        self._samples: dict[int, Responses] = {}  # by rounds done, as are the next two
+        self._verdicts: dict[int, Verdicts] = {}
+        self._labels: dict[int, list[Entry]] = {}
+
+    def fns(self) -> RoundFns:
+        """The functions of `curation_round`."""
+        return RoundFns(self.sample, self.judge, self.label, self.train)
+
+    def id_of(self, done: int) -> RoundId:
+        """The round that ends with `done` rounds done."""
+        return self._seed_id._replace(round=done)
+
+    def dir_of(self, done: int) -> RoundDir:
+        """Its files."""
+        return self._run_dir.round_dir(self.id_of(done))
+
+    def sample(self, learner: LearnerState, done: int) -> Responses:
+        """K samples for every training prompt."""
+        if done not in self._samples:
+            saved = load_arrays(self.dir_of(done).samples, Responses._fields)
+            responses = Responses(**saved) if saved else self._make_samples(learner, done)
+            self._samples = {done: responses}
+        return self._samples[done]
+
+    def _make_samples(self, learner: LearnerState, done: int) -> Responses:
+        ctx, id_, files = self._ctx, self.id_of(done), self.dir_of(done)
+        partial = PartialSamples(files.partial_samples)
+        with stage(id_, "sample", self._progress) as progress:
+            responses = ctx.sample(
+                learner.params,
+                ctx.train_prompts,
+                round_key(id_.seed, Purpose.SAMPLE, done),
+                sampling_params_of(ctx.config.sample),
+                ctx.config.sample.k,
+                progress,
+                partial,
+            )
+            save_arrays(files.samples, **responses._asdict())
+        partial.remove()
         return responses
 
-    def judge(responses: Responses, round_: int) -> Array:
-        return jnp.asarray(verdicts(bench, run_dir, place, responses, round_)["accepted"])
+    def judge(self, responses: Responses, done: int) -> Array:
+        """The filter's verdicts."""
+        return jnp.asarray(self.verdicts(responses, done).accepted)
 
-    def label(request: LabelRequest, round_: int) -> Labels:
-        with place.stage(round_, "label", progress) as within:
-            ledger = Ledger(run_dir.ledger_path(place.seed, place.arm, round_))
-            return buy(bench, labeler, ledger, place.seed, place.arm, round_, request, within)
+    def verdicts(self, responses: Responses, done: int) -> Verdicts:
+        """Exact and filtered verdicts on the samples."""
+        if done not in self._verdicts:
+            saved = load_arrays(self.dir_of(done).verdicts, Verdicts._fields)
+            found = Verdicts(**saved) if saved else self._make_verdicts(responses, done)
+            before = {r: v for r, v in self._verdicts.items() if r == done - 1}
+            self._verdicts = before | {done: found}
+        return self._verdicts[done]
 
-    def train(learner, responses, labels, mixture: Mixture, round_: int) -> LearnerState:
-        optimizer = config.train.optimizer
-        with place.stage(round_, "train", progress) as within:
+    def _make_verdicts(self, responses: Responses, done: int) -> Verdicts:
+        ctx, (N, K) = self._ctx, responses.length_BxK.shape
+        correct = ctx.grade(np.repeat(np.arange(N), K), ctx.texts(responses)).reshape(N, K)
+        correct &= responses.finished_BxK
+        rates = (ctx.config.filter.miss_rate, ctx.config.filter.false_accept_rate)
+        key = round_key(self._seed_id.seed, Purpose.FILTER, done)
+        verdicts = Verdicts(correct, np.asarray(noisy_verdict(key, correct, *rates)))
+        save_arrays(self.dir_of(done).verdicts, **verdicts._asdict())
+        return verdicts
+
+    def saved_verdicts(self, done: int) -> Verdicts | None:
+        """The verdicts of an earlier round, or None if their file is gone."""
+        if done in self._verdicts:
+            return self._verdicts[done]
+        saved = load_arrays(self.dir_of(done).verdicts, Verdicts._fields)
+        return Verdicts(**saved) if saved else None
+
+    def label(self, request: LabelRequest, done: int) -> Labels:
+        """The labels that a round of training requests."""
+        id_ = self.id_of(done + 1)
+        with stage(id_, "label", self._progress) as progress:
+            ledger = Ledger(self.dir_of(done + 1).ledger)
+            labels = label_round(self._ctx, self._labeler, ledger, id_, request, progress)
+        self._labels = {done + 1: _in_order(ledger)}
+        return labels
+
+    def labels_for(self, round_: int) -> list[Entry]:
+        """The labels that were bought for a round of training."""
+        if round_ not in self._labels:
+            self._labels = {round_: _in_order(Ledger(self.dir_of(round_).ledger))}
+        return self._labels[round_]
+
+    def train(
+        self,
+        learner: LearnerState,
+        responses: Responses,
+        labels: Labels,
+        mixture: Mixture,
+        done: int,
+    ) -> LearnerState:
+        """Trains on rows that are drawn from the mixture."""
+        ctx, id_ = self._ctx, self.id_of(done + 1)
+        config, seed = ctx.config.train, id_.seed
+        with stage(id_, "train", self._progress) as progress:
             if int(mixture.synthetic) + int(mixture.weak) == 0:
                 raise BoostError(
                     "the training set is empty: the filter accepted no response and no label was "
                     "kept. The last good state is kept. A better seed model, a larger sample.k or "
                     "label.budget, or an arm that buys labels would give it something"
                 )
-            key = round_key(place.seed, Purpose.TRAIN, round_)
-            index_C, valid_C = draw(key, mixture, optimizer.steps * optimizer.batch_size)
-            rows = _rows(bench, responses, labels, np.asarray(index_C), N, K)
-            weight = rows.weight_BxT * np.asarray(valid_C)[:, None]
-            if config.train.reset_optimizer:
+            if config.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)
             adapters = None
-            if config.train.lora_rank:
-                adapters_key = round_key(place.seed, Purpose.ADAPTERS, round_)
-                adapters = init_adapters(adapters_key, learner.params, config.train.lora_rank)
-            learner = bench.learner.train(
+            if config.lora_rank:
+                key = round_key(seed, Purpose.ADAPTERS, done)
+                adapters = init_adapters(key, learner.params, config.lora_rank)
+            learner = ctx.learner.train(
                 learner,
-                Batch(rows.tokens_BxT, weight),
-                optimizer,
-                within,
-                bench.train_prompts.prefix_P0,
-                Unfinished(run_dir.unfinished_path(place.seed, place.arm, round_ + 1)),
+                _drawn_rows(ctx, round_key(seed, Purpose.TRAIN, done), responses, labels, mixture),
+                config.optimizer,
+                progress,
+                ctx.train_prompts.prefix_P0,
+                PartialTraining(self.dir_of(done + 1).partial_training),
                 adapters,
             )
             if not (np.isfinite(learner.loss) and check_finite(learner.params)):
@@ -117,36 +204,25 @@ def durable_fns(
                     "the loss or a parameter is not finite (NaN or infinity). The last good state "
                     "is kept. A lower train.optimizer.learning_rate or clip_norm may help"
                 )
-            if config.train.reset_optimizer:
-                learner = learner._replace(optimizer_state=None)
-        return learner
+        return learner._replace(optimizer_state=None) if config.reset_optimizer else learner
 
-    return RoundFns(sample, judge, label, train)
+    def training_committed(self, round_: int) -> None:
+        """Call this when the model of a round is on disk."""
+        PartialTraining(self.dir_of(round_).partial_training).remove()
 
 
-def verdicts(
-    bench: Workbench, run_dir: RunDir, place: Place, responses: Responses, round_: int
-) -> dict[str, np.ndarray]:
-    """Exact and filtered verdicts on a round's samples: correct and accepted, bool [N, K].
+def _in_order(ledger: Ledger) -> list[Entry]:
+    return [ledger.entries[pair] for pair in sorted(ledger.entries)]
 
-    A response that was cut off is never correct.
-    """
-    path = run_dir.stage_path(place.seed, place.arm, round_, "verdicts")
-    if (saved := load_arrays(path, ("correct", "accepted"))) is not None:
-        return saved
+
+def _drawn_rows(
+    ctx: RunContext, key: Array, responses: Responses, labels: Labels, mixture: Mixture
+) -> Batch:
+    """The rows of all steps: own responses come first among the examples, then labels."""
+    optimizer = ctx.config.train.optimizer
+    index_C, valid_C = draw(key, mixture, optimizer.steps * optimizer.batch_size)
+    index_C, valid_C = np.asarray(index_C), np.asarray(valid_C)
     N, K = responses.length_BxK.shape
-    texts = bench.texts(responses.tokens_BxKxR, responses.length_BxK)
-    correct = bench.verify(np.repeat(np.arange(N), K), texts).reshape(N, K)
-    correct &= responses.finished_BxK
-    rates = (bench.config.filter.miss_rate, bench.config.filter.false_accept_rate)
-    key = round_key(place.seed, Purpose.FILTER, round_)
-    arrays = {"correct": correct, "accepted": np.asarray(noisy_verdict(key, correct, *rates))}
-    save_arrays(path, **arrays)
-    return arrays
-
-
-def _rows(bench, responses: Responses, labels: Labels, index_C, N: int, K: int) -> Batch:
-    """The drawn training rows: own responses first, then labels."""
     prompt_id = np.repeat(np.arange(N, dtype=np.int32), K)
     tokens = responses.tokens_BxKxR.reshape(N * K, -1)
     length = responses.length_BxK.reshape(-1)
@@ -155,4 +231,5 @@ def _rows(bench, responses: Responses, labels: Labels, index_C, N: int, K: int) 
         prompt_id = np.concatenate([prompt_id, prompt_L])
         tokens = np.concatenate([tokens, tokens_LxR])
         length = np.concatenate([length, length_L])
-    return training_rows(bench.train_prompts, prompt_id[index_C], tokens[index_C], length[index_C])
+    rows = training_rows(ctx.train_prompts, prompt_id[index_C], tokens[index_C], length[index_C])
+    return Batch(rows.tokens_BxT, rows.weight_BxT * valid_C[:, None])

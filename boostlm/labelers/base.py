@@ -10,7 +10,7 @@ class Query:
 
     Attributes:
       seed: repeat of the experiment.
-      round: 0-based.
+      round: the round of training it is for, from 1.
       prompt: id of a training prompt.
       sample: 0, 1, ... for repeated labels of one prompt in one round.
       text: the prompt as the model sees it.

@@ -33,16 +33,16 @@ _COUNTED = ("prompt_tokens", "completion_tokens")  # in what a server says of us
 
 def read_key(config: EndpointConfig) -> str:
     """The key, or "" where none is sent. A variable that is not set is a BoostError."""
-    if not config.key_variable:
+    if not config.api_key_env:
         return ""
-    key = os.environ.get(config.key_variable, "").strip()
+    key = os.environ.get(config.api_key_env, "").strip()
     if not key:
         raise BoostError(
-            f"the environment variable {config.key_variable} is not set: it must hold the key for "
-            f"{config.url} (for a server that needs none: --label.endpoint.key_variable '')"
+            f"the environment variable {config.api_key_env} is not set: it must hold the key for "
+            f"{config.url} (for a server that needs none: --label.endpoint.api_key_env '')"
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise BoostError(f"the environment variable {config.key_variable} holds no usable key")
+        raise BoostError(f"the environment variable {config.api_key_env} holds no usable key")
     return key
 
 
@@ -203,8 +203,8 @@ class _Server:
         said = f"{self._url} answered {error.code} {error.reason}: {self._message(body)}"
         if error.code in (408, 429) or error.code >= 500:
             return _TryAgain(said, _retry_after(error.headers.get("Retry-After")))
-        if error.code in (401, 403) and self._settings.key_variable:
-            said += f" (the key is taken from {self._settings.key_variable})"
+        if error.code in (401, 403) and self._settings.api_key_env:
+            said += f" (the key is taken from {self._settings.api_key_env})"
         return BoostError(said)
 
     def _message(self, body: bytes) -> str:

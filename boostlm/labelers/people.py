@@ -23,7 +23,7 @@ from etils import epath
 
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.labelers.base import Label, Labeler, Query
-from boostlm.storage.durable_files import append_durably, whole_lines, write_atomically
+from boostlm.storage import durable_files
 
 Key = tuple[int, int, int, int]
 _KEY = ("seed", "round", "prompt", "sample")
@@ -83,9 +83,11 @@ def ask_people(folder: epath.Path, run_name: str, queries: Sequence[Query]) -> N
     writer = csv.DictWriter(table, _COLUMNS)
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(folder / "asked.jsonl", lines)
-    write_atomically(folder / "queue.jsonl", lines)
-    write_atomically(folder / "queue.csv", table.getvalue().encode("utf-8-sig"))  # as Excel does
+    durable_files.write_atomically(folder / "asked.jsonl", lines)
+    durable_files.write_atomically(folder / "queue.jsonl", lines)
+    durable_files.write_atomically(
+        folder / "queue.csv", table.getvalue().encode("utf-8-sig")
+    )  # as Excel does
     raise WaitingForPeople(
         f"waiting for people: {len(rows)} answers are wanted, to {len(times)} prompts.\n"
         f"  boostlm label {run_name}                asks for them here\n"
@@ -106,7 +108,7 @@ def record(folder: epath.Path, answers: Iterable[tuple[Query, str]]) -> None:
     rows = [asdict(query) | {"answer": answer} for query, answer in answers]
     if rows:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        append_durably(folder / "answers.jsonl", text.encode())
+        durable_files.append_durably(folder / "answers.jsonl", text.encode())
 
 
 def read_answers(folder: epath.Path) -> dict[Key, str]:
@@ -206,7 +208,7 @@ def _asked(folder: epath.Path) -> dict[Key, Query]:
 def _rows_of(path: epath.Path) -> list[tuple[Query, str]]:
     """The rows of a file that only this module writes."""
     rows = []
-    for number, line in enumerate(whole_lines(path), 1):
+    for number, line in enumerate(durable_files.complete_lines(path), 1):
         try:
             row = json.loads(line)
             answer = row.pop("answer")

@@ -5,21 +5,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from boostlm.config import LabelConfig
-from boostlm.prng import Purpose
 from boostlm.labelers.base import Label, Labeler, Query, in_batches
+from boostlm.prng import Purpose
 from boostlm.tasks.base import AnswerKey
 
-_AT_ONCE = 64  # labels made, judged and committed together
+_AT_ONCE = 1024  # labels that are made, judged and committed together
 
 
 def simulated_labeler(config: LabelConfig, key: AnswerKey) -> Labeler:
     """Each label is drawn from (seed, round, prompt, sample): repeated ones are independent."""
 
     def label_one(query: Query) -> Label:
-        path = [query.seed, int(Purpose.LABEL), query.round, query.prompt, query.sample]
+        earlier = query.round - 1  # rounds of training before this one, as keys count
+        path = [query.seed, int(Purpose.LABEL), earlier, query.prompt, query.sample]
         rng = np.random.default_rng(path)
         right = rng.random() < config.beta
-        text = key.right(query.prompt, rng) if right else key.wrong(query.prompt, rng)
+        text = (
+            key.correct_response(query.prompt, rng)
+            if right
+            else key.wrong_response(query.prompt, rng)
+        )
         return Label(text, "simulated", config.cost)
 
     def label(queries: Sequence[Query]) -> list[Label]:

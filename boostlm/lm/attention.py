@@ -16,7 +16,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from boostlm.config import ModelConfig
-from boostlm.lm.language_model import Caches, Rows
+from boostlm.lm.language_model import Caches, DecodeRows
 from boostlm.lm.linear import Linear
 
 _MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
@@ -158,7 +158,7 @@ class Attention(nn.Module):
         cache = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
         return self.merge(segments, x_BxTxE), cache
 
-    def decode(self, x_AxE: Array, position_A: Array, rows: Rows, caches: Caches):
+    def decode(self, x_AxE: Array, position_A: Array, rows: DecodeRows, caches: Caches):
         """One new token for each row: what attention adds, and the rows' new cache."""
         query, key, value = self.project(x_AxE, position_A)
         (A, G, Q, D), B = query.shape, caches.response[0].shape[0]
@@ -192,7 +192,9 @@ class Attention(nn.Module):
         score = products("gmd,gdp->gmp", together, key_GxDxP)
         return Segment(to_rows(score), self.visible(distance)[:, None, None], read)
 
-    def _of_prompt(self, query: Array, position_A: Array, rows: Rows, caches: Caches) -> Segment:
+    def _of_prompt(
+        self, query: Array, position_A: Array, rows: DecodeRows, caches: Caches
+    ) -> Segment:
         """The rows of a prompt look at its keys together, so these are read once for all."""
         key_SxGxDxP, value_SxGxPxD = caches.prompt
         (S, G, P, _), (_, K), Q = value_SxGxPxD.shape, rows.row_SxK.shape, query.shape[2]

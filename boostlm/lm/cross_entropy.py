@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from boostlm.curation.allocate import expand
+from boostlm.numerics import expand
 
 Head = Any  # a pytree of float arrays: the parameters that logits are made with
 

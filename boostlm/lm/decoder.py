@@ -2,8 +2,8 @@
 
 Pre-norm blocks of grouped-query attention with rotary positions and a gated-GELU MLP, RMSNorm
 that scales by (1 + w), and one scaled embedding table for input and output. `ModelConfig` adds what
-Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786) have besides; `boostlm.pretrained.gemma` names
-their configs. Suffixes as in `boostlm.lm.attention`, and V vocabulary.
+Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786) have besides; `boostlm.pretrained.gemma`
+names their configs. Suffixes as in `boostlm.lm.attention`, and V vocabulary.
 """
 
 import functools
@@ -16,9 +16,9 @@ from jax.sharding import Mesh
 
 from boostlm.config import ModelConfig
 from boostlm.lm.attention import Attention, RMSNorm, soft_cap
-from boostlm.lm.language_model import NO_PREFIX, Caches, LanguageModel, Rows
+from boostlm.lm.language_model import NO_PREFIX, Caches, DecodeRows, LanguageModel
 from boostlm.lm.linear import Linear
-from boostlm.lm.sharding import gathered, spread
+from boostlm.lm.sharding import gather, shard_rows
 
 
 class Block(nn.Module):
@@ -87,13 +87,13 @@ class Decoder(nn.Module):
 
     def embed(self, tokens: Array) -> Array:
         x = self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
-        return spread(x.astype(self.dtype), self.mesh)
+        return shard_rows(x.astype(self.dtype), self.mesh)
 
     def unembed(self, x: Array) -> Array:
         table_VxE = self.embedding.embedding.astype(self.dtype)
         if self.mesh and self.vocab_size % self.mesh.size:  # not split by vocabulary
-            table_VxE = gathered(table_VxE, self.mesh)
-        x = gathered(self.final_norm(x), self.mesh)  # rather than the table
+            table_VxE = gather(table_VxE, self.mesh)
+        x = gather(self.final_norm(x), self.mesh)  # rather than the table
         logits = jnp.einsum("...e,ve->...v", x, table_VxE, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.config.logit_cap)
 
@@ -127,7 +127,7 @@ class Decoder(nn.Module):
         last_BxE = jnp.take_along_axis(x_BxPxE, (length_B - 1)[:, None, None], axis=1)[:, 0]
         return self.unembed(last_BxE), cache
 
-    def decode(self, token_A: Array, rows: Rows, caches: Caches):
+    def decode(self, token_A: Array, rows: DecodeRows, caches: Caches):
         prefix_length = caches.prefix[0][1].shape[1]
         position_A = prefix_length + rows.length_S[rows.prompt_A] + rows.index_A
         x_AxE, response = self.embed(token_A), []

@@ -1,10 +1,10 @@
-"""Sampling with a key-value cache: rows decoded together, each row's place refilled when it ends.
+"""Sampling with a key-value cache: rows decoded together, each row refilled when it ends.
 
-`Slots` is the state. `admit` prefills prompts and gives each of their responses a row, `advance`
-decodes in one `lax.while_loop` until enough rows have ended, and between the two the host only says
-which prompts come next. `generate` is both in one call, for as many rows as there are responses.
+`DecodeSlots` is the state. `insert` prefills prompts and gives each of their responses a row, and
+`decode_step` gives every active row one more token. Between the two, `engine.sampler` only says
+which prompts come next. `generate` does both in one call, with a row for every response.
 
-Suffixes: A rows, S prompts that have rows, C prompts that are admitted at once, K responses a
+Suffixes: A rows, S prompts that have rows, C prompts that are inserted at once, K responses a
 prompt, P prompt tokens, R response tokens, V vocabulary.
 """
 
@@ -19,11 +19,11 @@ from boostlm.lm.language_model import (
     NO_PREFIX,
     Cache,
     Caches,
+    DecodeRows,
     LanguageModel,
     Params,
-    Rows,
 )
-from boostlm.lm.token_sampling import TokenRule, draw_token
+from boostlm.lm.token_sampling import SamplingParams, draw_token
 
 
 class Responses(NamedTuple):
@@ -43,21 +43,21 @@ class Responses(NamedTuple):
     logprob_BxKxR: Array
 
 
-class Sampling(NamedTuple):
+class DecodeConfig(NamedTuple):
     """What is the same for all responses. Hashable and static under jit.
 
     Attributes:
-      endings: token sequences that end a response, such as ((EOS,),); each 1 to R tokens long.
+      stop_sequences: token sequences that end a response, such as ((EOS,),); 1 to R tokens long.
       pad_id: fills up what follows; ends nothing.
-      rule: how tokens are drawn.
+      sampling: how tokens are drawn.
     """
 
-    endings: tuple[tuple[int, ...], ...]
+    stop_sequences: tuple[tuple[int, ...], ...]
     pad_id: int
-    rule: TokenRule
+    sampling: SamplingParams
 
 
-class Slots(NamedTuple):
+class DecodeSlots(NamedTuple):
     """Rows that are decoded together, and the prompts that they respond to.
 
     Attributes:
@@ -67,8 +67,8 @@ class Slots(NamedTuple):
       key_A: keys; token t of a row is drawn with fold_in(key, t).
       tokens_AxR: int32.
       logprob_AxR: float32.
-      clock: int32 scalar, see `Rows`.
-      prompt_A: int32, see `Rows`, as are the next three.
+      clock: int32 scalar, see `DecodeRows`.
+      prompt_A: int32, see `DecodeRows`, as are the next three.
       place_A: int32.
       row_SxK: int32.
       length_S: int32.
@@ -91,18 +91,18 @@ class Slots(NamedTuple):
     response_cache: Cache
 
 
-class Arrivals(NamedTuple):
-    """Prompts to admit. A place that is not taken has row A and prompt slot S, out of range.
+class PrefillBatch(NamedTuple):
+    """Prompts to insert. A place that is not taken has row A and prompt slot S, out of range.
 
     Attributes:
-      prompt_CxP: int32, padded on the right; what stands behind the prefix, at least one token.
+      tokens_CxP: int32, padded on the right; what follows the prefix, at least one token.
       length_C: int32.
       slot_C: int32, where in S each prompt goes.
       row_CxK: int32, the row of each response.
       key_CxK: keys.
     """
 
-    prompt_CxP: Array
+    tokens_CxP: Array
     length_C: Array
     slot_C: Array
     row_CxK: Array
@@ -111,10 +111,10 @@ class Arrivals(NamedTuple):
 
 def empty_slots(
     model: LanguageModel, key: Array, pad_id: int, *, A: int, S: int, K: int, P: int, R: int
-) -> Slots:
-    """Slots without a row that goes on; `key` is any key of the kind that arrivals will bring."""
+) -> DecodeSlots:
+    """Slots without an active row; `key` is any key of the kind that later rows will bring."""
     zeros_A, zeros_S = jnp.zeros((A,), jnp.int32), jnp.zeros((S,), jnp.int32)
-    return Slots(
+    return DecodeSlots(
         token_A=zeros_A,
         length_A=zeros_A,
         active_A=jnp.zeros((A,), bool),
@@ -131,40 +131,40 @@ def empty_slots(
     )
 
 
-def admit(
+def insert(
     model: LanguageModel,
     params: Params,
     prefix: Cache,
-    slots: Slots,
-    arrivals: Arrivals,
-    sampling: Sampling,
-) -> Slots:
+    slots: DecodeSlots,
+    batch: PrefillBatch,
+    decode_config: DecodeConfig,
+) -> DecodeSlots:
     """Prefills prompts and draws the first token of each of their responses.
 
     Rows and prompt slots that are named must be free. P of the arrivals may be less than that of
     the slots.
     """
-    C, K = arrivals.row_CxK.shape
-    row, slot = arrivals.row_CxK.reshape(-1), arrivals.slot_C
+    C, K = batch.row_CxK.shape
+    row, slot = batch.row_CxK.reshape(-1), batch.slot_C
     place = jnp.tile(jnp.arange(K), C)
-    logits_CxV, cache = model.prefill(params, arrivals.prompt_CxP, arrivals.length_C, prefix)
-    pad = sampling.pad_id
+    logits_CxV, cache = model.prefill(params, batch.tokens_CxP, batch.length_C, prefix)
+    pad = decode_config.pad_id
     slots = slots._replace(
         length_A=slots.length_A.at[row].set(0, mode="drop"),
         active_A=slots.active_A.at[row].set(True, mode="drop"),
-        key_A=slots.key_A.at[row].set(arrivals.key_CxK.reshape(-1), mode="drop"),
+        key_A=slots.key_A.at[row].set(batch.key_CxK.reshape(-1), mode="drop"),
         tokens_AxR=slots.tokens_AxR.at[row].set(pad, mode="drop"),
         logprob_AxR=slots.logprob_AxR.at[row].set(0.0, mode="drop"),
         prompt_A=slots.prompt_A.at[row].set(jnp.repeat(slot, K), mode="drop"),
         place_A=slots.place_A.at[row].set(place, mode="drop"),
-        row_SxK=slots.row_SxK.at[slot].set(arrivals.row_CxK, mode="drop"),
-        length_S=slots.length_S.at[slot].set(arrivals.length_C, mode="drop"),
+        row_SxK=slots.row_SxK.at[slot].set(batch.row_CxK, mode="drop"),
+        length_S=slots.length_S.at[slot].set(batch.length_C, mode="drop"),
         prompt_cache=jax.tree.map(functools.partial(_put, slot), slots.prompt_cache, cache),
     )
     A = slots.token_A.shape[0]
     starts_A = jnp.zeros((A,), bool).at[row].set(True, mode="drop")
     of_A = jnp.zeros((A,), jnp.int32).at[row].set(jnp.repeat(jnp.arange(C), K), mode="drop")
-    return _emit(slots, logits_CxV[of_A], starts_A, sampling)
+    return _emit(slots, logits_CxV[of_A], starts_A, decode_config)
 
 
 def _put(slot_C: Array, into: Array, new: Array) -> Array:
@@ -173,16 +173,18 @@ def _put(slot_C: Array, into: Array, new: Array) -> Array:
     return into.at[slot_C].set(jnp.pad(new, fill), mode="drop")
 
 
-def _emit(slots: Slots, logits_AxV: Array, here_A: Array, sampling: Sampling) -> Slots:
+def _emit(
+    slots: DecodeSlots, logits_AxV: Array, here_A: Array, decode_config: DecodeConfig
+) -> DecodeSlots:
     """Draws the next token of the rows `here_A`; the others stay as they are."""
     A, R = slots.tokens_AxR.shape
     key_A = jax.vmap(jax.random.fold_in)(slots.key_A, slots.length_A)
-    drawn_A, logprob_A = draw_token(key_A, logits_AxV, sampling.rule)
+    drawn_A, logprob_A = draw_token(key_A, logits_AxV, decode_config.sampling)
     at = (jnp.arange(A), jnp.where(here_A, slots.length_A, R))
     token_A = jnp.where(here_A, drawn_A, slots.token_A)
     tokens_AxR = slots.tokens_AxR.at[at].set(token_A, mode="drop")
     length_A = slots.length_A + here_A
-    ended_A = ends(tokens_AxR, length_A, sampling.endings) | (length_A == R)
+    ended_A = ends(tokens_AxR, length_A, decode_config.stop_sequences) | (length_A == R)
     return slots._replace(
         token_A=token_A,
         length_A=length_A,
@@ -192,10 +194,10 @@ def _emit(slots: Slots, logits_AxV: Array, here_A: Array, sampling: Sampling) ->
     )
 
 
-def ends(tokens_AxR: Array, length_A: Array, endings: tuple[tuple[int, ...], ...]) -> Array:
+def ends(tokens_AxR: Array, length_A: Array, stop_sequences: tuple[tuple[int, ...], ...]) -> Array:
     """Whether the first `length_A` tokens of each row end in one of the sequences: bool [A]."""
     ended_A = jnp.zeros(length_A.shape, bool)
-    for ending in endings:
+    for ending in stop_sequences:
         n = len(ending)
         at_AxN = length_A[:, None] - n + jnp.arange(n)
         last_AxN = jnp.take_along_axis(tokens_AxR, jnp.maximum(at_AxN, 0), axis=1)
@@ -204,10 +206,14 @@ def ends(tokens_AxR: Array, length_A: Array, endings: tuple[tuple[int, ...], ...
 
 
 def decode_step(
-    model: LanguageModel, params: Params, prefix: Cache, slots: Slots, sampling: Sampling
-) -> Slots:
+    model: LanguageModel,
+    params: Params,
+    prefix: Cache,
+    slots: DecodeSlots,
+    decode_config: DecodeConfig,
+) -> DecodeSlots:
     """One token for every active row."""
-    rows = Rows(
+    rows = DecodeRows(
         index_A=jnp.maximum(slots.length_A - 1, 0),
         clock=slots.clock,
         prompt_A=slots.prompt_A,
@@ -218,20 +224,20 @@ def decode_step(
     caches = Caches(prefix, slots.prompt_cache, slots.response_cache)
     logits_AxV, response_cache = model.decode(params, slots.token_A, rows, caches)
     slots = slots._replace(response_cache=response_cache, clock=slots.clock + 1)
-    return _emit(slots, logits_AxV, slots.active_A, sampling)
+    return _emit(slots, logits_AxV, slots.active_A, decode_config)
 
 
-def free(slots: Slots) -> tuple[Array, Array]:
+def free(slots: DecodeSlots) -> tuple[Array, Array]:
     """How many rows, and how many prompt slots, could be given away: int32 scalars."""
     S = slots.length_S.shape[0]
     busy_S = jnp.zeros((S,), bool).at[slots.prompt_A].max(slots.active_A)
     return jnp.sum(~slots.active_A, dtype=jnp.int32), jnp.sum(~busy_S, dtype=jnp.int32)
 
 
-def responses_of(slots: Slots, row_BxK: Array, sampling: Sampling) -> Responses:
+def responses_of(slots: DecodeSlots, row_BxK: Array, decode_config: DecodeConfig) -> Responses:
     """The responses in the named rows, which must have ended."""
     tokens, length = slots.tokens_AxR[row_BxK], slots.length_A[row_BxK]
-    finished_A = ends(slots.tokens_AxR, slots.length_A, sampling.endings)
+    finished_A = ends(slots.tokens_AxR, slots.length_A, decode_config.stop_sequences)
     return Responses(tokens, length, finished_A[row_BxK], slots.logprob_AxR[row_BxK])
 
 
@@ -243,9 +249,9 @@ def generate(
     key_BxK: Array,
     *,
     max_new_tokens: int,
-    endings: tuple[tuple[int, ...], ...],
+    stop_sequences: tuple[tuple[int, ...], ...],
     pad_id: int,
-    rule: TokenRule,
+    sampling: SamplingParams,
 ) -> Responses:
     """Samples K responses to each prompt, all rows at once, until the last one has ended.
 
@@ -261,20 +267,20 @@ def generate(
       length_B: int32, real tokens of each prompt, at least 1.
       key_BxK: keys, one a response (see `row_keys`); token t uses fold_in(key, t).
       max_new_tokens: R.
-      endings: token sequences that end a response, ((EOS,),) and what else there is; no pad_id.
+      stop_sequences: token sequences that end a response, such as ((EOS,),); no pad_id.
       pad_id: fills up what follows.
-      rule: how tokens are drawn.
+      sampling: how tokens are drawn.
     """
     (B, K), P = key_BxK.shape, prompt_BxP.shape[1]
-    sampling = Sampling(endings, pad_id, rule)
+    decode_config = DecodeConfig(stop_sequences, pad_id, sampling)
     prefix = model.read_prefix(params, NO_PREFIX)
     row_BxK = jnp.arange(B * K).reshape(B, K)
     slots = empty_slots(model, key_BxK[0, 0], pad_id, A=B * K, S=B, K=K, P=P, R=max_new_tokens)
-    arrivals = Arrivals(prompt_BxP, length_B, jnp.arange(B), row_BxK, key_BxK)
-    slots = admit(model, params, prefix, slots, arrivals, sampling)
+    batch = PrefillBatch(prompt_BxP, length_B, jnp.arange(B), row_BxK, key_BxK)
+    slots = insert(model, params, prefix, slots, batch, decode_config)
     slots = jax.lax.while_loop(
         lambda slots: jnp.any(slots.active_A),
-        lambda slots: decode_step(model, params, prefix, slots, sampling),
+        lambda slots: decode_step(model, params, prefix, slots, decode_config),
         slots,
     )
-    return responses_of(slots, row_BxK, sampling)
+    return responses_of(slots, row_BxK, decode_config)

@@ -11,7 +11,7 @@ Cache = Any  # a pytree; what a model keeps of the tokens it has seen
 NO_PREFIX = np.zeros(0, np.int32)
 
 
-class Rows(NamedTuple):
+class DecodeRows(NamedTuple):
     """Where the rows that are decoded together stand; A rows over S prompts of up to K rows each.
 
     A row is any response to any of the prompts, so rows of all ages and prompts mix. The inverse
@@ -79,4 +79,4 @@ class LanguageModel(NamedTuple):
     prefill: Callable[[Params, Array, Array, Cache], tuple[Array, Cache]]
     prompt_cache: Callable[[int, int], Cache]
     response_cache: Callable[[int, int], Cache]
-    decode: Callable[[Params, Array, Rows, Caches], tuple[Array, Cache]]
+    decode: Callable[[Params, Array, DecodeRows, Caches], tuple[Array, Cache]]

@@ -10,7 +10,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from boostlm.lm.lora import adapt
-from boostlm.lm.sharding import gathered, spread
+from boostlm.lm.sharding import gather, shard_rows
 
 
 class Linear(nn.Module):
@@ -53,7 +53,7 @@ def product(x: Array, kernel: Array, inputs: int, mesh: Mesh | None) -> Array:
     the product, forwards and backwards, and what comes out stays split by row: the partitioner
     would at times rather gather the rows.
     """
-    return spread(jnp.tensordot(x, gathered(kernel.astype(x.dtype), mesh), inputs), mesh)
+    return shard_rows(jnp.tensordot(x, gather(kernel.astype(x.dtype), mesh), inputs), mesh)
 
 
 def _forward(x, kernel, inputs, mesh):
@@ -63,12 +63,12 @@ def _forward(x, kernel, inputs, mesh):
 def _backward(inputs, mesh, kept, d_y):
     x, kernel = kept
     rows, outputs = x.ndim - inputs, kernel.ndim - inputs
-    whole = gathered(kernel.astype(x.dtype), mesh)
+    whole = gather(kernel.astype(x.dtype), mesh)
     last, kernel_last = range(d_y.ndim - outputs, d_y.ndim), range(inputs, kernel.ndim)
     d_x = jnp.tensordot(d_y, whole, (tuple(last), tuple(kernel_last)))
     batch = (tuple(range(rows)), tuple(range(rows)))
     d_kernel = jnp.tensordot(x, d_y, batch, preferred_element_type=jnp.float32)
-    return spread(d_x, mesh), gathered(d_kernel, mesh)
+    return shard_rows(d_x, mesh), gather(d_kernel, mesh)
 
 
 product.defvjp(_forward, _backward)

@@ -37,17 +37,17 @@ def shardings(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(lambda x: NamedSharding(mesh, spec_of(x.shape, mesh.size)), tree)
 
 
-def by_row(mesh: Mesh) -> NamedSharding:
+def row_sharding(mesh: Mesh) -> NamedSharding:
     """Split along the first axis: rows, prompts, activations, caches."""
     return NamedSharding(mesh, P(AXIS))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """The same on every device."""
     return NamedSharding(mesh, P())
 
 
-def placed(x: Any, at: NamedSharding) -> jax.Array:
+def device_put_copy(x: Any, at: NamedSharding) -> jax.Array:
     """A copy of an array at `at`. With several hosts, each puts its part of what all of them hold.
 
     Args:
@@ -60,14 +60,14 @@ def placed(x: Any, at: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, at, lambda index: x[index])
 
 
-def whole_on(mesh: Mesh, tree: Any) -> Any:
+def replicate_on(mesh: Mesh, tree: Any) -> Any:
     """Arrays in any sharding, whole on each device of this host's `mesh`; to be called by all."""
-    at = replicated(mesh)
+    at = replicated_sharding(mesh)
 
     def whole(x):
         if x.is_fully_addressable:
             return jax.device_put(x, at)
-        x = jax.jit(lambda x: x, out_shardings=replicated(x.sharding.mesh))(x)
+        x = jax.jit(lambda x: x, out_shardings=replicated_sharding(x.sharding.mesh))(x)
         here = [shard.data for shard in x.addressable_shards if shard.device in at.device_set]
         return jax.make_array_from_single_device_arrays(x.shape, at, here)
 
@@ -82,13 +82,13 @@ def to_host(tree: Any) -> Any:
     )
 
 
-def gathered(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+def gather(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """Inside jit: x whole on every device."""
-    return x if mesh is None else jax.lax.with_sharding_constraint(x, replicated(mesh))
+    return x if mesh is None else jax.lax.with_sharding_constraint(x, replicated_sharding(mesh))
 
 
-def spread(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+def shard_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """Inside jit: x split by row, if its rows divide over the devices."""
     if mesh is None or x.shape[0] % mesh.size:
         return x
-    return jax.lax.with_sharding_constraint(x, by_row(mesh))
+    return jax.lax.with_sharding_constraint(x, row_sharding(mesh))

@@ -15,7 +15,7 @@ from boostlm.numerics import largest_uint32, ordered_bits
 _BLOCK = 512  # tokens whose probabilities are added up before one of them is looked for
 
 
-class TokenRule(NamedTuple):
+class SamplingParams(NamedTuple):
     """How a token is drawn. Hashable and static under jit.
 
     Attributes:
@@ -29,24 +29,24 @@ class TokenRule(NamedTuple):
     top_p: float = 1.0
 
 
-def sampling_rule(sample: SampleConfig) -> TokenRule:
+def sampling_params_of(sample: SampleConfig) -> SamplingParams:
     """How a run draws its samples."""
-    return TokenRule(sample.temperature, sample.top_k, sample.top_p)
+    return SamplingParams(sample.temperature, sample.top_k, sample.top_p)
 
 
-def restrict(logits: Array, rule: TokenRule) -> Array:
+def restrict(logits: Array, sampling: SamplingParams) -> Array:
     """Scaled logits [..., V] with the tokens that `rule` excludes at -inf. No sort.
 
     The threshold on probability is found by bisection over the bits of float32. Top-k comes first
     and top-p is of what remains.
     """
-    logits = logits / rule.temperature
-    if rule.top_k > 0:
-        logits = _keep(logits, lambda kept: jnp.sum(kept, axis=-1) >= rule.top_k)
-    if rule.top_p < 1.0:
+    logits = logits / sampling.temperature
+    if sampling.top_k > 0:
+        logits = _keep(logits, lambda kept: jnp.sum(kept, axis=-1) >= sampling.top_k)
+    if sampling.top_p < 1.0:
         prob = jax.nn.softmax(logits, axis=-1)
         logits = _keep(
-            logits, lambda kept: jnp.sum(jnp.where(kept, prob, 0.0), axis=-1) >= rule.top_p
+            logits, lambda kept: jnp.sum(jnp.where(kept, prob, 0.0), axis=-1) >= sampling.top_p
         )
     return logits
 
@@ -58,7 +58,7 @@ def _keep(logits: Array, enough) -> Array:
     return jnp.where(bits >= cut[..., None], logits, -jnp.inf)
 
 
-def draw_token(key_A: Array, logits_AxV: Array, rule: TokenRule) -> tuple[Array, Array]:
+def draw_token(key_A: Array, logits_AxV: Array, sampling: SamplingParams) -> tuple[Array, Array]:
     """Draws one token a row, each with its own key.
 
     The token is the first at which the cumulative probability exceeds a uniform number. That reads
@@ -68,19 +68,19 @@ def draw_token(key_A: Array, logits_AxV: Array, rule: TokenRule) -> tuple[Array,
     Args:
       key_A: keys.
       logits_AxV: float32.
-      rule: how.
+      sampling: how.
 
     Returns:
       token_A int32, and logprob_A float32: the model's own log-probability of it (temperature 1,
       nothing excluded).
     """
-    if rule.temperature == 0:
+    if sampling.temperature == 0:
         token_A = jnp.argmax(logits_AxV, axis=-1)
         log_total_A = jax.nn.logsumexp(logits_AxV, axis=-1)
     else:
         uniform_A = jax.vmap(jax.random.uniform)(key_A)
-        token_A, log_total_A = _invert(restrict(logits_AxV, rule), uniform_A)
-        if rule != TokenRule():
+        token_A, log_total_A = _invert(restrict(logits_AxV, sampling), uniform_A)
+        if sampling != SamplingParams():
             log_total_A = jax.nn.logsumexp(logits_AxV, axis=-1)
     own_A = jnp.take_along_axis(logits_AxV, token_A[:, None], axis=-1)[:, 0]
     return token_A.astype(jnp.int32), own_A - log_total_A

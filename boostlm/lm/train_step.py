@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from boostlm.config import OptimizerConfig
 from boostlm.lm.cross_entropy import cross_entropy
 from boostlm.lm.language_model import LanguageModel, Params
-from boostlm.lm.sharding import by_row, replicated, shardings
+from boostlm.lm.sharding import replicated_sharding, row_sharding, shardings
 
 
 class Batch(NamedTuple):
@@ -197,11 +197,11 @@ def shard_train_step(
       state: a state, or its shapes.
       micro_batches: as in `train_step`; divides B / devices.
     """
-    state_shardings, all_of_it = shardings(mesh, state), replicated(mesh)
+    state_shardings, all_of_it = shardings(mesh, state), replicated_sharding(mesh)
     return jax.jit(
         _partial(model, optimizer, micro_batches),
         donate_argnums=0,
-        in_shardings=(state_shardings, by_row(mesh), all_of_it),
+        in_shardings=(state_shardings, row_sharding(mesh), all_of_it),
         out_shardings=(state_shardings, all_of_it),
     )
 

@@ -1,4 +1,4 @@
-"""The command `boostlm convert`: between formats, and out of a run."""
+"""`boostlm convert`: from other formats to a folder that a run can start from."""
 
 import json
 import os
@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
 from boostlm.pretrained.converted import (
     PretrainedModel,
     is_converted,
-    load_converted,
     save_converted,
     trim,
 )
 from boostlm.pretrained.gguf_file import read_gguf
-from boostlm.pretrained.huggingface import read_huggingface, write_huggingface
-from boostlm.engine.tokenizer import Tokenizer
+from boostlm.pretrained.huggingface import read_huggingface
 
 
 def import_model(source: str, dest: str, keep_tokens_of: Sequence[str]) -> PretrainedModel:
@@ -46,35 +45,6 @@ def import_model(source: str, dest: str, keep_tokens_of: Sequence[str]) -> Pretr
         model = trim(model, kept_tokens(model.tokenizer, texts))
     save_converted(folder, model)
     return model
-
-
-def export_model(
-    source: str, dest: str, seed: int = 0, arm: str = "boosting", round_: int | None = None
-) -> None:
-    """Writes a converted model, or one that a run trained from it, as a Hugging Face directory.
-
-    Args:
-      source: a converted model or a run directory.
-      dest: the directory to make.
-      seed: of a run, which repeat.
-      arm: of a run.
-      round_: of a run, rounds of training; None for the last checkpoint.
-    """
-    path, folder = epath.Path(source), epath.Path(dest)
-    if folder.exists():
-        raise BoostError(f"{dest} exists: name a new folder, or remove it first")
-    if is_converted(path):
-        model = load_converted(path)
-    else:
-        from boostlm.experiment.evaluate import trained_params
-        from boostlm.storage.run_dir import RunDir
-
-        start = RunDir(source).read_config().seed_model.path
-        if not start:
-            raise BoostError(f"{source} started from no converted model: there is nothing to map")
-        params = trained_params(RunDir(source), seed, arm, round_)
-        model = load_converted(epath.Path(start))._replace(params=params)
-    write_huggingface(folder, model)
 
 
 def kept_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> np.ndarray:

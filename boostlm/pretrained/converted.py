@@ -19,12 +19,12 @@ from etils import epath
 
 from boostlm.config import Config, ModelConfig, validate
 from boostlm.config_io import from_dict
+from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.language_model import Params
 from boostlm.storage import checkpoint
 from boostlm.storage.durable_files import new_folder
-from boostlm.engine.tokenizer import Tokenizer
 
 _KEPT, _DROPPED = "kept_tokens.npy", "dropped_embedding.npy"
 
@@ -50,7 +50,7 @@ def save_converted(path: epath.Path, model: PretrainedModel) -> None:
     tokenizer = model.tokenizer
     description = {
         "vocab_size": tokenizer.vocab_size,
-        "stop_tokens": list(tokenizer.stops),
+        "stop_tokens": list(tokenizer.spm_stop_ids),
         "model": dataclasses.asdict(model.config),
     }
     with new_folder(path) as folder:
@@ -80,11 +80,11 @@ def open_converted(path: epath.Path) -> tuple[ModelConfig, Tokenizer]:
         )
     try:
         description = json.loads(file.read_text())
-        vocab_size, stops = description["vocab_size"], description["stop_tokens"]
+        vocab_size, spm_stop_ids = description["vocab_size"], description["stop_tokens"]
         config = from_dict(ModelConfig, description["model"], str(file))
         validate(Config(model=config))
         kept = _read_array(path / _KEPT) if (path / _KEPT).exists() else None
-        tokenizer = Tokenizer((path / "tokenizer.model").read_bytes(), stops, kept)
+        tokenizer = Tokenizer((path / "tokenizer.model").read_bytes(), spm_stop_ids, kept)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BoostError(f"{path} is damaged, convert the model again: {error!r}") from error
     if tokenizer.vocab_size != vocab_size:
@@ -94,7 +94,7 @@ def open_converted(path: epath.Path) -> tuple[ModelConfig, Tokenizer]:
     return config, tokenizer
 
 
-def load_params(path: epath.Path, shapes: Callable = jax.eval_shape) -> Params:
+def load_converted_params(path: epath.Path, shapes: Callable = jax.eval_shape) -> Params:
     """A converted model's parameters; `shapes` stands in for `jax.eval_shape`, with shardings."""
     config, tokenizer = open_converted(path)
     if not checkpoint.is_good(path / "params"):
@@ -118,7 +118,7 @@ def load_dropped(path: epath.Path) -> np.ndarray:
 
 def load_converted(path: epath.Path) -> PretrainedModel:
     """All of a converted model."""
-    return PretrainedModel(*open_converted(path), load_params(path), load_dropped(path))
+    return PretrainedModel(*open_converted(path), load_converted_params(path), load_dropped(path))
 
 
 def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
@@ -131,7 +131,9 @@ def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
     table = np.asarray(model.params["params"]["embedding"]["embedding"])
     is_kept = np.zeros(len(table), bool)
     is_kept[kept] = True
-    tokenizer = Tokenizer(model.tokenizer.model, model.tokenizer.stops, np.flatnonzero(is_kept))
+    tokenizer = Tokenizer(
+        model.tokenizer.model, model.tokenizer.spm_stop_ids, np.flatnonzero(is_kept)
+    )
     params = _with_embedding(model.params, table[is_kept])
     return PretrainedModel(model.config, tokenizer, params, table[~is_kept])
 
@@ -143,7 +145,7 @@ def untrim(model: PretrainedModel) -> PretrainedModel:
     table[tokenizer.kept] = np.asarray(model.params["params"]["embedding"]["embedding"])
     table[np.setdiff1d(np.arange(len(table)), tokenizer.kept)] = model.dropped_embedding
     params = _with_embedding(model.params, table)
-    whole = Tokenizer(tokenizer.model, tokenizer.stops)
+    whole = Tokenizer(tokenizer.model, tokenizer.spm_stop_ids)
     return PretrainedModel(model.config, whole, params, table[:0])
 
 

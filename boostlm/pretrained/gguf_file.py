@@ -11,10 +11,10 @@ import numpy as np
 from etils import epath
 
 from boostlm.config import Config, ModelConfig, validate
+from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
 from boostlm.pretrained.converted import PretrainedModel
 from boostlm.pretrained.weights import Tensors, Weight, read_params, weights_of
-from boostlm.engine.tokenizer import Tokenizer
 
 _GLOBAL_EVERY = {"gemma2": 2, "gemma3": 6}
 _OTHER_QUERY_SCALE = {("gemma2", 46), ("gemma3", 62)}  # the 27B models, by number of layers

@@ -13,11 +13,11 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 
 from boostlm.config import Config, ModelConfig, validate
+from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
-from boostlm.storage.durable_files import new_folder
 from boostlm.pretrained.converted import PretrainedModel, untrim
 from boostlm.pretrained.weights import Tensors, read_params, weights_of
-from boostlm.engine.tokenizer import PAD_ID, Tokenizer
+from boostlm.storage.durable_files import new_folder
 
 _GEMMA2, _GEMMA3 = "Gemma2ForCausalLM", "Gemma3ForCausalLM"
 _MODEL_TYPE = {_GEMMA2: "gemma2", _GEMMA3: "gemma3_text"}
@@ -236,7 +236,7 @@ def _huggingface_config(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, 
         "attn_logit_softcapping": config.attention_cap or None,
         "final_logit_softcapping": config.logit_cap or None,
         "bos_token_id": tokenizer.bos_id,
-        "eos_token_id": list(tokenizer.stop_ids),
+        "eos_token_id": list(tokenizer.stop_token_ids),
         "pad_token_id": PAD_ID,
         "dtype": "float32",
         **_FIXED,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from boostlm.report.run_data import RunData, is_number
-from boostlm.report.stats import Estimate, mean_interval, paired_difference
+from boostlm.statistics.intervals import Estimate, mean_interval, paired_difference
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ import textwrap
 from collections.abc import Sequence
 from html import escape
 
-from boostlm.config import ARMS
+from boostlm.config import ARM_NAMES
 from boostlm.report import plots
 
-MARKS = dict(zip(ARMS, ("&#9679;", "&#9632;", "&#9650;", "&#9670;")))  # the shapes in the plots
+MARKS = dict(
+    zip(ARM_NAMES, ("&#9679;", "&#9632;", "&#9650;", "&#9670;"))
+)  # the shapes in the plots
 
 CSS = """
 *{box-sizing:border-box}
@@ -111,7 +113,7 @@ def broken(title: str) -> str:
     return "<br>".join(escape(line) for line in textwrap.wrap(title, 14))
 
 
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def html_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table that a phone shows as a list. The cells are HTML, the first one names the line."""
     titles = "".join(f'<th scope="col">{broken(title)}</th>' for title in head)
     rows = []

@@ -5,10 +5,10 @@ from typing import Any
 
 from boostlm.report import plots
 from boostlm.report.compare import ArmSummary, comparisons, summaries
-from boostlm.report.html import CSS, arm_name, broken, count, figure, section, table, theme
+from boostlm.report.conclusions import conclusions, group_leads
+from boostlm.report.html import CSS, arm_name, broken, count, figure, html_table, section, theme
 from boostlm.report.page_prompt_level import audit, collapse, pairs, pass_rates
 from boostlm.report.run_data import COUNTS, RunData, is_number
-from boostlm.report.terminal import band_leads, verdicts
 from boostlm.report.wording import minus, percent, plus_minus, rate
 
 FINAL_HEAD = (
@@ -40,7 +40,7 @@ def render_html(run: RunData) -> str:
         f"<title>{escape(title)}</title>\n<style>{theme()}{CSS}</style>",
         '</head>\n<body>\n<main>\n<p class="kicker">boostlm report</p>',
         f'<h1>{escape(str(c["name"]))}</h1>\n<p class="facts">{escape(facts)}</p>',
-        *(write(run) for write in (_answer, _final_table, pairs, _accuracy, _bands, pass_rates)),
+        *(write(run) for write in (_answer, _final_table, pairs, _accuracy, _groups, pass_rates)),
         *(write(run) for write in (_training_set, collapse, _labels, audit, _theory, _appendix)),
         "</main>\n</body>\n</html>\n",
     ]
@@ -48,7 +48,7 @@ def render_html(run: RunData) -> str:
 
 
 def _answer(run: RunData) -> str:
-    first, *more = verdicts(run)
+    first, *more = conclusions(run)
     words = f'<p class="lead">{escape(minus(first))}</p>'
     if more:
         words += f'<p class="lead">{escape(minus(" ".join(more)))}</p>'
@@ -62,7 +62,7 @@ def _answer(run: RunData) -> str:
             " Strokes: seeds. Diamond: their mean. Bar: its 95% t-interval; where it crosses the "
             "line at 0, the run does not settle the question."
         )
-    picture = figure(plots.differences(found), "differences", "", caption)
+    picture = figure(plots.differences_plot(found), "differences", "", caption)
     question = "<h2>Did curation help here, and how much?</h2>"
     return f'<div class="answer"><div>{question}{words}</div>{picture}</div>'
 
@@ -79,7 +79,7 @@ def _final_table(run: RunData) -> str:
         if any(s.final.half is not None for s in of_arm)
         else "One seed, so no intervals."
     )
-    return f'{table(FINAL_HEAD, lines)}<p class="note">{note}</p>'
+    return f'{html_table(FINAL_HEAD, lines)}<p class="note">{note}</p>'
 
 
 def _final_line(s: ArmSummary, uneven: bool) -> list[str]:
@@ -114,13 +114,13 @@ def _accuracy(run: RunData) -> str:
     )
 
 
-def _bands(run: RunData) -> str:
+def _groups(run: RunData) -> str:
     how = "Each mark is an arm after its last round, in the colours and shapes of the table. Its "
     how += "line starts at the long tick, where the seed model was: to the right of it are gains, "
-    how += "to the left losses. " + minus(band_leads(run))
+    how += "to the left losses. " + minus(group_leads(run))
     return section(
         "Who gained where",
-        [figure(plots.final_by_band(run), "bands", "Final accuracy by band", how)],
+        [figure(plots.final_by_group(run), "groups", "Final accuracy by group", how)],
         "beside",
     )
 
@@ -140,10 +140,10 @@ def _training_set(run: RunData) -> str:
             ),
             figure(
                 plots.arms_by(run, "distinct"),
-                "variety",
-                "Variety of answers",
+                "diversity",
+                "Diversity of answers",
                 f"Distinct responses among {k} to a prompt, as a share of {k}: 100% if all differ, "
-                f"{100 / k:.3g}% if all are the same. Less variety with no gain in accuracy is "
+                f"{100 / k:.3g}% if all are the same. Less diversity with no gain in accuracy is "
                 "collapse; with a gain it is a model making up its mind.",
             ),
         ],
@@ -157,12 +157,12 @@ def _labels(run: RunData) -> str:
         "Where boosting pointed its labels",
         [
             figure(
-                plots.weight_by_band(run, "boosting"),
+                plots.weight_by_group(run, "boosting"),
                 "weights",
-                "Difficulty weight by band",
-                "Share of boosting's difficulty weight in each band after each round; every column "
-                "adds up to 100%. The weight decides where labels go: a row whose colour grows "
-                "stronger holds the prompts that keep failing.",
+                "Difficulty weight by group",
+                "Share of boosting's difficulty weight in each group after each round; every "
+                "column adds up to 100%. The weight decides where labels go: a row that grows "
+                "darker holds the prompts that keep failing.",
             ),
             figure(
                 plots.weight_by_failures(run, "boosting"),

@@ -2,6 +2,7 @@
 
 from html import escape
 
+from boostlm.report.html import arm_name, count, html_table
 from boostlm.report.prompt_level import (
     Audited,
     Signs,
@@ -9,15 +10,14 @@ from boostlm.report.prompt_level import (
     audited,
     mean_pass,
     p_words,
-    pass_by_band,
+    pass_by_group,
     readings,
     signs,
 )
-from boostlm.report.html import arm_name, count, table
 from boostlm.report.run_data import RunData
 from boostlm.report.wording import minus, percent, points
 from boostlm.statistics.audit import Rate
-from boostlm.statistics.collapse import ALARM_P, LASTING, VARIETY_LEFT
+from boostlm.statistics.collapse import ALARM_P, DIVERSITY_LEFT, LASTING
 
 DASH = "\N{EN DASH}"
 
@@ -72,7 +72,7 @@ def pairs(run: RunData) -> str:
     split = run.config["data"]["eval_split"]
     lead = f"The same {split} prompts, answered greedily by two models after the last round."
     said = "".join(f"<p>{escape(_spaced_minus(sentence))}</p>" for sentence in readings(found))
-    shown = f'{table(head, lines)}<div class="said">{said}</div>'
+    shown = f'{html_table(head, lines)}<div class="said">{said}</div>'
     return _section("Prompt by prompt", lead, shown, note)
 
 
@@ -83,7 +83,7 @@ def _spaced_minus(text: str) -> str:
 def pass_rates(run: RunData) -> str:
     """pass@k on the training prompts and, if they were sampled, on the evaluated ones."""
     split = run.config["data"]["eval_split"]
-    parts, bands = [], []
+    parts, groups = [], []
     for key, name in (("train_pass", "training"), ("eval_pass", split)):
         start = next((s for a in run.arms if (s := mean_pass(run, a, key, False))), {})
         final = {arm: mean_pass(run, arm, key) for arm in run.arms}
@@ -94,9 +94,9 @@ def pass_rates(run: RunData) -> str:
         lines += [[arm_name(arm), *_rates(rates, ks)] for arm, rates in final.items() if rates]
         parts.append(
             f"<div><h3>On the {escape(name)} prompts</h3>"
-            f"{table([''] + [f'pass@{k}' for k in ks], lines)}</div>"
+            f"{html_table([''] + [f'pass@{k}' for k in ks], lines)}</div>"
         )
-        bands.append(_pass_bands(run, f"{key}_by_band", name, ks))
+        groups.append(_pass_groups(run, f"{key}_by_group", name, ks))
     if not parts:
         return ""
     lead = "Chance that at least one of k sampled responses is correct (at the sampling "
@@ -107,28 +107,33 @@ def pass_rates(run: RunData) -> str:
         "learns gains at both."
     )
     shown = f'<div class="pair">{"".join(parts)}</div>'
-    return _section("One try or several", lead, shown, note) + "".join(bands)
+    return _section("One try or several", lead, shown, note) + "".join(groups)
 
 
 def _rates(rates: dict[str, float], ks: list[str]) -> list[str]:
     return [percent(rates[k]) if k in rates else DASH for k in ks]
 
 
-def _pass_bands(run: RunData, key: str, name: str, ks: list[str]) -> str:
-    """A folded table: every arm's pass@k by band, for the smallest and the largest k."""
-    found = {arm: by_band for arm in run.arms if (by_band := pass_by_band(run, arm, key))}
-    bands = [band for band in run.bands if any(band in by_band for by_band in found.values())]
-    if not bands:
+def _pass_groups(run: RunData, key: str, name: str, ks: list[str]) -> str:
+    """A folded table: every arm's pass@k by group, for the smallest and the largest k."""
+    found = {arm: by_group for arm in run.arms if (by_group := pass_by_group(run, arm, key))}
+    groups = [
+        group for group in run.groups if any(group in by_group for by_group in found.values())
+    ]
+    if not groups:
         return ""
     shown = list(dict.fromkeys((ks[0], ks[-1])))
     head = ["", *(f"{arm} pass@{k}" for arm in found for k in shown)]
     lines = [
-        [escape(band), *(c for rates in found.values() for c in _rates(rates.get(band, {}), shown))]
-        for band in bands
+        [
+            escape(group),
+            *(c for rates in found.values() for c in _rates(rates.get(group, {}), shown)),
+        ]
+        for group in groups
     ]
     return (
-        f"<details><summary>pass@k by band of the {escape(name)} prompts</summary>"
-        f"{table(head, lines)}</details>"
+        f"<details><summary>pass@k by group of the {escape(name)} prompts</summary>"
+        f"{html_table(head, lines)}</details>"
     )
 
 
@@ -137,7 +142,7 @@ def collapse(run: RunData) -> str:
     found = signs(run)
     if not found:
         return ""
-    head = ("", "variety of answers", "solved prompts lost", "unsolved prompts gained")
+    head = ("", "diversity of answers", "solved prompts lost", "unsolved prompts gained")
     head += ("loss on the hardest tenth", "alarm")
     lines = [_signs_line(s) for s in found]
     said = [
@@ -156,10 +161,10 @@ def collapse(run: RunData) -> str:
         "a token that the model gives its own answers to the tenth of the prompts with the largest "
         "difficulty weights; near 0 it has settled on its answers there, right or wrong. An alarm "
         f"is greedy accuracy below the seed model's (McNemar p < {ALARM_P:g}); or, for {LASTING} "
-        f"rounds, less than {VARIETY_LEFT:.0%} of the variety left without a clear gain in "
+        f"rounds, less than {DIVERSITY_LEFT:.0%} of the diversity left without a clear gain in "
         "accuracy, or clearly more prompts leaving the solved set than entering it."
     )
-    shown = table(head, lines) + (f'<div class="said">{"".join(said)}</div>' if said else "")
+    shown = html_table(head, lines) + (f'<div class="said">{"".join(said)}</div>' if said else "")
     return _section("Signs of collapse", lead, shown, note)
 
 
@@ -171,7 +176,7 @@ def _signs_line(s: Signs) -> list[str]:
     kinds = sorted({kind for _, kind, *_ in s.alarms})
     return [
         arm_name(s.arm),
-        change(s.variety, percent),
+        change(s.diversity, percent),
         DASH if s.lost is None else percent(s.lost),
         DASH if s.gained is None else percent(s.gained),
         change(s.tail_loss, lambda v: f"{v:.2f}"),
@@ -202,7 +207,7 @@ def audit(run: RunData) -> str:
         "labels, and for the filter's rates the limits that follow from those of the two verdicts."
     )
     return _section(
-        "What an audit finds", lead, table(head, [*map(_audit_line, found), told]), note
+        "What an audit finds", lead, html_table(head, [*map(_audit_line, found), told]), note
     )
 
 

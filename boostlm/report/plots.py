@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from boostlm.report.axes import axis_limits, spread_labels
 from boostlm.report.compare import Comparison
 from boostlm.report.run_data import RunData, mean_shares
-from boostlm.report.stats import axis_limits, mean_interval, spread
 from boostlm.report.wording import minus, percent, points, short_name
+from boostlm.statistics.intervals import mean_interval
 
 # name -> (light, dark). The four arms differ in lightness too, for eyes that confuse hues.
 THEME = {
@@ -112,7 +113,7 @@ def _end_labels(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     x_pt = [(min(x, right) - left) / (right - left) * width for x, _, _, _ in ends]
     y_pt = [(y - bottom) / (top - bottom) * height for _, y, _, _ in ends]
-    placed = spread(y_pt, 1.3 * matplotlib.rcParams["font.size"], 0.0, height)
+    placed = spread_labels(y_pt, 1.3 * matplotlib.rcParams["font.size"], 0.0, height)
     for x, y, at, (_, _, label, ink) in zip(x_pt, y_pt, placed, ends, strict=True):
         tie = [(x + 4) / width, 1 + 9 / width], [y / height, at / height]
         ax.plot(*tie, color=ink, linewidth=0.6, alpha=0.6, transform=ax.transAxes)
@@ -158,9 +159,11 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
         for seed in sorted({seed for of_seed in table.values() for seed in of_seed}):
             line = [(x_of[r][seed], values[seed]) for r, values in table.items() if seed in values]
             ax.plot(*zip(*line), color=ink, linewidth=0.8, alpha=0.35)
-        band = [(a, e.low, e.high) for a, e in zip(x, estimates, strict=True) if e.half is not None]
-        low, high = ([min(max(b[i], limits[0]), limits[1]) for b in band] for i in (1, 2))
-        ax.fill_between([b[0] for b in band], low, high, color=ink, alpha=0.12, linewidth=0)
+        group = [
+            (a, e.low, e.high) for a, e in zip(x, estimates, strict=True) if e.half is not None
+        ]
+        low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
+        ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
         shown = slice(None) if len(x) <= 13 else slice(-1, None)
         ax.plot(x, y, color=ink, linewidth=2.2)
         ax.plot(x[shown], y[shown], MARKERS.get(arm, "o"), color=ink, markersize=4)
@@ -212,7 +215,7 @@ def predicted(run: RunData, arm: str) -> str | None:
         return _svg(figure)
 
 
-def differences(found: Sequence[Comparison]) -> str | None:
+def differences_plot(found: Sequence[Comparison]) -> str | None:
     """The verdict as a picture: every seed's difference, their mean, its interval, and 0."""
     ends = [v for c in found for v in (*c.differences, c.estimate.low, c.estimate.high) if v]
     if not ends:
@@ -247,23 +250,23 @@ def _names_width(names: Sequence[str]) -> float:
     return 14 + 0.62 * SMALL * max(map(len, lines), default=0)
 
 
-def weight_by_band(run: RunData, arm: str) -> str | None:
-    """Where the difficulty weight lies: bands by rounds, stronger for more."""
+def weight_by_group(run: RunData, arm: str) -> str | None:
+    """Where the difficulty weight lies: groups by rounds, stronger for more."""
     rounds = sorted({row["round"] for row in run.rows if row["arm"] == arm})
     rows = [[r for r in run.rows if r["arm"] == arm and r["round"] == n] for n in rounds]
-    columns = [mean_shares([row["weight_by_band"] for row in of_round]) for of_round in rows]
-    bands = [band for band in run.bands if any(band in shares for shares in columns)]
+    columns = [mean_shares([row["weight_by_group"] for row in of_round]) for of_round in rows]
+    groups = [group for group in run.groups if any(group in shares for shares in columns)]
     most = max((share for shares in columns for share in shares.values()), default=0)
     if most <= 0:
         return None
     with _style():
         figure, ax = _figure(
-            max(26.0 * len(bands), 60), _names_width(bands), 8 if len(rounds) <= 8 else 34
+            max(26.0 * len(groups), 60), _names_width(groups), 8 if len(rounds) <= 8 else 34
         )
         ax.grid(visible=False)
-        _names(ax, bands)
-        for x, y in product(range(len(rounds)), range(len(bands))):
-            share = columns[x].get(bands[y], 0.0)
+        _names(ax, groups)
+        for x, y in product(range(len(rounds)), range(len(groups))):
+            share = columns[x].get(groups[y], 0.0)
             alpha = 0.05 + 0.95 * share / most
             box = Rectangle((x + 0.02, y + 0.04), 0.96, 0.92, color=_colour(arm), alpha=alpha, lw=0)
             ax.add_patch(box)
@@ -306,26 +309,28 @@ def weight_by_failures(run: RunData, arm: str) -> str | None:
         return _svg(figure)
 
 
-def final_by_band(run: RunData) -> str | None:
-    """Every arm's final accuracy in every band, with a line from where the seed model was."""
-    final = {arm: mean_shares([r["eval_by_band"] for r in run.last_rows(arm)]) for arm in run.arms}
-    start = mean_shares([r["eval_by_band"] for r in run.rows if r["round"] == 0])
-    bands = [band for band in run.bands if any(band in of_band for of_band in final.values())]
-    if not bands:
+def final_by_group(run: RunData) -> str | None:
+    """Every arm's final accuracy in every group, with a line from where the seed model was."""
+    final = {arm: mean_shares([r["eval_by_group"] for r in run.last_rows(arm)]) for arm in run.arms}
+    start = mean_shares([r["eval_by_group"] for r in run.rows if r["round"] == 0])
+    groups = [
+        group for group in run.groups if any(group in of_group for of_group in final.values())
+    ]
+    if not groups:
         return None
-    most = max(v for of_band in (start, *final.values()) for v in of_band.values())
+    most = max(v for of_group in (start, *final.values()) for v in of_group.values())
     with _style():
-        figure, ax = _figure((9.0 * len(run.arms) + 10) * len(bands), _names_width(bands), 14)
-        _names(_bare(ax, "x"), bands)
+        figure, ax = _figure((9.0 * len(run.arms) + 10) * len(groups), _names_width(groups), 14)
+        _names(_bare(ax, "x"), groups)
         _scale(ax, "x", (0, max(0.1, most)))
-        ax.hlines(range(1, len(bands)), *ax.get_xlim(), color=GRID, linewidth=0.8)
-        for (y, band), (i, arm) in product(enumerate(bands), enumerate(run.arms)):
+        ax.hlines(range(1, len(groups)), *ax.get_xlim(), color=GRID, linewidth=0.8)
+        for (y, group), (i, arm) in product(enumerate(groups), enumerate(run.arms)):
             at, ink = y + 0.12 + 0.76 * (i + 0.5) / len(run.arms), _colour(arm)
-            if band in final[arm]:
-                ax.hlines(at, start.get(band, final[arm][band]), final[arm][band], color=ink)
-                ax.plot(final[arm][band], at, MARKERS.get(arm, "o"), color=ink, markersize=5)
-        for y, band in enumerate(bands):
-            ax.vlines(start.get(band, []), y + 0.1, y + 0.9, color=INK, linewidth=1.4)
+            if group in final[arm]:
+                ax.hlines(at, start.get(group, final[arm][group]), final[arm][group], color=ink)
+                ax.plot(final[arm][group], at, MARKERS.get(arm, "o"), color=ink, markersize=5)
+        for y, group in enumerate(groups):
+            ax.vlines(start.get(group, []), y + 0.1, y + 0.9, color=INK, linewidth=1.4)
         ax.set_xlabel(f"{run.config['data']['eval_split']} accuracy")
         return _svg(figure)
 

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 
 from boostlm.config import Config
+from boostlm.curation.arms import ARMS
 from boostlm.curation.difficulty import theta_from_beta
-from boostlm.curation.round import ARMS, Curation
 from boostlm.curation.ideal_learner import World, initial_table, simulate
+from boostlm.curation.round import Curation
 
 
 def predict(config: Config, correct_NxK: np.ndarray) -> dict[str, list[float]]:

@@ -97,11 +97,11 @@ def mean_pass(run: RunData, arm: str, key: str, last: bool = True) -> dict[str, 
     return mean_shares([row[key] for row in rows])
 
 
-def pass_by_band(run: RunData, arm: str, key: str) -> dict[str, dict[str, float]]:
-    """Mean over seeds of pass@k after the arm's last round, {band: {k: rate}}."""
+def pass_by_group(run: RunData, arm: str, key: str) -> dict[str, dict[str, float]]:
+    """Mean over seeds of pass@k after the arm's last round, {group: {k: rate}}."""
     parts = [row[key] or {} for row in run.last_rows(arm)]
-    bands = dict.fromkeys(band for part in parts for band in part)
-    return {band: mean_shares([part.get(band) for part in parts]) for band in bands}
+    groups = dict.fromkeys(group for part in parts for group in part)
+    return {group: mean_shares([part.get(group) for part in parts]) for group in groups}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Signs:
 
     Attributes:
       arm: whose.
-      variety: of answers, of the seed model and after the last round.
+      diversity: of answers, of the seed model and after the last round.
       lost: of the prompts solved the round before the last, the fraction that no longer is.
       gained: of those not solved then, the fraction that now is.
       tail_loss: of the seed model and after the last round, nats a token.
@@ -157,7 +157,7 @@ class Signs:
     """
 
     arm: str
-    variety: tuple[float | None, float | None]
+    diversity: tuple[float | None, float | None]
     lost: float | None
     gained: float | None
     tail_loss: tuple[float | None, float | None]

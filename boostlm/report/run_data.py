@@ -12,18 +12,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from boostlm.config import ARMS
+from boostlm.config import ARM_NAMES
 from boostlm.errors import BoostError
 
 # Fractions are in [0, 1]. Those of the second group may be null: sampling was not done.
 REQUIRED_FRACTIONS = ("test_accuracy",)
 OPTIONAL_FRACTIONS = ("train_accuracy", "train_solved", "accepted", "distinct", "cut_off")
 COUNTS = ("seed", "round", "labels_spent", "labels_kept")
-BY_BAND = ("eval_by_band", "weight_by_band")
+BY_GROUP = ("eval_by_group", "weight_by_group")
 BY_FAILURES = ("weight_by_failures", "prompts_by_failures")
 # Absent from the rows of runs that older versions made, and then null.
 LATER = (
-    "eval_pass", "eval_pass_by_band", "train_pass", "train_pass_by_band", "tail_loss", "churn",
+    "eval_pass", "eval_pass_by_group", "train_pass", "train_pass_by_group", "tail_loss", "churn",
     "against_start", "alarms", "audit",
 )  # fmt: skip
 ROUNDING = 1e-5  # how far float32 arithmetic may carry a fraction outside [0, 1]
@@ -55,7 +55,7 @@ class RunData:
     def arms(self) -> tuple[str, ...]:
         """Arms that have rows, always in the same order."""
         found = {row["arm"] for row in self.rows}
-        return (*(a for a in ARMS if a in found), *sorted(found - set(ARMS)))
+        return (*(a for a in ARM_NAMES if a in found), *sorted(found - set(ARM_NAMES)))
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -63,10 +63,12 @@ class RunData:
         return tuple(sorted({row["seed"] for row in self.rows}))
 
     @cached_property
-    def bands(self) -> tuple[str, ...]:
-        """All bands, in one order for all pictures: that of the training prompts."""
-        found = [row[key] or {} for key in ("weight_by_band", "eval_by_band") for row in self.rows]
-        return tuple(dict.fromkeys(band for of_row in found for band in of_row))
+    def groups(self) -> tuple[str, ...]:
+        """All groups, in one order for all pictures: that of the training prompts."""
+        found = [
+            row[key] or {} for key in ("weight_by_group", "eval_by_group") for row in self.rows
+        ]
+        return tuple(dict.fromkeys(group for of_row in found for group in of_row))
 
     def row(self, arm: str, seed: int, round_: int) -> dict[str, Any] | None:
         """The row of one arm, seed and round, or None."""
@@ -123,7 +125,7 @@ def mean_shares(parts: list[dict[Any, float] | None]) -> dict[Any, float]:
     return {key: sum(v) / len(v) for key, v in values.items()}
 
 
-def load_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
+def parse_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
     """Reads rows, one JSON object a line; BoostError names the first line that is not a row."""
     rows: list[dict[str, Any]] = []
     line_of: dict[tuple[str, int, int], int] = {}
@@ -158,7 +160,7 @@ def _what_is_wrong(row: Any) -> str:
     if not isinstance(row, dict):
         return "not an object"
     fractions = (*REQUIRED_FRACTIONS, *OPTIONAL_FRACTIONS)
-    keys = ("arm", *COUNTS, *fractions, *BY_BAND, *BY_FAILURES, "train_loss", "seconds")
+    keys = ("arm", *COUNTS, *fractions, *BY_GROUP, *BY_FAILURES, "train_loss", "seconds")
     missing = [key for key in keys if key not in row]
     if missing:
         return f"no {', '.join(missing)}"
@@ -175,8 +177,8 @@ def _what_is_wrong(row: Any) -> str:
     for key in ("train_loss", "seconds"):
         if row[key] is not None and not is_number(row[key]):
             return f"{key}: {row[key]!r} is no number"
-    for key in (*BY_BAND, *BY_FAILURES):
-        kind = dict if key in BY_BAND else list
+    for key in (*BY_GROUP, *BY_FAILURES):
+        kind = dict if key in BY_GROUP else list
         if row[key] is None:
             continue
         if not isinstance(row[key], kind):

@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-from boostlm.report.stats import Estimate
+from boostlm.statistics.intervals import Estimate
 
 
 def percent(value: float) -> str:

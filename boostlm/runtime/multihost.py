@@ -1,13 +1,15 @@
-"""Several hosts that run the same program: each does its share, and what one decides, all do.
+"""Several hosts that run the same program: each does its share, and host 0 decides for all.
 
-All hosts call these functions in the same order. What fails on one host is raised on all, so that
-none waits for another that has left. With one host, each function only calls its argument.
+All hosts call these functions in the same order. An error on one host is raised on all of them, so
+that no host waits for another one that has left. With one host, each function only calls its
+argument.
 """
 
+import functools
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from contextvars import ContextVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -18,86 +20,101 @@ from boostlm.runtime import preemption
 from boostlm.runtime.preemption import Preempted
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
-_alone = False  # whether the first host is at work on what the others wait for
+# True while host 0 runs a function for all hosts: the others wait, so no message may be sent.
+_for_all_hosts = ContextVar("for_all_hosts", default=False)
 
 
-class Outcome(NamedTuple):
-    """What a call came to.
+class HostResult(NamedTuple):
+    """What a call gave on one host.
 
     Attributes:
-      value: that it returned.
-      error: that it raised, None if it returned.
+      value: what it returned.
+      error: what it raised; None if it returned.
     """
 
     value: Any
     error: BaseException | None
 
 
-def is_first() -> bool:
-    """Whether this is the host that writes."""
+def is_host0() -> bool:
+    """Whether this is host 0, which writes the run directory."""
     return jax.process_index() == 0
 
 
-def from_first(make: Callable[[], T]) -> T:
-    """What `make` returns, or raises, on the first host; no other host calls it.
+def on_host0(function: Callable[P, T]) -> Callable[P, T]:
+    """A function that host 0 runs; every host returns, or raises, what host 0 does.
 
-    For all that reads or writes the run directory, and for labels that are paid for. Within `make`
-    this is a plain call.
+    For whatever reads or writes the run directory, and for labels that cost money. Arguments are
+    not sent: only those of host 0 count. Decorated functions may call each other.
     """
-    if jax.process_count() == 1 or _alone:
-        return make()
-    outcome = Outcome(None, None)
-    if is_first():
-        with _working_alone():
-            outcome = _outcome_of(make)
-    data = _packed(outcome)
-    length = multihost_utils.broadcast_one_to_all(np.int32(data.size))
-    told = multihost_utils.broadcast_one_to_all(np.resize(data, int(length)))
-    return _settle([_unpacked(told)], outcome)[0]
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if jax.process_count() == 1 or _for_all_hosts.get():
+            return function(*args, **kwargs)
+        result = HostResult(None, None)
+        if is_host0():
+            token = _for_all_hosts.set(True)
+            try:
+                result = _result_of(lambda: function(*args, **kwargs))
+            finally:
+                _for_all_hosts.reset(token)
+        data = _pickled(result)
+        length = multihost_utils.broadcast_one_to_all(np.int32(data.size))
+        sent = multihost_utils.broadcast_one_to_all(np.resize(data, int(length)))
+        return _values_of([_unpickled(sent)], result)[0]
+
+    return call
 
 
-def by_share(n: int, do: Callable[[np.ndarray], Any]) -> Any:
-    """A pytree of numpy arrays with n rows each, of which every host makes its own.
+def gather_shards(n: int, do: Callable[[np.ndarray], Any]) -> Any:
+    """A pytree of numpy arrays with n rows each, of which every host makes its own share.
 
     Args:
       n: rows.
-      do: makes those of some row numbers, int [rows]; no collective, and no call of this module.
+      do: makes the rows of the given numbers, int [rows]. It must not call this module or run a
+        collective.
     """
     if jax.process_count() == 1:
         return do(np.arange(n))
     shares = [np.arange(n)[i :: jax.process_count()] for i in range(jax.process_count())]
     mine = shares[jax.process_index()]
-    parts = _all_of(_outcome_of(lambda: do(mine) if mine.size else None))
+    parts = _from_all_hosts(_result_of(lambda: do(mine) if mine.size else None))
     order = np.argsort(np.concatenate(shares), kind="stable")
     made = [part for part in parts if part is not None]
     return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[order], *made)
 
 
-def iterate_on_first(items: Iterator[T]) -> Iterator[T]:
-    """The items, none of them None, that the first host makes; the others never touch theirs."""
-    while (item := from_first(lambda: next(items, None))) is not None:
+def iterate_on_host0(items: Iterator[T]) -> Iterator[T]:
+    """The items that host 0 iterates over, none of them None. Other hosts never touch theirs."""
+    if jax.process_count() == 1:
+        yield from items
+        return
+    following = on_host0(lambda: next(items, None))
+    while (item := following()) is not None:
         yield item
 
 
-def leave_if_preempted() -> None:
+def raise_if_preempted() -> None:
     """Raises Preempted on all hosts if SIGTERM came to one of them."""
-    if any(largest([float(preemption.asked())])):
+    if any(all_max([float(preemption.sigterm.is_set())])):
         raise Preempted
 
 
-def largest(values: list[float]) -> list[float]:
-    """Of each of some numbers, the largest over all hosts."""
+def all_max(values: list[float]) -> list[float]:
+    """The largest value over all hosts, of each of some numbers."""
     if jax.process_count() == 1:
         return values
     return np.max(multihost_utils.process_allgather(np.array(values)), axis=0).tolist()
 
 
-def require_same(what: str, value: str) -> None:
-    """Raises a BoostError that names `what` where the hosts' values differ."""
+def assert_same_on_hosts(what: str, value: str) -> None:
+    """Raises a BoostError that names `what` if the hosts' values differ."""
     if jax.process_count() == 1:
         return
-    values = _all_of(Outcome(value, None))
+    values = _from_all_hosts(HostResult(value, None))
     other = [str(i) for i, value in enumerate(values) if value != values[0]]
     if other:
         raise BoostError(
@@ -106,50 +123,40 @@ def require_same(what: str, value: str) -> None:
         )
 
 
-@contextmanager
-def _working_alone():
-    global _alone
-    _alone = True
+def _result_of(make: Callable[[], Any]) -> HostResult:
     try:
-        yield
-    finally:
-        _alone = False
+        return HostResult(make(), None)
+    except BaseException as error:  # also a preemption and Ctrl-C
+        return HostResult(None, error)
 
 
-def _outcome_of(make: Callable[[], Any]) -> Outcome:
-    try:
-        return Outcome(make(), None)
-    except BaseException as error:  # a preemption and Ctrl-C too
-        return Outcome(None, error)
-
-
-def _all_of(mine: Outcome) -> list[Any]:
+def _from_all_hosts(mine: HostResult) -> list[Any]:
     """Every host's value, or the error of one."""
-    data = _packed(mine)
+    data = _pickled(mine)
     lengths = multihost_utils.process_allgather(np.int32(data.size))
-    gathered = multihost_utils.process_allgather(np.resize(data, int(max(lengths))))
-    return _settle([_unpacked(row) for row in gathered], mine)
+    all_data = multihost_utils.process_allgather(np.resize(data, int(max(lengths))))
+    return _values_of([_unpickled(row) for row in all_data], mine)
 
 
-def _settle(outcomes: list[Outcome], mine: Outcome) -> list[Any]:
+def _values_of(results: list[HostResult], mine: HostResult) -> list[Any]:
     if mine.error is not None:
         raise mine.error  # with its own traceback
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.value for outcome in outcomes]
+    for result in results:
+        if result.error is not None:
+            raise result.error
+    return [result.value for result in results]
 
 
-def _packed(outcome: Outcome) -> np.ndarray:
+def _pickled(result: HostResult) -> np.ndarray:
     try:
-        data = pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
-        if outcome.error is not None:
+        data = pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+        if result.error is not None:
             pickle.loads(data)
-    except Exception:  # an exception that does not survive it
-        error = BoostError(f"worker {jax.process_index()} failed: {outcome.error!r}")
-        data = pickle.dumps(Outcome(None, error))
+    except Exception:  # an exception that cannot be pickled
+        error = BoostError(f"worker {jax.process_index()} failed: {result.error!r}")
+        data = pickle.dumps(HostResult(None, error))
     return np.frombuffer(data, np.uint8)
 
 
-def _unpacked(data: np.ndarray) -> Outcome:
+def _unpickled(data: np.ndarray) -> HostResult:
     return pickle.loads(np.asarray(data).tobytes())

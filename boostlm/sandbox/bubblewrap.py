@@ -18,7 +18,7 @@ CODE_DIR = "/boostlm"  # where the sandbox's own modules appear inside
 _INSIDE = ("child", "confine", "seccomp", "values", "wire", "zygote")
 _START = (
     f"import sys; sys.path.insert(0, {CODE_DIR!r}); "
-    "from boostlm.sandbox import zygote; del sys.path[0]; zygote.main()"
+    "from boostlm.sandbox import zygote; del sys.path[0]; zygote.serve()"
 )
 _LOADER_CACHE = "/etc/ld.so.cache"
 # Imports every extension module but those for screens and keyboards, then asks the loader.
@@ -63,7 +63,7 @@ def find() -> list[tuple[str, str]]:
 
 
 def command(bwrap: str, label: str) -> list[str]:
-    """The arguments that start `zygote.main` in a sandbox.
+    """The arguments that start `zygote.serve` in a sandbox.
 
     Args:
       bwrap: path of the bubblewrap program.

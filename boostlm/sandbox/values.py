@@ -181,7 +181,7 @@ def _check_hashes(keys: list) -> None:
 def equal(value: object, expected: object, bool_is_int: bool = False) -> bool:
     """Whether two plain values are the same value, of the same type, all the way down.
 
-    The rule: int, float and complex compare as numbers, exactly as Python's == does (5.0 is 5;
+    The sampling: int, float and complex compare as numbers, exactly as Python's == does (5.0 is 5;
     there is no tolerance; nan equals nothing). Every other type must be the same type: True is not
     1, a tuple is not a list, a frozenset is not a set. Sets and dicts have no order.
 

@@ -44,7 +44,7 @@ _JOB_IN, _REPLY_OUT = 0, 1
 _exit = os._exit  # a candidate that replaces os._exit ends all the same
 
 
-def main() -> None:
+def serve() -> None:
     """Serves jobs from standard input until it is closed, then exits."""
     os.environ.clear()
     for name in _WARM:

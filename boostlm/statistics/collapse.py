@@ -14,9 +14,9 @@ from boostlm.statistics.paired import mcnemar
 # A test is made for each arm, seed and round. At this two-sided level a model as good as its start
 # is called worse in at most 1 of 200 rows: one false alarm in 10 runs of 4 arms and 5 rounds.
 ALARM_P = 0.01
-# Of the variety above its floor of one answer a prompt. Narrowing is also what learning looks like,
-# so it is an alarm only while accuracy is not clearly above the start.
-VARIETY_LEFT = 0.5
+# Of the diversity above its floor of one answer a prompt. Learning narrows answers too, so this is
+# an alarm only while accuracy is not clearly above the start.
+DIVERSITY_LEFT = 0.5
 # The first filtered round narrows any model at once, before accuracy can show a gain, and a model
 # that trains has a bad round now and then; two rounds in a row are no accident.
 LASTING = 2
@@ -70,8 +70,8 @@ def alarms(rows: Sequence[Mapping[str, Any]], k: int) -> dict[str, str]:
     """The alarms of the last of one arm's rows of metrics: {kind: what was seen}, mostly empty.
 
     accuracy: greedy accuracy is below the seed model's, by McNemar's exact test at ALARM_P.
-    variety: for LASTING rounds less than VARIETY_LEFT of the variety above 1/k has been left, while
-      greedy accuracy was not above the seed model's by the same test.
+    diversity: for LASTING rounds less than DIVERSITY_LEFT of the diversity above 1/k has been
+      left, while greedy accuracy was not above the seed model's by the same test.
     forgetting: in each of the last LASTING rounds more prompts left the solved set than entered it,
       by the same test. Chance alone moves as many out as in.
 
@@ -90,10 +90,10 @@ def alarms(rows: Sequence[Mapping[str, Any]], k: int) -> dict[str, str]:
         )
     if len(last) < LASTING:
         return found
-    least = 1 / k + VARIETY_LEFT * (start["distinct"] - 1 / k)
+    least = 1 / k + DIVERSITY_LEFT * (start["distinct"] - 1 / k)
     if all(row["distinct"] < least and not _rose(row["against_start"]) for row in last):
-        found["variety"] = (
-            f"variety of answers fell from {start['distinct']:.2f} to {now['distinct']:.2f} with "
+        found["diversity"] = (
+            f"diversity of answers fell from {start['distinct']:.2f} to {now['distinct']:.2f} with "
             "no clear gain in accuracy"
         )
     if all(_fell(row["churn"], "gained") for row in last):

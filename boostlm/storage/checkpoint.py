@@ -1,4 +1,4 @@
-"""Orbax checkpoints that are known to be whole before they are trusted."""
+"""Orbax checkpoints that are only read once they are known to be complete."""
 
 import errno
 import json
@@ -17,8 +17,8 @@ from etils import epath
 
 from boostlm.errors import BoostError
 from boostlm.lm.sharding import to_host
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.durable_files import is_local, write_atomically
+from boostlm.runtime.multihost import on_host0
+from boostlm.storage import durable_files
 
 _CHUNK = 1 << 24
 _OVERHEAD = 1 << 20  # bytes of a checkpoint besides its arrays, at the most
@@ -27,26 +27,47 @@ _OVERHEAD = 1 << 20  # bytes of a checkpoint besides its arrays, at the most
 def save(path: epath.Path, tree: Any) -> None:
     """Writes a checkpoint folder, then `<folder>.manifest.json` with its files' sizes and CRCs.
 
-    The manifest is written last and atomically: without it, the folder counts for nothing. Arrays
-    that are spread over several hosts are written by all of them, the rest by the first.
+    The manifest is written last and atomically: a folder without one does not count. All hosts
+    write the arrays that are spread over them; host 0 writes the rest.
     """
-    remove(path)
     if jax.process_count() > 1:
         tree = to_host(tree)  # Orbax refuses arrays of one host among several
     try:
-        hosts.from_first(lambda: _require_space(path, tree))
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(_absolute(path), tree)
+        _prepare(path, tree)
+        _write(path, tree)
     except Exception as error:  # Orbax documents no type
         raise BoostError(
             f"checkpoint {path} could not be written: {_cause(error)}. What was committed is kept: "
-            "put it right and run the same command again"
+            "solve this and run the same command again"
         ) from error
-    hosts.from_first(
-        lambda: write_atomically(
-            _manifest_path(path), json.dumps(_fingerprint(path), indent=1).encode()
-        )
-    )
+    _write_manifest(path)
+
+
+@on_host0
+def _prepare(path: epath.Path, tree: Any) -> None:
+    """Removes an old checkpoint, and checks the space before Orbax runs out of it.
+
+    Orbax reports a full disk in hundreds of lines from many threads.
+    """
+    remove(path)
+    if not durable_files.is_local(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(np.asarray(x).nbytes if np.isscalar(x) else x.nbytes for x in jax.tree.leaves(tree))
+    if shutil.disk_usage(path.parent).free < _OVERHEAD + size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _write(path: epath.Path, tree: Any) -> None:
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(_absolute(path), tree)
+
+
+@on_host0
+def _write_manifest(path: epath.Path) -> None:
+    files = sorted(_files_below(path))
+    fingerprint = {str(p.relative_to(path)): [p.stat().length, _crc(p)] for p in files}
+    durable_files.write_atomically(_manifest_path(path), json.dumps(fingerprint, indent=1).encode())
 
 
 def restore(path: epath.Path, like: Any) -> Any:
@@ -61,22 +82,19 @@ def restore(path: epath.Path, like: Any) -> Any:
     return restored
 
 
+@on_host0
 def is_good(path: epath.Path) -> bool:
-    """Whether a checkpoint is whole; warns with the file's name if one is torn or missing.
+    """Whether a checkpoint is complete. A torn or missing file causes a warning with its name.
 
-    A folder without a manifest is one whose writing never ended: no checkpoint, and no warning.
+    A folder without a manifest was never completely written: no checkpoint, and no warning.
     """
-    return hosts.from_first(lambda: _is_good(path))
-
-
-def _is_good(path: epath.Path) -> bool:
     manifest = _manifest_path(path)
     if not manifest.exists():
         return False
     try:
         expected = json.loads(manifest.read_text())
         files = [(path / name, size, crc) for name, (size, crc) in expected.items()]
-    except (ValueError, TypeError, AttributeError):  # no JSON, or not what `save` wrote
+    except (ValueError, TypeError, AttributeError):  # not JSON, or not written by `save`
         _warn(manifest, "is torn or changed")
         return False
     for file, size, crc in files:
@@ -89,15 +107,12 @@ def _is_good(path: epath.Path) -> bool:
     return True
 
 
+@on_host0
 def remove(path: epath.Path) -> None:
-    """Removes a checkpoint, manifest first."""
-
-    def do():
-        _manifest_path(path).unlink(missing_ok=True)
-        if path.exists():
-            path.rmtree()
-
-    hosts.from_first(do)
+    """Removes a checkpoint if there is one, its manifest first."""
+    _manifest_path(path).unlink(missing_ok=True)
+    if path.exists():
+        path.rmtree()
 
 
 def check_finite(tree: Any) -> bool:
@@ -129,19 +144,9 @@ def _cause(error: BaseException) -> str:
     return str(error).partition("[source locations")[0].strip() or type(error).__name__
 
 
-def _require_space(path: epath.Path, tree: Any) -> None:
-    """Asks before Orbax finds out, which says it in hundreds of lines from many threads."""
-    if not is_local(path):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size = sum(np.asarray(x).nbytes if np.isscalar(x) else x.nbytes for x in jax.tree.leaves(tree))
-    if shutil.disk_usage(path.parent).free < _OVERHEAD + size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def _absolute(path: epath.Path) -> epath.Path:
     """Orbax takes no relative paths."""
-    return epath.Path(os.path.abspath(path)) if is_local(path) else path
+    return epath.Path(os.path.abspath(path)) if durable_files.is_local(path) else path
 
 
 def _warn(file: epath.Path, what: str) -> None:
@@ -152,11 +157,6 @@ def _warn(file: epath.Path, what: str) -> None:
 
 def _manifest_path(path: epath.Path) -> epath.Path:
     return path.parent / f"{path.name}.manifest.json"
-
-
-def _fingerprint(path: epath.Path) -> dict[str, list[int]]:
-    files = sorted(_files_below(path))
-    return {str(p.relative_to(path)): [p.stat().length, _crc(p)] for p in files}
 
 
 def _files_below(path: epath.Path) -> Iterator[epath.Path]:

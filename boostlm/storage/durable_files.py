@@ -1,4 +1,7 @@
-"""Writing files so that a reader never sees half of one, locally or in a bucket."""
+"""Files that a reader never sees half written, on a local disk or in a bucket.
+
+Call these functions as `durable_files.NAME`: tests of crashes replace them here, once for all.
+"""
 
 import os
 import uuid
@@ -14,14 +17,14 @@ _TEMPORARY = ".tmp"
 
 
 def is_local(path: epath.Path) -> bool:
-    """Whether the path is on a file system of this machine (and not gs:// or the like)."""
+    """Whether the path is on a file system of this machine, not in a bucket such as gs://."""
     return "://" not in str(path)
 
 
 def write_atomically(path: epath.Path, data: bytes) -> None:
-    """Replaces a file as a whole: afterwards it is on disk, and before that the old one is.
+    """Replaces a file. A reader sees the old file until the new one is completely on disk.
 
-    In a bucket, writing an object is atomic by itself.
+    In a bucket, writing an object is already atomic.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not is_local(path):
@@ -29,7 +32,7 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
         return
     temporary = f"{path}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
     try:
-        with _naming(path), open(temporary, "wb") as file:
+        with _errors_name(path), open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -42,7 +45,7 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
 
 
 def remove_leftovers(root: epath.Path) -> None:
-    """Removes what `write_atomically` leaves behind below a local folder when it is killed."""
+    """Removes the temporary files below a local folder that a killed process left there."""
     for folder, _, names in os.walk(root):
         for name in names:
             if name.endswith(_TEMPORARY):
@@ -50,17 +53,20 @@ def remove_leftovers(root: epath.Path) -> None:
 
 
 def append_durably(path: epath.Path, data: bytes) -> None:
-    """Appends whole lines and waits until they are on disk.
+    """Appends complete lines and waits until they are on disk.
 
-    A kill can leave a torn last line, never a torn earlier one. Buckets cannot append: there, the
-    object is replaced by a longer one.
+    A kill can tear the last line, never an earlier one; the next call cuts a torn line off.
+    A bucket cannot append, so there the object is replaced by a longer one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not is_local(path):
-        path.write_bytes((path.read_bytes() if path.exists() else b"") + data)
-        return
     new = not path.exists()
-    with _naming(path), open(path, "ab") as file:
+    if not is_local(path):
+        before = b"" if new else _complete(path.read_bytes())
+        path.write_bytes(before + data)
+        return
+    with _errors_name(path), open(path, "ab") as file:
+        if not new and not _ends_in_line_feed(path):
+            file.truncate(len(_complete(path.read_bytes())))
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -68,21 +74,31 @@ def append_durably(path: epath.Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
-def whole_lines(path: epath.Path) -> list[bytes]:
-    """The lines that `append_durably` wrote; a torn last one is cut off, with a warning."""
+def complete_lines(path: epath.Path) -> list[bytes]:
+    """The lines that `append_durably` wrote, without a torn last one, which causes a warning."""
     if not path.exists():
         return []
     data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        warnings.warn(f"{path}: cut off a torn last line, left by a kill", stacklevel=3)
-        write_atomically(path, whole)
-    return whole.splitlines()
+    complete = _complete(data)
+    if complete != data:
+        warnings.warn(f"{path}: ignored a torn last line, left by a kill", stacklevel=3)
+    return complete.splitlines()
+
+
+def _complete(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _ends_in_line_feed(path: epath.Path) -> bool:
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return size == 0 or file.read(1) == b"\n"
 
 
 @contextmanager
-def _naming(path: epath.Path) -> Iterator[None]:
-    """Makes an OSError name the file; that of a full disk names none by itself."""
+def _errors_name(path: epath.Path) -> Iterator[None]:
+    """Puts the file's name in an OSError; that of a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -91,7 +107,7 @@ def _naming(path: epath.Path) -> Iterator[None]:
 
 
 def sync_folder(path: epath.Path) -> None:
-    """Waits until the folder's own entries are on disk."""
+    """Waits until a folder's list of files is on disk."""
     descriptor = os.open(os.fspath(path), os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -101,10 +117,10 @@ def sync_folder(path: epath.Path) -> None:
 
 @contextmanager
 def new_folder(path: epath.Path) -> Iterator[epath.Path]:
-    """A folder to fill, which takes its name `path` only when the block ends without an error."""
+    """A folder to fill. It is renamed to `path` when the block ends without an error."""
     if path.exists():
         raise BoostError(f"{path} exists: name a new folder, or remove it first")
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}{_TEMPORARY}"
     temporary.mkdir(parents=True)
     try:
         yield temporary

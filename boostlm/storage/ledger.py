@@ -1,4 +1,4 @@
-"""The label ledger: every label that was bought, by whom, for what, and what came of it."""
+"""The label ledger: every label that was bought, by whom, at what cost, and with what verdict."""
 
 import json
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from etils import epath
 
 from boostlm.errors import BoostError
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.durable_files import append_durably, whole_lines
+from boostlm.runtime.multihost import on_host0
+from boostlm.storage import durable_files
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,18 @@ class Entry:
 
     Attributes:
       seed: repeat of the experiment.
-      arm: who bought it.
-      round: when, 0-based.
+      arm: the arm that bought it.
+      round: the round of training it was bought for, from 1.
       prompt: id of the training prompt.
       sample: 0, 1, ... for repeated labels of one prompt in one round.
       source: the labeler's name.
-      cost: what it cost, in the config's unit.
-      text: the response that it gave.
-      finished: False if a limit on length cut it off.
-      correct: the exact verifier's verdict; never True of what was cut off.
+      cost: its cost, in the config's unit.
+      text: the response.
+      finished: False if a length limit cut it off.
+      correct: the exact verifier's verdict; never True if it was cut off.
       accepted: the filter's verdict.
-      kept: whether it was trained on: finished, accepted where labels are filtered, and fit for
-        the tokenizer and its limit on length.
+      kept: whether it was trained on: it is finished, it was accepted if labels are filtered, the
+        tokenizer has tokens for it, and it is not longer than a response may be.
     """
 
     seed: int
@@ -49,34 +49,33 @@ class Ledger:
     """One append-only file of JSON lines: the labels of one seed, arm and round."""
 
     def __init__(self, path: epath.Path):
-        """Reads what is there; a torn last line (a kill while writing) is cut off."""
+        """Reads the file if there is one; ignores a torn last line, which a kill left."""
         self.path = path
-        self.entries: dict[tuple[int, int], Entry] = hosts.from_first(self._read)
-
-    def _read(self) -> dict[tuple[int, int], Entry]:
-        entries = {}
-        for number, line in enumerate(whole_lines(self.path), 1):
-            try:
-                entry = Entry(**json.loads(line))
-            except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-                raise BoostError(
-                    f"{self.path}, line {number} is damaged ({error}). It holds labels that were "
-                    "paid for, so nothing was changed: mend or remove that line, then run again"
-                ) from error
-            entries[entry.prompt, entry.sample] = entry
-        return entries
+        self.entries: dict[tuple[int, int], Entry] = _read_entries(path)
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Records labels, the same on all hosts; they are on disk when this returns."""
+        """Records labels, the same on all hosts. They are on disk when this returns."""
         entries = list(entries)
-        lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
-        hosts.from_first(lambda: append_durably(self.path, lines.encode()))
+        _append_entries(self.path, entries)
         self.entries |= {(e.prompt, e.sample): e for e in entries}
 
 
-def spent(folder: epath.Path) -> float:
-    """What all labels in a folder of ledgers cost, in the config's unit."""
-    if not folder.exists():
-        return 0.0
-    ledgers = [Ledger(path) for path in sorted(folder.glob("*.jsonl"))]
-    return sum(entry.cost for ledger in ledgers for entry in ledger.entries.values())
+@on_host0
+def _read_entries(path: epath.Path) -> dict[tuple[int, int], Entry]:
+    entries = {}
+    for number, line in enumerate(durable_files.complete_lines(path), 1):
+        try:
+            entry = Entry(**json.loads(line))
+        except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+            raise BoostError(
+                f"{path}, line {number} is damaged ({error}). It holds labels that were paid for, "
+                "so nothing was changed: repair or remove that line, then run again"
+            ) from error
+        entries[entry.prompt, entry.sample] = entry
+    return entries
+
+
+@on_host0
+def _append_entries(path: epath.Path, entries: list[Entry]) -> None:
+    lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
+    durable_files.append_durably(path, lines.encode())

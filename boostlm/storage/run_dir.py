@@ -1,144 +1,206 @@
-"""A run directory: what lies where, whose it is, and the rows of metrics.jsonl.
+"""A run directory: its files, its lock, and the config and task that it belongs to.
 
-config.json                         the settings; a run with others is refused
-task.json                           what the prompts are; a run with others is refused
-tokenizer.model                     SentencePiece
-metrics.jsonl                       a line for each arm, seed and round
-ledger/seed0-boosting-round00.jsonl every label bought
-people/queue.jsonl, queue.csv       prompts that wait for people's answers
-people/answers.jsonl                the answers that were given
-stages/seed0/boosting/round01/      samples, verdicts on them, answers on the evaluated split
-checkpoints/seed0/boosting/round01  the model after 1 round, and what the round needs with it
-report.html, summary.png            made from the above; so is what `boostlm export` writes:
-curated/seed0-boosting-round01.jsonl  what training round 1 trained on
+config.json                    the settings; a run with other settings is refused
+task.json                      a description of the prompts; a run with other prompts is refused
+tokenizer.model                SentencePiece, if the run trained it
+metrics.jsonl                  one line for each seed, arm and round
+people/queue.jsonl, queue.csv  prompts that wait for people's answers
+people/answers.jsonl           the answers that people gave
+report.html, summary.png       made from the files above and below
+rounds/seed0/boosting/round01/          round 1 of training:
+  ledger.jsonl                          every label that was bought for it
+  checkpoint, checkpoint.manifest.json  the model after it, with the state of curation
+  samples.npz, verdicts.npz             that model's samples, and the verdicts on them
+  eval.npz                              verdicts on its answers to the evaluated split
+  partial_*                             what SIGTERM left of a stage that is not finished
+rounds/seed0/shared/round00/            the same of the seed model, which all arms share
 """
 
 import fcntl
-import hashlib
-import itertools
 import json
 import os
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
 from boostlm.config import MAY_CHANGE, Config
-from boostlm.config_io import differences, from_json, to_json
+from boostlm.config_io import config_differences, from_json, to_json
 from boostlm.errors import BoostError
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.durable_files import is_local, remove_leftovers, write_atomically
-from boostlm.tasks.base import Task
+from boostlm.runtime.multihost import all_max, assert_same_on_hosts, on_host0
+from boostlm.storage import durable_files
 
-SHARED = "shared"  # stands in for the arm in what all arms share: the seed model, round 0's samples
+_SHARED = "shared"  # the arm in the path of round 0
+
+
+class RoundId(NamedTuple):
+    """One round of one arm in one repeat of the experiment.
+
+    Attributes:
+      seed: repeat, from 0.
+      arm: its name.
+      round: rounds of training, from 1; 0 is the seed model.
+    """
+
+    seed: int
+    arm: str
+    round: int
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, arm {self.arm}, round {self.round}"
+
+
+class RoundDir(NamedTuple):
+    """The files of one round; see the list above."""
+
+    ledger: epath.Path
+    checkpoint: epath.Path
+    samples: epath.Path
+    verdicts: epath.Path
+    eval: epath.Path
+    partial_samples: epath.Path
+    partial_training: epath.Path
 
 
 class RunDir:
-    """Paths and metrics of one run."""
+    """The files of one run."""
 
     def __init__(self, root: str | os.PathLike):
         """Only names the directory; `create` and `read_config` look at it.
 
         Raises:
-          BoostError: no path that can be opened here.
+          BoostError: a path that cannot be opened on this machine.
         """
         try:
             self.root = epath.Path(root)
         except KeyError:
             raise BoostError(f"{root} cannot be opened: name a folder, or one in gs://") from None
         try:
-            is_local(self.root) or self.root.exists()
+            durable_files.is_local(self.root) or self.root.exists()
         except ImportError as error:
             raise BoostError(
                 f"{root} cannot be opened ({error}): pip install gcsfs, or install boostlm[tpu]"
             ) from error
+        self.name = os.fspath(self.root)  # as the user wrote it
+        self.config_path = self.root / "config.json"
+        self.task_path = self.root / "task.json"
+        self.tokenizer_path = self.root / "tokenizer.model"
+        self.metrics_path = self.root / "metrics.jsonl"
+        self.people_folder = self.root / "people"
+        self.rounds_folder = self.root / "rounds"
+
+    def round_dir(self, id_: RoundId) -> RoundDir:
+        """The files of a round."""
+        arm = id_.arm if id_.round else _SHARED
+        folder = self.rounds_folder / f"seed{id_.seed}" / arm / f"round{id_.round:02d}"
+        return RoundDir(
+            ledger=folder / "ledger.jsonl",
+            checkpoint=folder / "checkpoint",
+            samples=folder / "samples.npz",
+            verdicts=folder / "verdicts.npz",
+            eval=folder / "eval.npz",
+            partial_samples=folder / "partial_samples.npz",
+            partial_training=folder / "partial_training",
+        )
+
+    def ledger_paths(self) -> list[epath.Path]:
+        """The ledgers of all rounds so far."""
+        return sorted(self.rounds_folder.glob("seed*/*/round*/ledger.jsonl"))
 
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""
-        hosts.require_same("config", to_json(config))
-        hosts.from_first(lambda: self._create(config))
+        assert_same_on_hosts("config", to_json(config))
+        self._create(config)
 
+    @on_host0
     def _create(self, config: Config) -> None:
-        if self.config_path.exists():
-            old = from_json(self.config_path.read_text(), self.name)
-            changed = differences(old, config)
-            if all(line.startswith(MAY_CHANGE) for line in changed):
-                if changed:
-                    write_atomically(self.config_path, to_json(config).encode())
-                return
-            if changed:
-                raise BoostError(
-                    f"{self.name} was started with another config:\n  "
-                    + "\n  ".join(changed)
-                    + "\nGo on with the old settings, or give the new ones a --run-dir of their own"
-                )
+        if not self.config_path.exists():
+            self._refuse_foreign()
+            durable_files.write_atomically(self.config_path, to_json(config).encode())
             return
-        self._refuse_foreign()
-        write_atomically(self.config_path, to_json(config).encode())
+        changed = config_differences(from_json(self.config_path.read_text(), self.name), config)
+        if not all(line.startswith(MAY_CHANGE) for line in changed):
+            raise BoostError(
+                f"{self.name} was started with another config:\n  "
+                + "\n  ".join(changed)
+                + "\nContinue with the old settings, or give the new ones a --run-dir of their own"
+            )
+        if changed:
+            durable_files.write_atomically(self.config_path, to_json(config).encode())
 
     def read_config(self) -> Config:
         """The config of an existing run."""
         if not self.config_path.exists():
-            raise BoostError(f"{self.name} is no run directory: it has no config.json")
+            raise BoostError(f"{self.name} is not a run directory: it has no config.json")
         return from_json(self.config_path.read_text(), str(self.config_path))
 
-    def keep_task(self, task: Task) -> None:
-        """Writes down what the prompts are, and the task's notes, or checks that they are the same.
+    def keep_task(self, description: dict[str, Any]) -> None:
+        """Writes the description of a task, or checks that it is the one the run started with."""
+        assert_same_on_hosts("prompts", json.dumps(description))
+        self._keep_task(description)
 
-        Data, a few-shot file or a task's code that changed half way would mix two experiments.
+    @on_host0
+    def _keep_task(self, description: dict[str, Any]) -> None:
+        if self.task_path.exists():
+            self.check_task(description)
+        else:
+            text = json.dumps(description, indent=2) + "\n"
+            durable_files.write_atomically(self.task_path, text.encode())
+
+    @on_host0
+    def check_task(self, description: dict[str, Any]) -> None:
+        """Refuses a task other than the one the run started with.
+
+        Data, a few-shot file or a task's code that changed in between would mix two experiments.
         """
-        now = _described(task)
-        hosts.require_same("prompts", json.dumps(now))
-        hosts.from_first(lambda: self._keep_task(now))
-
-    def _keep_task(self, now: dict[str, Any]) -> None:
-        path = self.root / "task.json"
-        if not path.exists():
-            write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
-            return
+        if not self.task_path.exists():
+            raise BoostError(f"{self.task_path} is missing: `boostlm run` writes it again")
         try:
-            before = json.loads(path.read_text())
+            before = json.loads(self.task_path.read_text())
         except json.JSONDecodeError as error:
-            raise BoostError(f"{path} is damaged: remove it and run again ({error})") from error
-        changed = [what for what in now if before.get(what) != now[what]]
+            raise BoostError(
+                f"{self.task_path} is damaged ({error}): remove it, and `boostlm run` writes it "
+                "again"
+            ) from error
+        changed = [what for what in description if before.get(what) != description[what]]
         if changed:
             raise BoostError(
                 f"{self.name} was started with other prompts (see {' and '.join(changed)} in "
-                f"{path}): the data, the few-shot file or the task's code has changed since. Put "
-                "it back, or give the new one a --run-dir of its own"
+                f"{self.task_path}): the data, the few-shot file or the task's code has changed. "
+                "Put it back, or give the new one a --run-dir of its own"
             )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second run out (local directories only); a dead process locks nothing.
+        """Keeps a second run out of a local directory. A dead process holds no lock.
 
-        A bucket has no locks: there, it is for the user not to start a run twice at a time.
+        A bucket has no locks: do not start two runs in one bucket folder at a time.
 
         Raises:
-          BoostError: another run is at work here, the folder is not a run's, or some of several
-            hosts have another folder of this name.
+          BoostError: another run works in this directory, no run made it, or it is not the same
+            folder on all hosts.
         """
         with ExitStack() as held:
-            token = hosts.from_first(lambda: self._lock(held))
-            if is_local(self.root):
+            token = self._lock(held)
+            if durable_files.is_local(self.root):
                 self._require_shared(token)
             yield
 
+    @on_host0
     def _lock(self, held: ExitStack) -> str:
-        """Takes the lock until `held` is left; returns what now stands in its file."""
+        """Takes the lock until `held` is left; returns what its file now says."""
         self._refuse_foreign()
-        if not is_local(self.root):
+        if not durable_files.is_local(self.root):
             return ""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = held.enter_context((self.root / "lock").open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BoostError(f"another boostlm is at work in {self.name}") from None
-        remove_leftovers(self.root)
+            raise BoostError(f"another boostlm works in {self.name}") from None
+        durable_files.remove_leftovers(self.root)
         token = uuid.uuid4().hex
         lock.truncate(0)
         lock.write(token)
@@ -146,124 +208,21 @@ class RunDir:
         return token
 
     def _require_shared(self, token: str) -> None:
-        """Refuses a folder that is another one on another host."""
+        """Refuses a path that is another folder on another host."""
         lock = self.root / "lock"
-        if any(hosts.largest([float(not lock.exists() or lock.read_text() != token)])):
+        if any(all_max([float(not lock.exists() or lock.read_text() != token)])):
             raise BoostError(
                 f"{self.name} is not the same folder on all hosts: several hosts need a --run-dir "
                 "that they share, such as one in gs://"
             )
 
     def _refuse_foreign(self) -> None:
-        """Keeps out of folders that no run made, before anything is written there."""
+        """Refuses a folder that no run made, before anything is written there."""
         if not self.root.exists() or self.config_path.exists():
             return
         if not self.root.is_dir():
             raise BoostError(f"{self.name} is a file: name a folder")
-        # What a run that was killed at once may have left.
+        # A run that was killed at once may have left these.
         mine = ("lock", f"{self.config_path.name}.")
         if not all(p.name.startswith(mine) for p in self.root.iterdir()):
             raise BoostError(f"{self.name} holds other files and no config.json: name a new folder")
-
-    @property
-    def name(self) -> str:
-        """The directory as the user wrote it."""
-        return os.fspath(self.root)
-
-    @property
-    def config_path(self) -> epath.Path:
-        return self.root / "config.json"
-
-    @property
-    def tokenizer_path(self) -> epath.Path:
-        return self.root / "tokenizer.model"
-
-    @property
-    def metrics_path(self) -> epath.Path:
-        return self.root / "metrics.jsonl"
-
-    @property
-    def ledger_folder(self) -> epath.Path:
-        return self.root / "ledger"
-
-    @property
-    def people_folder(self) -> epath.Path:
-        return self.root / "people"
-
-    def ledger_path(self, seed: int, arm: str, round_: int) -> epath.Path:
-        return self.ledger_folder / f"seed{seed}-{arm}-round{round_:02d}.jsonl"
-
-    def stage_path(self, seed: int, arm: str, round_: int, stage: str) -> epath.Path:
-        """Where a stage's arrays lie. Round 0 starts from the seed model, alike for every arm."""
-        arm = SHARED if round_ == 0 else arm
-        return self.root / "stages" / f"seed{seed}" / arm / f"round{round_:02d}" / f"{stage}.npz"
-
-    def checkpoint_path(self, seed: int, arm: str, round_: int) -> epath.Path:
-        arm = SHARED if round_ == 0 else arm
-        return self.root / "checkpoints" / f"seed{seed}" / arm / f"round{round_:02d}"
-
-    def unfinished_path(self, seed: int, arm: str, round_: int) -> epath.Path:
-        """Where the training that `checkpoint_path` will hold the end of is kept on SIGTERM."""
-        path = self.checkpoint_path(seed, arm, round_)
-        return path.parent / f"{path.name}-unfinished"
-
-
-class Metrics:
-    """The rows of metrics.jsonl, kept in order of seed, arm and round, replaced as a whole."""
-
-    def __init__(self, run_dir: RunDir, config: Config):
-        """Reads what is there; a damaged line is dropped with a warning, and made anew."""
-        self._path = run_dir.metrics_path
-        places = itertools.product(range(config.seeds), config.arms, range(config.rounds + 1))
-        self._order = {place: i for i, place in enumerate(places)}
-        self._rows: dict[tuple[int, str, int], dict[str, Any]] = hosts.from_first(self._read)
-
-    def _read(self) -> dict[tuple[int, str, int], dict[str, Any]]:
-        rows = {}
-        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                place = row["seed"], row["arm"], row["round"]
-                self._order[place]
-            except (ValueError, KeyError, TypeError):  # no JSON, or no row of this run
-                warnings.warn(f"{self._path}, line {number} is damaged: dropped", stacklevel=2)
-            else:
-                rows[place] = row
-        if len(rows) < len(lines):
-            self._write(rows)
-        return rows
-
-    def has(self, seed: int, arm: str, round_: int) -> bool:
-        """Whether there is a row."""
-        return (seed, arm, round_) in self._rows
-
-    def row(self, seed: int, arm: str, round_: int) -> dict[str, Any]:
-        """A row that there is."""
-        return self._rows[seed, arm, round_]
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Adds a row, on disk when this returns."""
-        self._rows[row["seed"], row["arm"], row["round"]] = row
-        hosts.from_first(lambda: self._write(self._rows))
-
-    def _write(self, rows: dict[tuple[int, str, int], dict[str, Any]]) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self._sorted(rows))
-        write_atomically(self._path, text.encode())
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """All rows, in order."""
-        return self._sorted(self._rows)
-
-    def _sorted(self, rows: dict[tuple[int, str, int], dict[str, Any]]) -> list[dict[str, Any]]:
-        return [rows[place] for place in sorted(rows, key=self._order.__getitem__)]
-
-
-def _described(task: Task) -> dict[str, Any]:
-    """A task as JSON: its few-shot examples in full, its prompts by number and hash."""
-    described = {"name": task.name, "few_shot": task.few_shot, "notes": list(task.notes)}
-    for split, prompts in task.prompts.items():
-        digest = hashlib.sha256("\0".join((*prompts.texts, *prompts.bands)).encode()).hexdigest()
-        described[f"{split} prompts"] = {"number": len(prompts.texts), "sha256": digest}
-    return described

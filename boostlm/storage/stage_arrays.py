@@ -1,4 +1,4 @@
-"""What a stage made, as arrays on disk."""
+"""The arrays that a stage made, in one file."""
 
 import warnings
 import zipfile
@@ -8,35 +8,29 @@ from io import BytesIO
 import numpy as np
 from etils import epath
 
-from boostlm.runtime import multihost as hosts
-from boostlm.storage.durable_files import write_atomically
+from boostlm.runtime.multihost import on_host0
+from boostlm.storage import durable_files
 
 
+@on_host0
 def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.ndarray] | None:
-    """Committed arrays, or None; a torn file is named in a warning and counts as missing.
+    """Committed arrays, or None if there are none.
 
-    So does one without all of `names`.
+    A torn file, and one that lacks an array of `names`, counts as missing and causes a warning.
     """
-    return hosts.from_first(lambda: _load(path, names))
-
-
-def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
-    """Commits arrays."""
-
-    def save():
-        buffer = BytesIO()
-        np.savez(buffer, **arrays)
-        write_atomically(path, buffer.getvalue())
-
-    hosts.from_first(save)
-
-
-def _load(path: epath.Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
     try:
         with np.load(BytesIO(path.read_bytes())) as file:
             return {name: file[name] for name in names or file.files}  # reading checks each CRC
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, RuntimeError) as error:
-        warnings.warn(f"{path} is torn ({error}): making it again", stacklevel=2)
+        warnings.warn(f"{path} is torn ({error}): making it again", stacklevel=3)
         return None
+
+
+@on_host0
+def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
+    """Commits arrays."""
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    durable_files.write_atomically(path, buffer.getvalue())

@@ -1,21 +1,20 @@
 """What a task is: prompts that anyone may see, and an answer key that only two parties may.
 
 A new task is one class with the members of `Task`. The answer key goes to the verifier (which
-asks it to `check`) and to the simulated labeler (which asks for right and wrong answers), and to
+asks it to `grade`) and to the simulated labeler (which asks for right and wrong answers), and to
 nobody else: sampling, curation, training and reporting never hold one.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -24,28 +23,28 @@ class Prompts:
 
     Attributes:
       texts: N prompts, each exactly what the model is shown, few-shot examples included.
-      bands: N names, one a prompt, that reports group by (a skill, a number of steps).
+      groups: N names, one a prompt, that reports group by (a skill, a number of steps).
       problems: N texts that say what is asked and nothing that prompts share, for telling whether
         two prompts overlap; empty: the prompts themselves, without few-shot examples.
     """
 
     texts: tuple[str, ...]
-    bands: tuple[str, ...]
+    groups: tuple[str, ...]
     problems: tuple[str, ...] = ()
 
 
 class AnswerKey(Protocol):
     """The references of one split. Held by verifiers and labelers only."""
 
-    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+    def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """The quality q(x, y): bool [len(responses)], True where correct."""
         ...
 
-    def right(self, prompt_id: int, rng: np.random.Generator) -> str:
+    def correct_response(self, prompt_id: int, rng: np.random.Generator) -> str:
         """A correct response, as a label."""
         ...
 
-    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+    def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
         """An incorrect response that someone could plausibly have given."""
         ...
 
@@ -56,17 +55,17 @@ class Task(ABC):
     Attributes:
       name: of the task.
       prompts: by SPLITS, pairwise disjoint.
-      stops: texts that end a response, besides the end-of-sequence token; they are no part of it.
+      stop_strings: texts that end a response, besides EOS; they are not part of it.
       few_shot: what every prompt starts with; "" for nothing.
-      lead: what every response starts with, such as the space after "Answer:".
+      response_prefix: what every response starts with, such as the space after "Answer:".
       notes: lines about the data that whoever starts a run should know.
     """
 
     name: str
     prompts: Mapping[str, Prompts]
-    stops: tuple[str, ...] = ()
+    stop_strings: tuple[str, ...] = ()
     few_shot: str = ""
-    lead: str = ""
+    response_prefix: str = ""
     notes: tuple[str, ...] = ()
 
     @abstractmethod
@@ -75,8 +74,10 @@ class Task(ABC):
 
     def response_of(self, text: str) -> str:
         """What somebody wrote who knows the prompt and not the form of responses, as a response."""
-        text = text[: min((text.find(stop) for stop in self.stops if stop in text), default=None)]
-        return self.lead + text.strip()
+        text = text[
+            : min((text.find(stop) for stop in self.stop_strings if stop in text), default=None)
+        ]
+        return self.response_prefix + text.strip()
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:
         """(prompt, response) pairs that a seed model is trained on; prompts of no split.
@@ -110,3 +111,12 @@ def need_prompts(data: DataConfig, sizes: Mapping[str, int], name: str) -> None:
                 f"data.{setting} is {count}, and the {split} split of {name} has {sizes[split]} "
                 f"problems: lower data.{setting}"
             )
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """A task as JSON: its few-shot examples in full, the number and a hash of its prompts."""
+    described = {"name": task.name, "few_shot": task.few_shot, "notes": list(task.notes)}
+    for split, prompts in task.prompts.items():
+        digest = hashlib.sha256("\0".join((*prompts.texts, *prompts.groups)).encode()).hexdigest()
+        described[f"{split} prompts"] = {"number": len(prompts.texts), "sha256": digest}
+    return described

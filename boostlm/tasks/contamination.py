@@ -38,7 +38,7 @@ class Overlap(NamedTuple):
     shared: str
 
 
-class TestIndex:
+class NgramIndex:
     """Every run of 13 words in the test problems, to look others up in; shorter problems whole."""
 
     __test__ = False  # no test case, whatever its name says to pytest
@@ -74,20 +74,20 @@ class TestIndex:
         ]
 
 
-def without_overlap(problems: Sequence[str], test: Sequence[str]) -> list[bool]:
+def uncontaminated(problems: Sequence[str], test: Sequence[str]) -> list[bool]:
     """For each problem, whether it overlaps no test problem."""
-    dirty = {overlap.index for overlap in TestIndex(test).overlaps(problems)}
+    dirty = {overlap.index for overlap in NgramIndex(test).overlaps(problems)}
     return [index not in dirty for index in range(len(problems))]
 
 
-def refuse_overlap(task: Task) -> None:
+def check_contamination(task: Task) -> None:
     """Makes sure that no test problem is among the training problems or few-shot examples.
 
     Raises:
       BoostError: some are; it names the first pairs, with the words they share, and counts all.
     """
     test = _problems(task, "test")
-    index = TestIndex(test)
+    index = NgramIndex(test)
     if inside := list(dict.fromkeys(index.inside(task.few_shot))) if task.few_shot else []:
         raise BoostError(
             f"the few-shot examples of task {task.name} share words with {len(inside)} of its "
@@ -99,11 +99,11 @@ def refuse_overlap(task: Task) -> None:
     _refuse(index.overlaps(train), f"training problems of task {task.name}", train, test)
 
 
-def refuse_seed_overlap(task: Task, prompts: Sequence[str]) -> None:
+def check_seed_contamination(task: Task, prompts: Sequence[str]) -> None:
     """The same for the prompts of the examples that a seed model is trained on."""
     test = _problems(task, "test")
     bare = [prompt.removeprefix(task.few_shot) for prompt in prompts]
-    _refuse(TestIndex(test).overlaps(bare), f"seed examples of task {task.name}", bare, test)
+    _refuse(NgramIndex(test).overlaps(bare), f"seed examples of task {task.name}", bare, test)
 
 
 def _refuse(found: list[Overlap], what: str, texts: Sequence[str], test: Sequence[str]) -> None:

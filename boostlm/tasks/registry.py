@@ -1,13 +1,9 @@
 """From data.task to a task."""
 
-import importlib.util
-import sys
-
-from etils import epath
-
-from boostlm.config import OWN_TASK, DataConfig
+from boostlm.config import SPLITS, DataConfig
 from boostlm.errors import BoostError
-from boostlm.tasks.base import SPLITS, Prompts, Task
+from boostlm.tasks.base import Prompts, Task
+from boostlm.user_code import FILE_AND_NAME, load_named
 
 
 def load_task(data: DataConfig) -> Task:
@@ -20,39 +16,30 @@ def load_task(data: DataConfig) -> Task:
         from boostlm.tasks.mbpp.task import load_mbpp
 
         return load_mbpp(data)
-    if own := OWN_TASK.fullmatch(data.task):
-        return _own_task(own[1], own[2], data)
+    if FILE_AND_NAME.fullmatch(data.task):
+        return _own_task(data)
     from boostlm.tasks.skills import SkillsTask
 
     return SkillsTask(data)
 
 
-def _own_task(path: str, name: str, data: DataConfig) -> Task:
-    """An instance of a class in a user's file.
+def _own_task(data: DataConfig) -> Task:
+    """An instance of the class FILE.py:CLASS.
 
     Raises:
       BoostError: there is no such file or class, it fails, or it is not as `Task` says.
     """
-    file = epath.Path(path).expanduser()
-    if not file.exists():
-        raise BoostError(f"data.task: there is no file {path}")
-    module_name = f"boostlm_own_task_{file.stem}"
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(module_name, None))
-    sys.modules[module_name] = module  # where dataclasses look for their module
+    where = f"data.task: {data.task}"
+    found = load_named(data.task, "data.task")
+    if not isinstance(found, type) or not issubclass(found, Task):
+        raise BoostError(f"{where} is not a subclass of boostlm.tasks.base.Task")
     try:
-        exec(compile(file.read_text(), path, "exec"), module.__dict__)
-        found = getattr(module, name, None)
-        if not isinstance(found, type) or not issubclass(found, Task):
-            raise BoostError(
-                f"data.task: {path} has no class {name} that is a subclass of "
-                "boostlm.tasks.base.Task"
-            )
         task = found(data)
     except BoostError:
         raise
     except Exception as error:
-        raise BoostError(f"data.task: {path} fails: {type(error).__name__}: {error}") from error
-    _check(task, f"data.task: {path}:{name}")
+        raise BoostError(f"{where} fails: {type(error).__name__}: {error}") from error
+    _check(task, where)
     return task
 
 
@@ -64,6 +51,6 @@ def _check(task: Task, where: str) -> None:
         found = prompts.get(split)
         if not isinstance(found, Prompts):
             raise BoostError(f"{where}: prompts[{split!r}] is missing or no Prompts")
-        sizes = {len(found.texts), len(found.bands), len(found.problems or found.texts)}
+        sizes = {len(found.texts), len(found.groups), len(found.problems or found.texts)}
         if len(sizes) > 1:
-            raise BoostError(f"{where}: prompts[{split!r}] has not one band (and problem) a text")
+            raise BoostError(f"{where}: prompts[{split!r}] has not one group (and problem) a text")

@@ -15,7 +15,7 @@ from boostlm.errors import BoostError
 from boostlm.tasks.base import Prompts, Task
 
 LETTERS = "abcdefghij"
-LENGTH = 5
+INPUT_LENGTH = 5
 SEED_EXAMPLES = 12_000
 
 _SPLIT_SEED = 20250211  # fixes which prompts there are; runs with any seed share them
@@ -62,7 +62,7 @@ SKILLS: Mapping[str, Skill] = {
 LETTER_SKILLS = tuple(name for name, skill in SKILLS.items() if not skill.numbers)
 
 
-def prompt_text(skill: str, given: str) -> str:
+def skill_prompt(skill: str, given: str) -> str:
     """What the model is shown."""
     return f"{skill} {given}="
 
@@ -92,18 +92,22 @@ class _AnswerKey:
     def __init__(self, questions: Sequence[tuple[str, str]]):
         self._questions = questions
 
-    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+    def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """Exact match. See `AnswerKey`."""
         return np.array(
-            [self.right(i) == text for i, text in zip(prompt_ids, responses, strict=True)], bool
+            [
+                self.correct_response(i) == text
+                for i, text in zip(prompt_ids, responses, strict=True)
+            ],
+            bool,
         )
 
-    def right(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
+    def correct_response(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
         """The one correct response."""
         skill, given = self._questions[prompt_id]
         return SKILLS[skill].answer(given)
 
-    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+    def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
         """See `wrong_answer`."""
         return wrong_answer(*self._questions[prompt_id], rng)
 
@@ -112,7 +116,7 @@ class SkillsTask(Task):
     """Prompts drawn evenly over the skills; no prompt occurs in two splits."""
 
     name = "skills"
-    stops: tuple[str, ...] = ()
+    stop_strings: tuple[str, ...] = ()
 
     def __init__(self, data: DataConfig):
         if data.few_shot:
@@ -125,8 +129,8 @@ class SkillsTask(Task):
         self._questions = _draw_questions(sizes)
         self.prompts = {
             split: Prompts(
-                texts=tuple(prompt_text(*q) for q in questions),
-                bands=tuple(skill for skill, _ in questions),
+                texts=tuple(skill_prompt(*q) for q in questions),
+                groups=tuple(skill for skill, _ in questions),
             )
             for split, questions in self._questions.items()
             if split != "seed"
@@ -143,7 +147,7 @@ class SkillsTask(Task):
         for skill, given in self._questions["seed"]:
             good = rng.random() < SKILLS[skill].taught
             answer = SKILLS[skill].answer(given) if good else wrong_answer(skill, given, rng)
-            examples.append((prompt_text(skill, given), answer))
+            examples.append((skill_prompt(skill, given), answer))
         return examples
 
     def tokenizer_texts(self) -> list[str]:
@@ -167,7 +171,7 @@ def _draw_questions(sizes: Mapping[str, int]) -> dict[str, list[tuple[str, str]]
 
 def _inputs(numbers: bool, count: int, rng: np.random.Generator) -> list[str]:
     """Distinct inputs of one kind."""
-    space = 90 * 90 if numbers else len(LETTERS) ** LENGTH
+    space = 90 * 90 if numbers else len(LETTERS) ** INPUT_LENGTH
     if count > space:
         raise BoostError(
             f"the skills task has only {space} inputs for a skill and {count} are asked for: "
@@ -177,4 +181,6 @@ def _inputs(numbers: bool, count: int, rng: np.random.Generator) -> list[str]:
     if numbers:
         return [f"{10 + n // 90}+{10 + n % 90}" for n in chosen.tolist()]
     base = len(LETTERS)
-    return ["".join(LETTERS[n // base**p % base] for p in range(LENGTH)) for n in chosen.tolist()]
+    return [
+        "".join(LETTERS[n // base**p % base] for p in range(INPUT_LENGTH)) for n in chosen.tolist()
+    ]

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     answer: str
 
 
-def load_rows(path: str = "") -> Mapping[str, list[Row]]:
+def load_gsm8k_rows(path: str = "") -> Mapping[str, list[Row]]:
     """GSM8K's rows by SOURCE_SPLITS, in no particular order; see `prepared.load`.
 
     Args:

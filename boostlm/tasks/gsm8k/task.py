@@ -26,13 +26,13 @@ import numpy as np
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
 from boostlm.tasks.base import Prompts, Task, need_prompts
+from boostlm.tasks.contamination import uncontaminated
 from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.gsm8k.final_answer import is_correct
-from boostlm.tasks.gsm8k.source import MARK, Row, load_rows
-from boostlm.tasks.contamination import without_overlap
+from boostlm.tasks.gsm8k.source import MARK, Row, load_gsm8k_rows
 
 TRAINING_SHARE = (7000, 7473)  # of the data set's training problems; the rest is for validation
-MOST_NUMBERS = 6  # questions with so many numbers or more share a band
+MOST_NUMBERS = 6  # questions with so many numbers or more share a group
 
 _ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems and so what is in which split
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
@@ -49,13 +49,13 @@ class Problem(NamedTuple):
     Attributes:
       prompt: what the model is shown, after few-shot examples if there are any.
       reference: the solution without annotations, a line break and `#### N`.
-      band: how many numbers the question holds.
+      group: how many numbers the question holds.
       question: the problem alone.
     """
 
     prompt: str
     reference: str
-    band: str
+    group: str
     question: str
 
 
@@ -66,15 +66,15 @@ def make_problem(row: Row) -> Problem:
     return Problem(
         prompt=f"Question: {question}\nAnswer:",
         reference=f"{solution.strip()}\n{MARK}{number.strip()}",
-        band=band(question),
+        group=count_group(question),
         question=question,
     )
 
 
-def band(question: str) -> str:
+def count_group(question: str) -> str:
     """Names how many numbers in digits a question holds; names sort by that count.
 
-    >>> band("Of 90 runners, 1/6 give up. How many finish?")
+    >>> count_group("Of 90 runners, 1/6 give up. How many finish?")
     '3 numbers'
     """
     count = len(_NUMBER.findall(question))
@@ -117,17 +117,17 @@ class Gsm8kAnswerKey:
         """Takes one reference a prompt, by prompt id."""
         self._references = tuple(references)
 
-    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+    def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """Whether each response's final answer is the reference's: bool [len(responses)]."""
         pairs = zip(prompt_ids, responses, strict=True)
         return np.array([is_correct(text, self._reference(i)) for i, text in pairs], bool)
 
-    def right(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
+    def correct_response(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
         """The reference as a response; there is one, so nothing is drawn."""
         del rng
         return " " + self._reference(prompt_id)
 
-    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+    def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
         """Evenly, the reference of another prompt of the split, or this one's with a slip.
 
         Raises:
@@ -150,12 +150,12 @@ class Gsm8kAnswerKey:
         return self._references[prompt_id]
 
 
-class Gsm8k(Task):
+class Gsm8kTask(Task):
     """The task; see `Task`. Its public attributes and its repr hold no references."""
 
     name = "gsm8k"
-    lead = " "
-    stops: tuple[str, ...] = ()
+    response_prefix = " "
+    stop_strings: tuple[str, ...] = ()
 
     def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig):
         """Splits the rows of the data set's "train" and "test" and takes the prompts from them.
@@ -170,7 +170,7 @@ class Gsm8k(Task):
           BoostError: more prompts are asked for than there are, or `data.few_shot` is unusable.
         """
         self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
-        self.stops = (_SEPARATOR,) if self.few_shot else ()
+        self.stop_strings = (_SEPARATOR,) if self.few_shot else ()
         parts = self.__split(rows)
         need_prompts(data, {split: len(problems) for split, problems in parts.items()}, self.name)
         chosen = {
@@ -181,7 +181,7 @@ class Gsm8k(Task):
         self.prompts = {
             split: Prompts(
                 tuple(self.few_shot + p.prompt for p in kept),
-                tuple(p.band for p in kept),
+                tuple(p.group for p in kept),
                 tuple(p.question for p in kept),
             )
             for split, kept in chosen.items()
@@ -195,7 +195,7 @@ class Gsm8k(Task):
         share, whole = TRAINING_SHARE
         cut = len(problems["train"]) * share // whole
         questions = {split: [p.question for p in found] for split, found in problems.items()}
-        clean = without_overlap(questions["train"], questions["test"])
+        clean = uncontaminated(questions["train"], questions["test"])
         ours = [p for p, is_clean in zip(problems["train"], clean, strict=True) if is_clean]
         dirty = [p for p, is_clean in zip(problems["train"], clean, strict=True) if not is_clean]
         if dirty:
@@ -216,7 +216,7 @@ class Gsm8k(Task):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())
-        return f"Gsm8k({counts}, seed={len(self.__seed_problems)})"
+        return f"Gsm8kTask({counts}, seed={len(self.__seed_problems)})"
 
     def answer_key(self, split: str) -> Gsm8kAnswerKey:
         """The references of one of SPLITS; see `Task`."""
@@ -249,13 +249,13 @@ class Gsm8k(Task):
         return [(self.few_shot + p.prompt, " " + self.__solved(p)) for p in self.__seed_problems]
 
 
-def load_gsm8k(data: DataConfig) -> Gsm8k:
+def load_gsm8k(data: DataConfig) -> Gsm8kTask:
     """Loads the task from `data.path`, or downloads it if that is empty.
 
     Raises:
-      BoostError: see `load_rows` and `Gsm8k`.
+      BoostError: see `load_gsm8k_rows` and `Gsm8kTask`.
     """
-    return Gsm8k(load_rows(data.path), data)
+    return Gsm8kTask(load_gsm8k_rows(data.path), data)
 
 
 def _ordered(rows: Sequence[Row]) -> list[Problem]:

@@ -50,7 +50,7 @@ class Check:
     expected: str
 
 
-def parse(source: str) -> ast.Module:
+def parse_code(source: str) -> ast.Module:
     """The syntax tree; the data set's old escapes, such as "\\w" in plain strings, are let pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,7 +65,7 @@ def names_in(tree: ast.AST) -> set[str]:
 def defined_names(source: str) -> set[str]:
     """What a program defines at its top level by def, class or assignment; imports left out."""
     found = set()
-    for node in parse(source).body:
+    for node in parse_code(source).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         else:
@@ -89,7 +89,7 @@ def parse_assert(source: str, candidate_names: set[str]) -> list[Check]:
       BoostError: not an assert, or of a shape that cannot be separated.
     """
     try:
-        body = parse(source.strip()).body
+        body = parse_code(source.strip()).body
     except SyntaxError as e:
         raise BoostError(f"a test is not Python ({e.msg}): {source!r}") from None
     if len(body) != 1 or not isinstance(body[0], ast.Assert):

@@ -18,8 +18,15 @@ from dataclasses import dataclass
 
 from boostlm.errors import BoostError
 from boostlm.sandbox.jobs import Job, Outcome
-from boostlm.tasks.mbpp.asserts import Check, defined_names, holds, names_in, parse, parse_assert
 from boostlm.sandbox.runner import Sandbox
+from boostlm.tasks.mbpp.asserts import (
+    Check,
+    defined_names,
+    holds,
+    names_in,
+    parse_assert,
+    parse_code,
+)
 
 # Problems whose own reference solution only passes with a looser rule: True and False count as 1
 # and 0. By task_id, with the reason.
@@ -150,7 +157,7 @@ def _plan(problem: MbppProblem, challenge: bool) -> _Plan:
         own = defined_names(problem.reference)
         made_of_own = set()
         trusted_setup = problem.setup
-        if problem.setup and names_in(parse(problem.setup)) & own:
+        if problem.setup and names_in(parse_code(problem.setup)) & own:
             made_of_own = defined_names(problem.setup)
             trusted_setup = ""
         tests = problem.tests + (problem.challenge_tests if challenge else ())
@@ -159,7 +166,7 @@ def _plan(problem: MbppProblem, challenge: bool) -> _Plan:
             raise BoostError("there are no tests")
         missing = set()
         for check in checks:
-            missing |= names_in(parse(check.expected))
+            missing |= names_in(parse_code(check.expected))
         imports = _imports_of(problem.reference, missing - set(dir(builtins)))
     except (SyntaxError, ValueError) as e:
         raise BoostError(f"MBPP problem {problem.task_id}: not Python: {e}") from None
@@ -172,7 +179,7 @@ def _plan(problem: MbppProblem, challenge: bool) -> _Plan:
 def _imports_of(reference: str, names: set[str]) -> list[str]:
     """The reference's top-level imports of `names`, in its order."""
     found = []
-    for node in parse(reference).body:
+    for node in parse_code(reference).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             bound = {(a.asname or a.name).split(".")[0] for a in node.names}
             if bound & names:

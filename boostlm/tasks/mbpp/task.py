@@ -17,25 +17,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from boostlm.config import DataConfig
+from boostlm.config import SPLITS, DataConfig
 from boostlm.sandbox import Sandbox, require_sandbox
-from boostlm.tasks.mbpp.asserts import defined_names, names_in, parse, parse_assert
-from boostlm.tasks.mbpp.check import MbppProblem, check_responses
-from boostlm.tasks.base import SPLITS, Prompts, Task, need_prompts
+from boostlm.tasks.base import Prompts, Task, need_prompts
+from boostlm.tasks.contamination import uncontaminated
 from boostlm.tasks.few_shot import load_few_shot
+from boostlm.tasks.mbpp.asserts import defined_names, names_in, parse_assert, parse_code
+from boostlm.tasks.mbpp.check import MbppProblem, check_responses
 from boostlm.tasks.mbpp.source import load_problems
-from boostlm.tasks.contamination import without_overlap
 
 STOP = "[DONE]"
 CPU_SECONDS = 5.0  # of one check; all references but one (2 s) take less than 1
 
 _EXAMPLE = r"You are .+\n\[BEGIN\]\n.+\n"
 _SEPARATOR = f"{STOP}\n\n"  # after each few-shot example
-_BANDS = ((12, "1-11 words"), (15, "12-14 words"), (18, "15-17 words"))  # about a quarter each
+_GROUPS = ((12, "1-11 words"), (15, "12-14 words"), (18, "15-17 words"))  # about a quarter each
 _TRIES = 1000
 
 
-def prompt_text(problem: MbppProblem) -> str:
+def mbpp_prompt(problem: MbppProblem) -> str:
     """What the model is shown of a problem: its text and its asserts."""
     tests = "\n".join(test.strip() for test in problem.tests)
     return (
@@ -54,10 +54,10 @@ def response_text(code: str) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def band(problem: MbppProblem) -> str:
+def task_length_group(problem: MbppProblem) -> str:
     """Names how many words the task's text has; known without the reference."""
     words = len(problem.text.split())
-    return next((name for limit, name in _BANDS if words < limit), "18+ words")
+    return next((name for limit, name in _GROUPS if words < limit), "18+ words")
 
 
 class MbppAnswerKey:
@@ -67,7 +67,7 @@ class MbppAnswerKey:
         """Takes one problem a prompt, by prompt id."""
         self._problems = tuple(problems)
 
-    def check(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
+    def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """Whether each program passes its problem's asserts: bool [len(responses)].
 
         All are checked at once, on every core; equal ones of a prompt are run once.
@@ -82,12 +82,12 @@ class MbppAnswerKey:
         with Sandbox(cpu_seconds=CPU_SECONDS) as sandbox:
             return np.array(check_responses(problems, codes, sandbox), bool)
 
-    def right(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
+    def correct_response(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
         """The reference as a response; there is one, so nothing is drawn."""
         del rng
         return response_text(self._problem(prompt_id).reference)
 
-    def wrong(self, prompt_id: int, rng: np.random.Generator) -> str:
+    def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
         """Evenly, another problem's program, or the reference with its results not returned.
 
         Neither has to be run: the first nowhere has the name that the asserts call, and in the
@@ -124,12 +124,12 @@ def _called_names(problem: MbppProblem) -> set[str]:
     own = defined_names(problem.reference)
     made = defined_names(problem.setup) if problem.setup else set()
     [check, *_] = parse_assert(problem.tests[0], own | made)
-    return names_in(parse(check.question)) & own
+    return names_in(parse_code(check.question)) & own
 
 
 def _all_names(code: str) -> set[str]:
     """Every name that a program could bind, and more."""
-    tree = parse(code)
+    tree = parse_code(code)
     named = [node for node in ast.walk(tree) if isinstance(node, ast.alias)]
     imported = {(alias.asname or alias.name).partition(".")[0] for alias in named}
     return names_in(tree) | defined_names(code) | imported
@@ -143,8 +143,8 @@ def _without_results(problem: MbppProblem, called: set[str]) -> str | None:
     """
     own = defined_names(problem.reference)
     [check, *_] = parse_assert(problem.tests[0], own)
-    question = parse(check.question).body[0].value
-    tree = parse(problem.reference)
+    question = parse_code(check.question).body[0].value
+    tree = parse_code(problem.reference)
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in called]
     try:
         due = ast.literal_eval(check.expected)
@@ -181,11 +181,11 @@ def _nodes_of_function(function: ast.FunctionDef) -> list[ast.AST]:
     return found
 
 
-class Mbpp(Task):
+class MbppTask(Task):
     """The task; see `Task`. Its public attributes and its repr hold no references."""
 
     name = "mbpp"
-    stops = (STOP,)
+    stop_strings = (STOP,)
 
     def __init__(self, problems: Mapping[str, Sequence[MbppProblem]], data: DataConfig):
         """Takes the prompts from the official splits.
@@ -200,7 +200,7 @@ class Mbpp(Task):
         """
         self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
         parts = {s: sorted(problems[s], key=lambda p: p.task_id) for s in SPLITS}
-        clean = without_overlap([p.text for p in parts["train"]], [p.text for p in parts["test"]])
+        clean = uncontaminated([p.text for p in parts["train"]], [p.text for p in parts["test"]])
         if left_out := clean.count(False):
             parts["train"] = [p for p, keep in zip(parts["train"], clean, strict=True) if keep]
             self.notes = (
@@ -211,8 +211,8 @@ class Mbpp(Task):
         chosen = {split: parts[split][: limits[split]] for split in SPLITS}
         self.prompts = {
             split: Prompts(
-                tuple(self.few_shot + prompt_text(p) for p in kept),
-                tuple(band(p) for p in kept),
+                tuple(self.few_shot + mbpp_prompt(p) for p in kept),
+                tuple(task_length_group(p) for p in kept),
                 tuple(p.text for p in kept),
             )
             for split, kept in chosen.items()
@@ -221,19 +221,19 @@ class Mbpp(Task):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())
-        return f"Mbpp({counts})"
+        return f"MbppTask({counts})"
 
     def answer_key(self, split: str) -> MbppAnswerKey:
         """The references of one of SPLITS; see `Task`."""
         return MbppAnswerKey(self.__problems[split])
 
 
-def load_mbpp(data: DataConfig) -> Mbpp:
+def load_mbpp(data: DataConfig) -> MbppTask:
     """Loads the task from `data.path`, or downloads it if that is empty.
 
     Raises:
       SandboxError: no sandbox works on this machine; says what to install.
-      BoostError: see `load_problems` and `Mbpp`.
+      BoostError: see `load_problems` and `MbppTask`.
     """
     require_sandbox()
-    return Mbpp(load_problems(data.path), data)
+    return MbppTask(load_problems(data.path), data)

@@ -1,0 +1,23 @@
+"""The arms: which of its own responses a model trains on, and where its labels go."""
+
+from typing import NamedTuple
+
+
+class Arm(NamedTuple):
+    """A way of curating.
+
+    Attributes:
+      filtered: train on the accepted responses only; otherwise on all of them.
+      labels: "none", "uniform" (every prompt alike) or "hardest" (failing prompts, by difficulty).
+    """
+
+    filtered: bool
+    labels: str
+
+
+ARMS = {
+    "do_nothing": Arm(filtered=False, labels="none"),
+    "filter_only": Arm(filtered=True, labels="none"),
+    "uniform": Arm(filtered=True, labels="uniform"),
+    "boosting": Arm(filtered=True, labels="hardest"),
+}

@@ -1,0 +1,126 @@
+"""The two ways to train over devices: a copy of the model on each, or one model split over all.
+
+`replicated` maps the training step over the devices (`jax.pmap`), one device included. `sharded`
+jits it over a mesh (`jax.jit`) with parameters and optimizer state split as `lm.sharding` says.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from boostlm.config import OptimizerConfig
+from boostlm.errors import BoostError
+from boostlm.lm.language_model import LanguageModel
+from boostlm.lm.sharding import device_mesh, device_put_copy, row_sharding, shardings
+from boostlm.lm.train_step import Batch, Step, TrainState, pmap_train_step, shard_train_step
+
+
+class Parallel(NamedTuple):
+    """How the training step runs over the devices.
+
+    Attributes:
+      batch_shape: OptimizerConfig -> the leading axes of all rows of a training: steps, then one
+        or two axes of a batch. Raises BoostError if a batch does not divide over the devices.
+      shapes: (make, *args) -> `jax.eval_shape` of what the function makes between trainings,
+        parameters for example, with shardings.
+      put: pytree -> a copy of it as a step takes it. A step donates its state, so it must be one.
+      put_batch: numpy Batch of one step, the same on all hosts -> the batch as a step takes it.
+      take: array that a step returned -> the same as it is between trainings.
+      init_optimizer: optax transformation -> a function of parameters from `put`.
+      step: (optimizer, state or its shapes, micro_batches) -> the compiled step.
+    """
+
+    batch_shape: Callable[[OptimizerConfig], tuple[int, ...]]
+    shapes: Callable[..., Any]
+    put: Callable[[Any], Any]
+    put_batch: Callable[[Batch], Batch]
+    take: Callable[[jax.Array], jax.Array]
+    init_optimizer: Callable[[optax.GradientTransformation], Callable[[Any], Any]]
+    step: Callable[[optax.GradientTransformation, TrainState, int], Step]
+
+
+def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
+    """Every device holds the model and takes an equal part of each batch."""
+    here = [i for i, d in enumerate(devices) if d.process_index == jax.process_index()]
+
+    def batch_shape(config: OptimizerConfig) -> tuple[int, int, int]:
+        _require_divisible(config, len(devices))
+        return config.steps, len(devices), config.batch_size // len(devices)
+
+    def put(tree: Any) -> Any:
+        by_device = row_sharding(device_mesh([devices[i] for i in here]))
+
+        def copies(x: Any) -> jax.Array:
+            one = jnp.expand_dims(x, 0)  # a buffer of its own
+            on_each = [jax.device_put(one, devices[i]) for i in here]
+            shape = (len(here), *jnp.shape(x))
+            return jax.make_array_from_single_device_arrays(shape, by_device, on_each)
+
+        return jax.tree.map(copies, tree)
+
+    return Parallel(
+        batch_shape=batch_shape,
+        shapes=jax.eval_shape,
+        put=put,
+        put_batch=lambda batch: jax.tree.map(lambda x: x[here], batch),
+        # Not x[0], which is a collective if the array is spread over several hosts.
+        take=lambda x: x.addressable_shards[0].data[0],
+        init_optimizer=lambda optimizer: jax.pmap(optimizer.init, devices=devices),
+        step=lambda optimizer, state, parts: pmap_train_step(model, optimizer, parts, devices),
+    )
+
+
+def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
+    """The devices hold one model between them, and each takes an equal part of each batch.
+
+    Args:
+      model: whose functions keep to `device_mesh(devices)` (see `decoder_lm`).
+      devices: of all hosts.
+    """
+    mesh = device_mesh(list(devices))
+
+    def batch_shape(config: OptimizerConfig) -> tuple[int, int]:
+        _require_divisible(config, len(devices))
+        return config.steps, config.batch_size
+
+    def shapes(make: Callable, *args) -> Any:
+        found = jax.eval_shape(make, *args)
+        return jax.tree.map(
+            lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
+            found,
+            shardings(mesh, found),
+        )
+
+    def init_optimizer(optimizer: optax.GradientTransformation) -> Callable[[Any], Any]:
+        def init(params: Any) -> Any:
+            return optimizer.init(params)
+
+        def compiled(params: Any) -> Any:
+            at = shardings(mesh, jax.eval_shape(init, params))
+            return jax.jit(init, out_shardings=at)(params)
+
+        return compiled
+
+    return Parallel(
+        batch_shape=batch_shape,
+        shapes=shapes,
+        put=lambda tree: jax.tree.map(device_put_copy, tree, shardings(mesh, tree)),
+        put_batch=lambda batch: jax.tree.map(
+            lambda x: device_put_copy(x, row_sharding(mesh)), batch
+        ),
+        take=lambda x: x,
+        init_optimizer=init_optimizer,
+        step=lambda optimizer, state, parts: shard_train_step(model, optimizer, mesh, state, parts),
+    )
+
+
+def _require_divisible(config: OptimizerConfig, devices: int) -> None:
+    parts = config.micro_batches
+    if config.batch_size % (devices * parts):
+        raise BoostError(
+            f"batch_size {config.batch_size} does not divide over {devices} devices and "
+            f"{parts} micro-batches: make it a multiple of {devices * parts}"
+        )
