@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from boostlm.config import OptimizerConfig
-from boostlm.engine.parallel import replicated, sharded
+from boostlm.engine.parallel import parallel_of
 from boostlm.engine.prompt_table import PromptTable
 from boostlm.engine.sampler import OnProgress, Sampler
 from boostlm.engine.slot_layout import SampleGroups, group_pairs
@@ -77,7 +77,7 @@ class LanguageLearner:
         self.devices = list(devices or jax.devices())
         self.mesh = device_mesh(self.devices)
         self.batch_size = batch_size
-        self.parallel = (sharded if split else replicated)(model, self.devices)
+        self.parallel = parallel_of(model, self.devices, split)
         host = jax.process_index()
         here = device_mesh([d for d in self.devices if d.process_index == host])
         batch_here = max(1, batch_size * here.size // self.mesh.size)

@@ -1,7 +1,8 @@
-"""The two ways to train over devices: a copy of the model on each, or one model split over all.
+"""Training over devices: each holds a copy of the model, or all of them hold one between them.
 
-`replicated` maps the training step over the devices (`jax.pmap`), one device included. `sharded`
-jits it over a mesh (`jax.jit`) with parameters and optimizer state split as `lm.sharding` says.
+`replicated` maps the training step over the devices (`jax.pmap`). `sharded` jits it over a mesh,
+with parameters and optimizer state split as `lm.sharding` says. `on_one_device` jits it plainly:
+`pmap` over one device computes the same, but rounds differently.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,14 @@ from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
 from boostlm.lm.language_model import LanguageModel
 from boostlm.lm.sharding import device_mesh, device_put_copy, row_sharding, shardings
-from boostlm.lm.train_step import Batch, Step, TrainState, pmap_train_step, shard_train_step
+from boostlm.lm.train_step import (
+    Batch,
+    Step,
+    TrainState,
+    jit_train_step,
+    pmap_train_step,
+    shard_train_step,
+)
 
 
 class Parallel(NamedTuple):
@@ -40,6 +48,31 @@ class Parallel(NamedTuple):
     take: Callable[[jax.Array], jax.Array]
     init_optimizer: Callable[[optax.GradientTransformation], Callable[[Any], Any]]
     step: Callable[[optax.GradientTransformation, TrainState, int], Step]
+
+
+def parallel_of(model: LanguageModel, devices: Sequence[jax.Device], split: bool) -> Parallel:
+    """How to train on these devices; `split` as in `LanguageLearner`."""
+    if split:
+        return sharded(model, devices)
+    return replicated(model, devices) if len(devices) > 1 else on_one_device(model, devices[0])
+
+
+def on_one_device(model: LanguageModel, device: jax.Device) -> Parallel:
+    """One device holds the model and takes each batch."""
+
+    def batch_shape(config: OptimizerConfig) -> tuple[int, int]:
+        _require_divisible(config, 1)
+        return config.steps, config.batch_size
+
+    return Parallel(
+        batch_shape=batch_shape,
+        shapes=jax.eval_shape,
+        put=lambda tree: jax.tree.map(lambda x: jax.device_put(jnp.array(x), device), tree),
+        put_batch=lambda batch: batch,
+        take=lambda x: x,
+        init_optimizer=lambda optimizer: jax.jit(optimizer.init),
+        step=lambda optimizer, state, parts: jit_train_step(model, optimizer, parts),
+    )
 
 
 def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:

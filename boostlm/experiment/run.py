@@ -1,6 +1,7 @@
 """The experiment: for every seed, every arm from the same seed model and round-0 samples."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from boostlm.config import Config
@@ -15,7 +16,7 @@ from boostlm.experiment.metrics import metrics_row, past_of
 from boostlm.experiment.resume import last_good, load_learner, save_state, shapes_of
 from boostlm.experiment.seed_model import make_seed_model
 from boostlm.experiment.stages import ArmStages, stage
-from boostlm.labelers.base import Query
+from boostlm.labelers.base import Labeler, Query
 from boostlm.labelers.endpoint import read_key
 from boostlm.labelers.people import ask_people
 from boostlm.labelers.registry import LabelerContext, make_labeler
@@ -42,8 +43,19 @@ def planned_stages(config: Config) -> dict[str, int]:
     }
 
 
-def run_experiment(ctx: RunContext, run_dir: RunDir, progress: Progress) -> list[MetricsRow]:
+def run_experiment(
+    ctx: RunContext,
+    run_dir: RunDir,
+    progress: Progress,
+    labeler_of: Callable[[LabelerContext], Labeler] = make_labeler,
+) -> list[MetricsRow]:
     """Runs every seed and arm, or continues with them; returns the rows of metrics.
+
+    Args:
+      ctx: the run's context.
+      run_dir: its directory.
+      progress: told what happens.
+      labeler_of: makes the labeler of a seed; the default makes the one that the config names.
 
     Raises:
       WaitingForPeople: after everything that can be done without their answers.
@@ -62,8 +74,9 @@ def run_experiment(ctx: RunContext, run_dir: RunDir, progress: Progress) -> list
                 continue
             if seed_model is None:
                 seed_model = seed_learner(ctx, run_dir, seed, progress)
+                labeler = labeler_of(_labeler_context(ctx, run_dir, seed_model))
             try:
-                run_arm(ctx, run_dir, metrics, seed_id, seed_model, progress)
+                run_arm(ctx, run_dir, metrics, seed_id, seed_model, labeler, progress)
             except WaitingForPeople as wait:
                 waiting += wait.queries
     if waiting:
@@ -93,11 +106,11 @@ def run_arm(
     metrics: MetricsFile,
     seed_id: RoundId,
     seed_model: LearnerState,
+    labeler: Labeler,
     progress: Progress,
 ) -> None:
     """One arm of one seed, from its last good checkpoint to the end."""
     config, arm = ctx.config, seed_id.arm
-    labeler = make_labeler(_labeler_context(ctx, run_dir, seed_model))
     stages = ArmStages(ctx, labeler, run_dir, seed_id, progress)
     fns = stages.fns()
     curation = Curation(theta_from_beta(config.label.beta), config.label.budget, config.train.alpha)
