@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
-from helpers import REPOSITORY, as_options, tiny_config
+from support.runs import REPOSITORY, as_options, tiny_config
 
 from boostlm.config import Config, DataConfig, OptimizerConfig, TrainConfig, validate
 from boostlm.config_io import (

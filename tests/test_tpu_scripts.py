@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY
+from support.runs import REPOSITORY
 
 SCRIPTS = REPOSITORY / "tpu_scripts"
 COMMIT = "git+https://example.org/boostlm@" + "0123456789" * 4

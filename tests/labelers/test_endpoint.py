@@ -1,0 +1,294 @@
+"""The labeler behind a server: concurrency, what fails and passes, the key, and the cost cap."""
+
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from support.chat_server import KEY, completion, failure, serving
+
+from boostlm.config import Config, EndpointConfig, LabelConfig, validate
+from boostlm.config_io import override
+from boostlm.errors import BoostError
+from boostlm.labelers import endpoint
+from boostlm.labelers.base import Query
+from boostlm.labelers.endpoint import endpoint_labeler, read_key
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """A key, no proxy, and short waits."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.001)
+
+
+def config_for(url, cost=1.0, **settings):
+    settings = {"model": "m", "concurrency": 4, "timeout": 5.0} | settings
+    label = LabelConfig(labeler="endpoint", cost=cost, endpoint=EndpointConfig(url=url, **settings))
+    return validate(replace(Config(), label=label))
+
+
+def queries(count):
+    return [Query(0, 1, n, 0, f"prompt {n}") for n in range(count)]
+
+
+def ask(server_or_url, count, spent=0.0, **settings):
+    """(labels by prompt, the error that ended them or None)."""
+    url = getattr(server_or_url, "url", server_or_url)
+    labels = {}
+    try:
+        for batch in endpoint_labeler(config_for(url, **settings), lambda: spent)(queries(count)):
+            labels |= {query.prompt: label for query, label in batch}
+    except BoostError as error:
+        said = str(error)
+    else:
+        return labels, None
+    assert KEY not in said
+    assert "\n" not in said
+    return labels, said
+
+
+def echo(number, body):
+    return completion(body["messages"][0]["content"].upper())
+
+
+def test_every_query_is_asked_once_and_gets_its_own_answer():
+    with serving(echo) as server:
+        labels, error = ask(server, 20)
+    assert error is None
+    assert {n: label.text for n, label in labels.items()} == {n: f"PROMPT {n}" for n in range(20)}
+    assert {(x.source, x.cost, x.finished) for x in labels.values()} == {("endpoint", 1.0, True)}
+    assert len(server.asked) == 20
+    assert set(server.keys) == {f"Bearer {KEY}"}
+    assert set(server.paths) == {"/v1/chat/completions"}
+    sent = server.asked[0]
+    assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("m", 7, 1.0)
+
+
+def test_requests_are_under_way_at_once_and_never_more_than_allowed():
+    together = threading.Barrier(4)
+
+    def reply(number, body):
+        if number < 4:
+            together.wait(timeout=10)  # breaks unless four are here at once
+        time.sleep(0.01)
+        return echo(number, body)
+
+    with serving(reply) as server:
+        labels, error = ask(server, 16)
+    assert (error, len(labels), server.most) == (None, 16, 4)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        failure(429, "slow down"),
+        failure(500),
+        failure(503),
+        failure(408),
+        (200, {"Content-Length": 1000}, b'{"choices"'),  # the connection breaks
+    ],
+    ids=["429", "500", "503", "408", "torn"],
+)
+def test_what_passes_is_tried_again(trouble):
+    with serving(lambda n, body: trouble if n < 3 else echo(n, body)) as server:
+        labels, error = ask(server, 3, concurrency=1)
+    assert (error, sorted(labels), len(server.asked)) == (None, [0, 1, 2], 6)
+
+
+def test_waits_grow_and_retry_after_is_honoured(monkeypatch):
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.05)
+    troubles = [failure(500), failure(500), failure(429, Retry_After="0.4"), failure(500)]
+    with serving(lambda n, body: troubles[n] if n < 4 else echo(n, body)) as server:
+        assert ask(server, 1)[1] is None
+    waits = [b - a for a, b in zip(server.times, server.times[1:])]
+    assert 0.04 <= waits[0] <= waits[1] < 0.4 <= waits[2]
+    assert waits[3] >= 0.3  # 0.05 doubled three times, less a fifth
+
+
+def test_a_wait_that_is_too_long_and_dates():
+    with serving(lambda n, body: failure(429, "quota", Retry_After="86400")) as server:
+        _, error = ask(server, 1)
+    assert "429" in error
+    assert "quota, and asks to wait 86400 s" in error
+    assert len(server.asked) == 1
+    assert endpoint._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert endpoint._retry_after("Wed, 21 Oct 2099 07:28:00 GMT") > 1e9
+    assert endpoint._retry_after("soon") is None
+    assert endpoint._retry_after(None) is None
+
+
+def test_500_forever_ends_and_keeps_what_arrived():
+    def reply(number, body):
+        bad = body["messages"][0]["content"] == "prompt 2"
+        return failure(500, "out of order") if bad else echo(number, body)
+
+    with serving(reply) as server:
+        labels, error = ask(server, 6, concurrency=1)
+    assert sorted(labels) == [0, 1]
+    assert "answered 500 Internal Server Error: out of order, 6 times in a row" in error
+    assert len(server.asked) == 2 + 6
+
+
+def test_labels_under_way_when_another_fails_are_kept():
+    """They are paid for: the error waits for them, and nothing more is sent."""
+
+    def reply(number, body):
+        if body["messages"][0]["content"] == "prompt 0":
+            return failure(400, "bad prompt")
+        time.sleep(0.3)
+        return echo(number, body)
+
+    with serving(reply) as server:
+        labels, error = ask(server, 50)
+    assert "bad prompt" in error
+    assert sorted(labels) == [1, 2, 3]
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (failure(400, "prompt too long"), "answered 400 Bad Request: prompt too long"),
+        (failure(401, f"Incorrect API key: {KEY}"), r"Incorrect API key: *** (the key is taken from OPENAI_API_KEY)"),
+        (failure(404, "no model m"), "answered 404 Not Found: no model m"),
+        ((404, {}, b"<html>\nnothing here"), "404 Not Found: <html> nothing here"),
+        ((307, {"Location": "http://127.0.0.1:9/"}, b""), "answered 307"),
+        ((200, {}, b"hello"), "what is no chat completion: hello"),
+        ((200, {}, b"\xff\xfe"), "what is no chat completion"),
+        ((200, {}, b"[]"), "what is no chat completion"),
+        ((200, {}, b'{"choices": []}'), "what is no chat completion"),
+        ((200, {}, b'{"choices": [{"message": {"content": 5}}]}'), "what is no chat completion"),
+        ((200, {}, b'{"choices": [{"message": {"content": "\\ud800"}}]}'), "no chat completion"),
+    ],
+)  # fmt: skip
+def test_what_will_not_pass_is_said_and_not_tried_again(reply, said):
+    with serving(lambda n, body: reply) as server:
+        labels, error = ask(server, 3, concurrency=1)
+    assert said in error
+    assert (labels, len(server.asked)) == ({}, 1)
+
+
+def test_a_redirect_does_not_carry_the_key_elsewhere():
+    with serving(echo) as other:
+        moved = (302, {"Location": f"{other.url}/chat/completions"}, b"")
+        with serving(lambda n, body: moved) as server:
+            labels, error = ask(server, 1)
+    assert "answered 302" in error
+    assert (labels, other.paths) == ({}, [])
+
+
+def test_a_slow_server_is_given_up_and_asked_again():
+    def reply(number, body):
+        if number == 0:
+            time.sleep(0.5)
+        return echo(number, body)
+
+    with serving(reply) as server:
+        labels, error = ask(server, 1, timeout=0.2)
+        assert (error, labels[0].text, len(server.asked)) == (None, "PROMPT 0", 2)
+    with serving(lambda n, body: time.sleep(0.3) or echo(n, body)) as server:
+        labels, error = ask(server, 1, timeout=0.05)
+        assert "did not answer within 0.05 s, 6 times in a row" in error
+
+
+def test_a_server_that_is_not_there_is_said_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        _, error = ask(f"http://127.0.0.1:{free.getsockname()[1]}/v1", 3, concurrency=1)
+    assert "cannot be reached" in error
+    assert "is label.endpoint.url right, and the server up?" in error
+
+
+def test_a_label_that_was_cut_off_is_not_finished_and_a_refusal_is_empty():
+    replies = [completion("ab", "length"), completion(None, "content_filter")]
+    with serving(lambda n, body: replies[n]) as server:
+        labels, _ = ask(server, 2, concurrency=1)
+    assert [(labels[n].text, labels[n].finished) for n in (0, 1)] == [("ab", False), ("", True)]
+
+
+# --- cost -------------------------------------------------------------------------------------
+
+
+def test_tokens_cost_what_the_prices_say():
+    with serving(lambda n, body: completion(usage=(1000, 200))) as server:
+        labels, _ = ask(server, 1, cost=99.0, prompt_price=2.0, response_price=5.0)
+    assert labels[0].cost == pytest.approx(1000 * 2e-6 + 200 * 5e-6)
+
+
+def test_prices_need_a_server_that_counts():
+    with serving(lambda n, body: completion(usage=None)) as server:
+        _, error = ask(server, 1, prompt_price=2.0)
+    assert "does not say how many tokens it took" in error
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize(("cap", "spent", "bought"), [(3.0, 0.0, 3), (0.3, 0.0, 0), (9.5, 5.0, 4), (4.0, 4.0, 0)])  # fmt: skip
+def test_the_cost_cap_is_never_exceeded_when_labels_cost_alike(cap, spent, bought, concurrency):
+    with serving(echo) as server:
+        labels, error = ask(server, 20, spent, max_cost=cap, concurrency=concurrency)
+    assert len(labels) == len(server.asked) == bought
+    assert f"max_cost {cap:g} is reached: the run's labels cost {spent + bought:g} so far" in error
+    assert f"wants {20 - bought} more" in error
+
+
+def test_the_cost_cap_in_tokens_is_learned_from_the_first_label():
+    with serving(lambda n, body: completion(usage=(0, 100))) as server:
+        labels, error = ask(server, 20, response_price=1e4, max_cost=5.5, concurrency=8)
+    assert len(labels) == len(server.asked) == 5
+    assert "is reached" in error
+
+
+def test_a_cap_that_is_enough_stops_nothing():
+    with serving(echo) as server:
+        labels, error = ask(server, 3, cost=0.1, max_cost=0.3)
+    assert (error, len(labels)) == (None, 3)
+
+
+# --- the key and the config -------------------------------------------------------------------
+
+
+def test_a_missing_or_odd_key_is_said_and_never_shown(monkeypatch):
+    settings = config_for("http://localhost:1/v1").label.endpoint
+    assert read_key(settings) == KEY
+    assert read_key(replace(settings, api_key_env="")) == ""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(BoostError, match="environment variable OPENAI_API_KEY is not set"):
+        read_key(settings)
+    for odd in ("sk\nX-Other: 1", "sk 1", "sk-é"):
+        monkeypatch.setenv("OPENAI_API_KEY", odd)
+        with pytest.raises(BoostError, match="OPENAI_API_KEY holds no usable key") as caught:
+            read_key(settings)
+        assert "sk" not in str(caught.value)
+
+
+def test_without_a_key_none_is_sent():
+    with serving(echo) as server:
+        ask(server, 1, api_key_env="")
+    assert server.keys == [None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "label.endpoint.url: '' is no http:// or https:// address"),
+        ([], "label.endpoint.model: the server's name"),
+        (["url=localhost:8000"], "url: 'localhost:8000' is no http"),
+        (["url=http://h:99999/v1"], "is no http"),
+        (["url=https://me:hidden@host/v1"], "no names, passwords or queries in it"),
+        (["url=https://host/v1?key=hidden"], "no names, passwords or queries in it"),
+        (["api_key_env=sk-hidden"], "api_key_env: not the name of an environment variable"),
+        (["api_key_env=gsk_hidden"], "api_key_env: not the name"),
+        (["concurrency=0"], "label.endpoint.concurrency: 0 is below 1"),
+        (["timeout=0"], "label.endpoint.timeout: must be above 0"),
+        (["max_cost=-1"], "label.endpoint.max_cost: -1.0 is below 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(arguments, said):
+    words = ["--label.labeler=endpoint", *(f"--label.endpoint.{a}" for a in arguments)]
+    with pytest.raises(BoostError) as caught:
+        override(Config(), words)
+    assert said in str(caught.value)
+    assert "hidden" not in str(caught.value)

@@ -1,0 +1,380 @@
+"""Every labeler in a run: what the ledger says, and that a kill loses no label and repeats none."""
+
+import io
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from support.chat_server import KEY, completion, failure, serving
+from support.runs import as_options, bits, environment, on_one_device, rows_of, started, tiny_config
+
+from boostlm.cli.main import main as cli
+from boostlm.config import LABELERS, EndpointConfig, LabelConfig
+from boostlm.errors import BoostError, WaitingForPeople
+from boostlm.experiment import resume as saved_state
+from boostlm.experiment import run as experiment
+from boostlm.experiment.context import build_context
+from boostlm.experiment.run import planned_stages, run_experiment
+from boostlm.labelers import frozen_model, people, simulated
+from boostlm.labelers.base import Label, in_batches
+from boostlm.lm.token_sampling import SamplingParams
+from boostlm.prng import Purpose, round_key
+from boostlm.runtime.progress import Progress
+from boostlm.storage import checkpoint, ledger
+from boostlm.storage.run_dir import RunDir
+
+BUDGET, ROUNDS = 8, 2
+CONFIG = tiny_config(arms=("boosting",), rounds=ROUNDS)
+ALL_PAIRS = np.repeat(np.arange(24), 2), np.tile(np.arange(2), 24)
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory):
+    """On one device, compiled once for all runs of this module."""
+    folder = RunDir(tmp_path_factory.mktemp("ctx"))
+    return on_one_device(build_context(CONFIG, folder)).learner
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """A key, no proxy, and several commits of labels a round."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(simulated, "_AT_ONCE", 3)
+    monkeypatch.setattr(frozen_model, "_FILLINGS", 1 / 16)  # of 48 rows: 3 labels
+
+
+def labels_of(labeler, url="http://127.0.0.1:9", **changes):
+    server = EndpointConfig(url=url, model="m", concurrency=2)
+    return LabelConfig(labeler=labeler, budget=BUDGET, endpoint=server, **changes)
+
+
+def live(learner, config, root):
+    """One process's life, as the command line would have it."""
+    folder = RunDir(root)
+    with folder.locked():
+        folder.create(config)
+        ctx = replace(build_context(config, folder), learner=learner)
+        return run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
+
+
+def live_with_people(learner, config, root):
+    """Runs, and answers what is asked, until nothing is."""
+    while True:
+        try:
+            return live(learner, config, root)
+        except WaitingForPeople:
+            folder = RunDir(root).people_folder
+            asked = people.open_queries(folder)
+            people.record(folder, [(q, answer_to(q.text)) for q in asked])
+
+
+def answer_to(text):
+    """Some answer that depends on the prompt alone."""
+    return text[-2:-5:-1]
+
+
+def reply(number, body):
+    return completion(answer_to(body["messages"][0]["content"]))
+
+
+def entries(root, arm="boosting"):
+    """The ledgers' lines, by (round, prompt, sample); none may be there twice."""
+    found = {}
+    for path in sorted((Path(root) / "ledger").glob(f"*{arm}*.jsonl")):
+        for line in path.read_text().splitlines():
+            e = json.loads(line)
+            assert found.setdefault((e["seed"], e["round"], e["prompt"], e["sample"]), e) is e
+    return found
+
+
+def last_model(learner, config, root):
+    """The bits of the state after the last round."""
+    folder = RunDir(root)
+    ctx = replace(build_context(config, folder), learner=learner)
+    return bits(saved_state.load_state(ctx, folder.checkpoint_path(0, "boosting", ROUNDS)))
+
+
+class Killed(BaseException):
+    """Stands in for SIGKILL: nothing may catch it."""
+
+
+def killed_at(patch, at, half):
+    """Dies at the `at`-th commit of labels: half-way through writing them, or right after."""
+    real, seen = ledger.append_durably, []
+
+    def append(path, data):
+        seen.append(path)
+        if len(seen) <= at:
+            return real(path, data)
+        real(path, data[: len(data) * 3 // 5]) if half else real(path, data)
+        raise Killed
+
+    patch.setattr(ledger, "append_durably", append)
+
+
+@pytest.mark.filterwarnings("ignore:.*cut off a torn last line:UserWarning")
+@pytest.mark.parametrize("labeler", LABELERS)
+def test_a_run_that_is_killed_at_every_commit_of_labels_ends_alike(learner, tmp_path, labeler):
+    """Also half-way through a commit. Only the endpoint may be asked again: what was under way."""
+    run = live_with_people if labeler == "people" else live
+    with serving(reply) as server:
+        config = replace(CONFIG, label=labels_of(labeler, server.url))
+        run(learner, config, tmp_path / "whole")
+        requests = len(server.asked)
+        whole, kills = entries(tmp_path / "whole"), 0
+        assert len(whole) == BUDGET * ROUNDS
+        while True:
+            before = entries_that_are_whole(tmp_path / "killed")
+            with pytest.MonkeyPatch.context() as patch:
+                at = 0 if labeler == "people" else kills % 2  # people's come all at once
+                killed_at(patch, at, half=kills % 2 == 1)
+                try:
+                    run(learner, config, tmp_path / "killed")
+                    break
+                except Killed:
+                    kills += 1
+            after = entries_that_are_whole(tmp_path / "killed")
+            assert before.items() <= after.items(), "lost"
+            assert kills < 50
+        asked = len(server.asked) - requests
+    assert kills >= 2
+    assert entries(tmp_path / "killed") == whole
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
+    models = [last_model(learner, config, tmp_path / name) for name in ("whole", "killed")]
+    assert models[0] == models[1]
+    if labeler == "endpoint":
+        assert requests == len(whole)
+        assert len(whole) <= asked <= len(whole) + kills * 2
+
+
+def entries_that_are_whole(root):
+    """As the next life will find them, without the torn line."""
+    found = {}
+    for path in sorted((Path(root) / "ledger").glob("*.jsonl")):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            e = json.loads(line)
+            found[e["round"], e["prompt"], e["sample"]] = e
+    return found
+
+
+# --- the interface ----------------------------------------------------------------------------
+
+
+def test_batches_are_in_order_and_as_large_as_asked():
+    sizes = []
+
+    def label(batch):
+        sizes.append(len(batch))
+        return [Label(f"to {query}", "me", 0.0) for query in batch]
+
+    batches = list(in_batches(label, 3)(list(range(7))))
+    assert sizes == [3, 3, 1]
+    assert [(q, x.text) for b in batches for q, x in b] == [(n, f"to {n}") for n in range(7)]
+    with pytest.raises(ValueError):
+        list(in_batches(lambda batch: [], 3)([1]))
+
+
+@pytest.mark.parametrize("wrong", ["none", "twice", "not asked"])
+def test_a_labeler_that_breaks_its_promise_is_found(learner, tmp_path, wrong):
+    def labeler(queries):
+        if wrong == "twice":
+            yield [(queries[0], Label("a", "me", 1.0))] * 2
+        if wrong == "not asked":
+            yield [(replace(queries[0], sample=99), Label("a", "me", 1.0))]
+
+    folder = RunDir(tmp_path)
+    folder.create(CONFIG)
+    ctx = replace(build_context(CONFIG, folder), learner=learner)
+    ctx = replace(ctx, make_labeler=lambda *of: labeler)
+    with pytest.raises(BoostError if wrong == "none" else KeyError):
+        run_experiment(ctx, folder, Progress(planned_stages(CONFIG), io.StringIO()))
+    assert entries(tmp_path) == {}
+
+
+# --- frozen model -----------------------------------------------------------------------------
+
+
+def test_pairs_are_drawn_as_samples_of_all_prompts_are(learner, tmp_path):
+    ctx = build_context(CONFIG, RunDir(tmp_path))
+    params, key = learner.init(jax.random.key(5)).params, jax.random.key(6)
+    whole = learner.sample(params, ctx.train_prompts, key, SamplingParams(), 2)
+    order = np.random.default_rng(0).permutation(48)[:31]  # more than one batch, in any order
+    pairs = [ids[order] for ids in ALL_PAIRS]
+    drawn = learner.sample_pairs(params, ctx.train_prompts, *pairs, key, SamplingParams())
+    for name in ("tokens_BxKxR", "length_BxK", "finished_BxK"):
+        expected = getattr(whole, name)[pairs[0], pairs[1]]
+        np.testing.assert_array_equal(getattr(drawn, name), expected)
+
+
+def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
+    """Its labels are what the seed model draws, by prompt, sample and round, and no more."""
+    config = replace(CONFIG, label=labels_of("frozen_model", cost=0.5, filter_labels=False))
+    live(learner, config, tmp_path)
+    ctx = replace(build_context(config, RunDir(tmp_path)), learner=learner)
+    params = saved_state.load_learner(ctx, RunDir(tmp_path), 0, "boosting", 0).params
+    found = entries(tmp_path)
+    texts = set()
+    for round_ in range(ROUNDS):
+        key = round_key(0, Purpose.LABEL, round_)
+        drawn = learner.sample(params, ctx.train_prompts, key, SamplingParams(), BUDGET)
+        text = ctx.texts(drawn.tokens_BxKxR, drawn.length_BxK)
+        mine = [e for e in found.values() if e["round"] == round_]
+        assert len(mine) == BUDGET
+        for e in mine:
+            assert e["text"] == text[e["prompt"] * BUDGET + e["sample"]]
+            assert e["finished"] == bool(drawn.finished_BxK[e["prompt"], e["sample"]])
+            assert (e["source"], e["cost"]) == ("frozen_model", 0.5)
+        texts |= {e["text"] for e in mine}
+    assert len(texts) > BUDGET
+
+
+def test_a_label_that_was_cut_off_is_paid_for_never_right_and_never_kept(learner, tmp_path):
+    def right_but_cut(number, body):
+        return completion(answer_to(body["messages"][0]["content"]), "length" if number % 2 else "stop")  # fmt: skip
+
+    with serving(right_but_cut) as server:
+        label = labels_of("endpoint", server.url, filter_labels=False)
+        config = replace(CONFIG, label=label)
+        folder = RunDir(tmp_path)
+        folder.create(config)
+        ctx = replace(build_context(config, folder), learner=learner)
+        ctx = replace(ctx, verify=lambda ids, texts: np.ones(len(texts), bool))
+        rows = run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
+    found = entries(tmp_path).values()
+    assert sum(e["finished"] for e in found) == len(found) / 2
+    assert all(e["kept"] == e["correct"] == e["finished"] for e in found)
+    assert {e["cost"] for e in found} == {1.0}
+    assert (rows[-1]["labels_spent"], rows[-1]["labels_kept"]) == (len(found), len(found) / 2)
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+def test_all_that_needs_no_answer_is_done_before_people_are_waited_for(learner, tmp_path):
+    arms = ("uniform", "boosting", "filter_only")
+    config = replace(CONFIG, arms=arms, seeds=2, label=labels_of("people"))
+    with pytest.raises(WaitingForPeople, match="answers are wanted"):
+        live(learner, config, tmp_path)
+    rows = rows_of(tmp_path)
+    done = [(s, a, r) for s in (0, 1) for a in arms for r in range(3 if a == "filter_only" else 1)]
+    assert [(row["seed"], row["arm"], row["round"]) for row in rows] == done
+    asked = people.open_queries(RunDir(tmp_path).people_folder)
+    assert {q.seed for q in asked} == {0, 1}
+    assert BUDGET < len([q for q in asked if q.seed == 0]) <= 2 * BUDGET  # both arms ask at once
+
+
+def test_people_answer_in_the_queue_and_the_run_goes_on(learner, tmp_path):
+    config = replace(CONFIG, label=labels_of("people"))
+    queue = RunDir(tmp_path).people_folder / "queue.jsonl"
+    for expected in (0, 3, BUDGET):
+        with pytest.raises(WaitingForPeople):
+            live(learner, config, tmp_path)
+        assert len(entries(tmp_path)) == expected
+        rows = [json.loads(line) for line in queue.read_text().splitlines()]
+        for row in rows[: 3 if expected == 0 else None]:
+            row["answer"] = answer_to(row["text"])
+        queue.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    live(learner, config, tmp_path)
+    found = entries(tmp_path).values()
+    texts = build_context(config, RunDir(tmp_path)).task.prompts["train"].texts
+    assert all(e["text"] == answer_to(texts[e["prompt"]]) for e in found)
+    assert {e["source"] for e in found} == {"people"}
+    assert len(found) == BUDGET * ROUNDS
+
+
+def test_waiting_for_people_has_a_status_of_its_own(tmp_path, monkeypatch, capsys):
+    def wait(*args):
+        raise WaitingForPeople("answers are wanted")
+
+    monkeypatch.setattr(experiment, "run_experiment", wait)
+    arguments = ["--run-dir", str(tmp_path), *as_options(tiny_config(label=labels_of("people")))]
+    assert cli.main(["run", *arguments]) == 3
+    assert capsys.readouterr().err == "boostlm: answers are wanted\n"
+
+
+# --- endpoint ---------------------------------------------------------------------------------
+
+
+def test_the_cost_cap_stops_a_run_which_goes_on_with_a_higher_one(learner, tmp_path):
+    """Also to another server: how it is reached and paid may change, the model may not."""
+    label = labels_of("endpoint")
+
+    def config_with(url, cap, **changes):
+        server = replace(label.endpoint, url=url, max_cost=cap, **changes)
+        return replace(CONFIG, label=replace(label, endpoint=server))
+
+    with serving(reply) as first:
+        for _ in range(2):
+            with pytest.raises(BoostError, match=r"boosting, round 1, stage label: .*max_cost 11 is reached"):  # fmt: skip
+                live(learner, config_with(first.url, 11.0), tmp_path)
+        kept = entries(tmp_path)
+        assert len(first.asked) == len(kept) == 11
+    with serving(reply) as second:
+        with pytest.raises(BoostError, match=r"label\.endpoint\.model: 'm' -> 'other'"):
+            live(learner, config_with(second.url, 16.0, model="other"), tmp_path)
+        live(learner, config_with(second.url, 16.0, concurrency=7), tmp_path)
+        assert len(second.asked) == 5
+    assert len(entries(tmp_path)) == BUDGET * ROUNDS
+    assert kept.items() <= entries(tmp_path).items()
+    assert RunDir(tmp_path).read_config().label.endpoint.max_cost == 16.0
+
+
+def test_labels_that_arrived_are_in_the_ledger_when_another_fails(learner, tmp_path):
+    def sometimes(number, body):
+        return failure(400, "no more") if number == 5 else reply(number, body)
+
+    with serving(sometimes) as server:
+        config = replace(CONFIG, label=labels_of("endpoint", server.url))
+        with pytest.raises(BoostError, match=r"round 0, stage label: .*400 Bad Request: no more"):
+            live(learner, config, tmp_path)
+        assert len(entries(tmp_path)) == len(server.asked) - 1
+        live(learner, config, tmp_path)
+        assert len(server.asked) == BUDGET * ROUNDS + 1
+
+
+def test_a_missing_key_is_said_before_any_work(learner, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setattr(learner, "train", lambda *a: pytest.fail("worked"))
+    with pytest.raises(BoostError, match="OPENAI_API_KEY is not set"):
+        live(learner, replace(CONFIG, label=labels_of("endpoint")), tmp_path)
+
+
+def test_sigkill_of_a_real_run_repeats_at_most_what_was_under_way(tmp_path):
+    """And the key is in no file and on no screen."""
+    dead = []
+
+    def hold(number, body):
+        while number in (3, 4) and not dead:  # both requests under way, until the client is dead
+            signal.sigtimedwait([], 0.01)
+        return reply(number, body)
+
+    with serving(hold) as server:
+        config = tiny_config(arms=("boosting",), rounds=1, label=labels_of("endpoint", server.url))
+        arguments = ("run", "--run-dir", tmp_path / "run", *as_options(config))
+        with started(*arguments) as process:
+            while len(entries_that_are_whole(tmp_path / "run")) < 3 or len(server.asked) < 5:
+                assert process.poll() is None, process.stderr.read()
+                signal.sigtimedwait([], 0.02)
+            process.kill()
+            process.wait()
+        dead.append(True)
+        before = entries(tmp_path / "run")
+        assert len(before) == 3
+        with started(*arguments) as process:
+            out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert len(server.asked) == BUDGET + 2
+    after = entries(tmp_path / "run")
+    assert before.items() <= after.items()
+    assert len(after) == BUDGET
+    assert environment()["OPENAI_API_KEY"] == KEY
+    assert set(server.keys) == {f"Bearer {KEY}"}
+    for path in (tmp_path / "run").rglob("*"):
+        assert path.is_dir() or KEY.encode() not in path.read_bytes()
+    assert KEY not in out + err
+    assert checkpoint.is_good(RunDir(tmp_path / "run").checkpoint_path(0, "boosting", 1))
