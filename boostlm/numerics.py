@@ -6,6 +6,7 @@ arrays (XLA inserts the collectives) and hold for up to 2**24 elements.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,3 +73,14 @@ def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
     first_C = jnp.zeros((capacity,), jnp.int32).at[start_N].max(index_N, mode="drop")
     valid_C = place_C < end_N[-1]
     return jnp.where(valid_C, jax.lax.cummax(first_C), 0), valid_C
+
+
+def all_finite(tree: Any) -> bool:
+    """Whether every floating-point number in a pytree of arrays is finite."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return all(bool(_all_finite(x)) for x in floats)
+
+
+@jax.jit
+def _all_finite(x: Array) -> Array:
+    return jnp.all(jnp.isfinite(x))

@@ -4,7 +4,6 @@ Every host samples its share of the prompts on its own devices, and then all hos
 Each host feeds its rows of every training batch.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,13 +22,20 @@ from boostlm.lm.lora import merged
 from boostlm.lm.sharding import device_mesh
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
-from boostlm.runtime import multihost, preemption
+from boostlm.runtime import preemption
+from boostlm.runtime.multihost import gather_shards
 from boostlm.runtime.preemption import Preempted
+from boostlm.runtime.progress import Pace
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 
 
 def _ignore(done: int, total: int) -> None:
     """Reports progress to nobody."""
+
+
+def _do_all(n: int, do: Callable[[np.ndarray], Any]) -> Any:
+    """`gather_shards` where one host has all devices."""
+    return do(np.arange(n))
 
 
 class LearnerState(NamedTuple):
@@ -80,6 +86,7 @@ class LanguageLearner:
         self.parallel = parallel_of(model, self.devices, split)
         host = jax.process_index()
         here = device_mesh([d for d in self.devices if d.process_index == host])
+        self._share = gather_shards if here.size < self.mesh.size else _do_all
         batch_here = max(1, batch_size * here.size // self.mesh.size)
         model = sampling_model or model
         self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
@@ -153,7 +160,9 @@ class LanguageLearner:
         """The responses of every group, on every host."""
         params = self.sampler.ready(params)
         M = len(groups.prompt_M)
-        saved, done_M = partial.load(M) if partial else (None, np.zeros(M, bool))
+        saved, done_M = None, np.zeros(M, bool)
+        if partial and partial.exists:
+            saved, done_M = partial.load(M)
         missing = np.flatnonzero(~done_M)
         if saved is not None and not missing.size:
             return saved
@@ -163,7 +172,7 @@ class LanguageLearner:
             stop = preemption.sigterm.is_set
             return self.sampler.sample(params, prompts, mine, key, sampling, progress, stop)
 
-        made, done = multihost.gather_shards(len(missing), share)
+        made, done = self._share(len(missing), share)
         if saved is not None:
             for into, new in zip(saved, made, strict=True):
                 into[missing] = new
@@ -211,21 +220,14 @@ class LanguageLearner:
         step = self.step_of(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
         take = self.parallel.take
-        reported = time.monotonic()
-        every = 1  # steps between reports: as many as take 2 seconds, at most 20
+        pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
             batch = self.parallel.put_batch(jax.tree.map(lambda x, i=i: x[i], batches))
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
-            if (i + 1) % every == 0:
+            if (i + 1) % pace.every == 0:
                 jax.block_until_ready(metrics)  # bounds the queue and keeps progress true
-                seconds, preempted = multihost.all_max(
-                    [time.monotonic() - reported, float(preemption.sigterm.is_set())]
-                )
-                reported = time.monotonic()
-                every = int(np.clip(2 * every / max(seconds, 1e-3), 1, 20))
-                progress(i + 1, config.steps)
-                if preempted:
+                if pace.report(i + 1):
                     if partial is not None:
                         partial.save(jax.tree.map(take, train_state), losses, config.steps)
                     raise Preempted
@@ -253,7 +255,7 @@ class LanguageLearner:
           partial: where a state after some of the steps may be saved.
         """
         losses: list = []
-        if partial is not None:
+        if partial and partial.exists:
             state = begin.optimizer_state or jax.eval_shape(optimizer.init, begin.params)
             saved, losses = partial.load(begin._replace(optimizer_state=state), config.steps)
             begin = saved or begin

@@ -5,6 +5,7 @@ with parameters and optimizer state split as `lm.sharding` says. `on_one_device`
 `pmap` over one device computes the same, but rounds differently.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,8 +69,8 @@ def on_one_device(model: LanguageModel, device: jax.Device) -> Parallel:
         batch_shape=batch_shape,
         shapes=jax.eval_shape,
         put=lambda tree: jax.tree.map(lambda x: jax.device_put(jnp.array(x), device), tree),
-        put_batch=lambda batch: batch,
-        take=lambda x: x,
+        put_batch=functools.partial(jax.device_put, device=device),
+        take=jnp.asarray,  # it is that already
         init_optimizer=lambda optimizer: jax.jit(optimizer.init),
         step=lambda optimizer, state, parts: jit_train_step(model, optimizer, parts),
     )

@@ -102,20 +102,18 @@ class Sampler:
           key: of the round; a response draws with fold_in(fold_in(key, prompt), sample).
           sampling: how tokens are drawn.
           progress: called as (groups done, groups in all).
-          stop: asked from time to time; once it says True, what is not done is left so.
+          stop: called now and then; once it returns True, the other responses are left undone.
         """
         programs = self.programs_of(sampling)
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
         plan = _Plan(self._mesh.size, self.batch_size, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)
-        while plan.going_on:
+        while plan.going_on and not stop():
             while (new := plan.next_prompts()) is not None:
                 slots = programs.insert(params, prefix, slots, new, key)
             slots, finished = programs.decode(params, prefix, slots, plan.wanted())
             plan.collect(slots, np.asarray(finished))
             progress(plan.done, plan.total)
-            if stop():
-                break
         return plan.responses, plan.done_M
 
     def programs_of(self, sampling: SamplingParams) -> SamplingPrograms:
@@ -198,6 +196,8 @@ class _Plan:
         self._width = lambda m: widths[groups.prompt_M[m]]
         self._row = np.full((D, self.A, 2), -1)  # the group and the place in it of each row
         self._slot = np.full((D, self.S), -1)  # the group of each prompt slot
+        layout = Layout(self.A, self.S, self.C)
+        self._none = {w: no_new_prompts(layout, D, K, w) for w in {0, *widths}}  # none taken
         self.total, self.done = M, 0
         self._left = np.sum(groups.sample_MxK >= 0, axis=1)
         self.responses = Responses(
@@ -223,7 +223,7 @@ class _Plan:
     def next_prompts(self) -> NewPrompts | None:
         """New prompts for every device, or None if no group can be inserted."""
         width = self._width(self._queue[0]) if self._queue else 0
-        out = no_new_prompts(Layout(self.A, self.S, self.C), self.D, self.K, width)
+        out = NewPrompts(*(x.copy() for x in self._none[width]))
         inserted = 0
         for c in range(self.C):
             for d in range(self.D):

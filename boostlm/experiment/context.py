@@ -185,6 +185,8 @@ def with_learner(parts: Assembly) -> RunContext:
 def shared_grader(task: Task, split: str) -> Grader:
     """A split's verifier; every host grades its share."""
     grade = task.answer_key(split).grade
+    if jax.process_count() == 1:
+        return grade
 
     def grade_shared(prompt_ids: np.ndarray, responses: list[str]) -> np.ndarray:
         ids = np.asarray(prompt_ids)

@@ -20,8 +20,8 @@ from boostlm.experiment.context import (
 from boostlm.experiment.resume import load_learner, saved_round, shapes_of
 from boostlm.lm.token_sampling import SamplingParams, sampling_params_of
 from boostlm.prng import Purpose, round_key
+from boostlm.storage import durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
 
 GREEDY = SamplingParams(temperature=0.0)
 
@@ -60,7 +60,7 @@ class Answers(NamedTuple):
 
 def load_answers(path: epath.Path) -> Answers | None:
     """The committed answers, or None."""
-    saved = load_arrays(path, Answers._fields)
+    saved = durable_files.load_arrays(path, Answers._fields)
     return Answers(**saved) if saved else None
 
 
@@ -68,8 +68,6 @@ def eval_answers(
     ctx: RunContext, path: epath.Path, id_: RoundId, learner: LearnerState, progress: OnProgress
 ) -> Answers:
     """The answers of a round's model, committed to `path`: arms are compared prompt by prompt."""
-    if (saved := load_answers(path)) is not None:
-        return saved
     prompts, S = ctx.eval_prompts, ctx.config.sample.eval_k
     greedy_M = greedy_verdicts(ctx, learner, prompts, ctx.grade_eval, progress)
     sampled_MxS = np.zeros((len(greedy_M), S), bool)
@@ -80,7 +78,7 @@ def eval_answers(
         right = ctx.grade_eval(np.repeat(np.arange(len(greedy_M)), S), ctx.texts(responses))
         sampled_MxS = right.reshape(-1, S) & responses.finished_BxK
     answers = Answers(greedy_M, sampled_MxS)
-    save_arrays(path, **answers._asdict())
+    durable_files.save_arrays(path, **answers._asdict())
     return answers
 
 

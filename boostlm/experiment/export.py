@@ -13,15 +13,14 @@ from boostlm.engine.learner import texts_of
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, assemble_run
 from boostlm.experiment.resume import run_params, saved_round
-from boostlm.experiment.stages import Verdicts
+from boostlm.experiment.stages import Verdicts, labels_in_order
 from boostlm.lm.generate import Responses
 from boostlm.pretrained.converted import is_converted, load_converted
 from boostlm.pretrained.huggingface import write_huggingface
 from boostlm.storage import durable_files
-from boostlm.storage.ledger import Ledger
+from boostlm.storage.ledger import read_ledger
 from boostlm.storage.metrics_file import MetricsFile
 from boostlm.storage.run_dir import RoundId, RunDir
-from boostlm.storage.stage_arrays import load_arrays
 
 OWN = "own sample"  # the source of the model's own responses; that of a label is the labeler's name
 
@@ -62,7 +61,7 @@ def export_round(
             f"seeds: 0 to {config.seeds - 1})"
         )
     metrics = MetricsFile(run_dir, config)
-    has = [metrics.has(RoundId(seed, arm, r)) for r in range(config.rounds + 1)]
+    has = [RoundId(seed, arm, r) in metrics.rows for r in range(config.rounds + 1)]
     done = [r for r in range(1, config.rounds + 1) if has[r - 1] and has[r]]
     if not done or (round_ is not None and round_ not in done):
         which = f"round {1 if round_ is None else round_}"
@@ -114,14 +113,14 @@ def _records(
     before = id_._replace(round=id_.round - 1)
     samples = Responses(**_arrays(run_dir.round_dir(before).samples, Responses._fields))
     accepted = _arrays(run_dir.round_dir(before).verdicts, Verdicts._fields)["accepted"]
-    ledger = Ledger(run_dir.round_dir(id_).ledger)
-    bought = metrics.row(id_)["labels_spent"] - metrics.row(before)["labels_spent"]
+    ledger = read_ledger(run_dir.round_dir(id_).ledger)
+    bought = metrics.rows[id_]["labels_spent"] - metrics.rows[before]["labels_spent"]
     if len(ledger.entries) != bought:
         raise BoostError(
             f"{ledger.path} holds {len(ledger.entries)} labels, and round {id_.round} bought "
             f"{bought}: the set that the round trained on is lost"
         )
-    labels = [ledger.entries[pair] for pair in sorted(ledger.entries)]
+    labels = labels_in_order(ledger)
     kept = np.array([entry.kept for entry in labels], bool)
     mixture = curate(ARMS[id_.arm], accepted, kept, parts.config.train.alpha)
     prompts = parts.task.prompts["train"].texts
@@ -156,7 +155,7 @@ def _records(
 
 
 def _arrays(path: epath.Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    arrays = load_arrays(path, names)
+    arrays = durable_files.load_arrays(path, names)
     if arrays is None:
         raise BoostError(f"{path} is missing or torn: the set that the round trained on is lost")
     return arrays

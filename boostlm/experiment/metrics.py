@@ -8,7 +8,7 @@ from boostlm.curation.diversity import distinct_fraction
 from boostlm.curation.mixture import failing
 from boostlm.curation.round import RoundState
 from boostlm.experiment.context import RunContext
-from boostlm.experiment.evaluate import Answers, by_group, load_answers
+from boostlm.experiment.evaluate import Answers, by_group
 from boostlm.experiment.stages import ArmStages, Verdicts
 from boostlm.lm.generate import Responses
 from boostlm.statistics.audit import (
@@ -49,10 +49,10 @@ def past_of(stages: ArmStages, metrics: MetricsFile, id_: RoundId) -> Past:
     """What was committed before a round's model was measured."""
     if id_.round == 0:
         return Past([], None, None, [])
-    start = load_answers(stages.dir_of(0).eval)
+    start = stages.start_answers()
     before = stages.saved_verdicts(id_.round - 1)
     return Past(
-        [metrics.row(id_._replace(round=r)) for r in range(id_.round)],
+        [metrics.rows[id_._replace(round=r)] for r in range(id_.round)],
         None if start is None else start.greedy_M,
         None if before is None else before.accepted,
         stages.labels_for(id_.round),

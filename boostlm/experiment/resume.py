@@ -64,7 +64,7 @@ def last_good(
       seed: the seed model.
     """
     rounds = range(ctx.config.rounds + 1)
-    missing = [r for r in rounds if not metrics.has(seed_id._replace(round=r))]
+    missing = [r for r in rounds if seed_id._replace(round=r) not in metrics.rows]
     for round_ in range(missing[0] if missing else ctx.config.rounds, 0, -1):
         path = run_dir.round_dir(seed_id._replace(round=round_)).checkpoint
         if checkpoint.is_good(path):

@@ -11,7 +11,7 @@ from boostlm.curation.round import Curation, RoundState, curation_round
 from boostlm.engine.learner import LearnerState
 from boostlm.errors import WaitingForPeople
 from boostlm.experiment.context import RunContext
-from boostlm.experiment.evaluate import eval_answers
+from boostlm.experiment.evaluate import Answers, eval_answers
 from boostlm.experiment.metrics import metrics_row, past_of
 from boostlm.experiment.resume import last_good, load_learner, save_state, shapes_of
 from boostlm.experiment.seed_model import make_seed_model
@@ -24,7 +24,7 @@ from boostlm.prng import Purpose, round_key
 from boostlm.runtime.multihost import on_host0
 from boostlm.runtime.progress import Progress
 from boostlm.storage import checkpoint
-from boostlm.storage.ledger import Ledger
+from boostlm.storage.ledger import read_ledger
 from boostlm.storage.metrics_file import MetricsFile, MetricsRow
 from boostlm.storage.partial_stages import PartialTraining
 from boostlm.storage.run_dir import RoundId, RunDir
@@ -81,7 +81,7 @@ def run_experiment(
                 waiting += wait.queries
     if waiting:
         on_host0(ask_people)(run_dir.people_folder, run_dir.name, waiting)
-    return metrics.rows
+    return list(metrics.rows.values())
 
 
 def seed_learner(ctx: RunContext, run_dir: RunDir, seed: int, progress: Progress) -> LearnerState:
@@ -124,7 +124,8 @@ def run_arm(
             key = round_key(id_.seed, Purpose.ALLOCATE, round_ - 1)
             state = curation_round(state, fns, ARMS[arm], curation, key, round_ - 1)
             save_state(stages.dir_of(round_).checkpoint, state)
-            stages.training_committed(round_)
+            if stages.partial_training(round_).exists:
+                stages.partial_training(round_).remove()
         if round_ > config.keep_checkpoints:
             _remove_old(stages, round_ - config.keep_checkpoints)
         row = _measured(ctx, metrics, stages, id_, state, progress)
@@ -134,7 +135,7 @@ def run_arm(
         metrics.add(row)
         progress.say(_line(row, config, progress))
         for kind, seen in row["alarms"].items():
-            if kind not in metrics.row(stages.id_of(round_ - 1))["alarms"]:
+            if kind not in metrics.rows[stages.id_of(round_ - 1)]["alarms"]:
                 progress.say(f"  collapse alarm: {seen}")  # said once, while it lasts
 
 
@@ -149,21 +150,23 @@ def _measured(
     """The row of a round, whose samples and verdicts this also makes; None if there is one."""
     responses = stages.sample(state.learner, id_.round)
     verdicts = stages.verdicts(responses, id_.round)
-    if metrics.has(id_):
+    if id_ in metrics.rows:
         return None
-    same = [r for r in metrics.rows if (r["seed"], r["round"]) == (id_.seed, 0)]
+    same = [row for i, row in metrics.rows.items() if (i.seed, i.round) == (id_.seed, 0)]
     if id_.round == 0 and same:  # every arm starts from the same model and the same samples
         return {**same[0], "arm": id_.arm}
     with stage(id_, "evaluate", progress) as report:
-        path = stages.dir_of(id_.round).eval
-        answers = eval_answers(ctx, path, id_, state.learner, report)
+        answers = stages.saved(id_.round, "eval", Answers)
+        if answers is None:
+            path = stages.dir_of(id_.round).eval
+            answers = eval_answers(ctx, path, id_, state.learner, report)
     past = past_of(stages, metrics, id_)
     return metrics_row(ctx, id_, state, responses, verdicts, answers, past)
 
 
 def _labeler_context(ctx: RunContext, run_dir: RunDir, seed: LearnerState) -> LabelerContext:
     def spent() -> float:
-        ledgers = map(Ledger, run_dir.ledger_paths())
+        ledgers = map(read_ledger, run_dir.ledger_paths())
         return sum(entry.cost for ledger in ledgers for entry in ledger.entries.values())
 
     return LabelerContext(
@@ -181,7 +184,8 @@ def _labeler_context(ctx: RunContext, run_dir: RunDir, seed: LearnerState) -> La
 def _is_finished(config: Config, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId) -> bool:
     """Whether an arm has all its rows, and a complete last checkpoint."""
     ids = [seed_id._replace(round=r) for r in range(config.rounds + 1)]
-    return all(map(metrics.has, ids)) and checkpoint.is_good(run_dir.round_dir(ids[-1]).checkpoint)
+    done = all(id_ in metrics.rows for id_ in ids)
+    return done and checkpoint.is_good(run_dir.round_dir(ids[-1]).checkpoint)
 
 
 @on_host0

@@ -9,7 +9,7 @@ rounds, and the model that is then trained, belong to round `done + 1`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,20 +22,20 @@ from boostlm.engine.prompt_table import training_rows
 from boostlm.engine.sampler import OnProgress
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.experiment.context import RunContext
+from boostlm.experiment.evaluate import Answers, load_answers
 from boostlm.experiment.labeling import label_round
 from boostlm.labelers.base import Labeler
 from boostlm.lm.generate import Responses
 from boostlm.lm.lora import init_adapters
 from boostlm.lm.token_sampling import sampling_params_of
 from boostlm.lm.train_step import Batch
+from boostlm.numerics import all_finite
 from boostlm.prng import Purpose, round_key
-from boostlm.runtime.multihost import raise_if_preempted
 from boostlm.runtime.progress import Progress
-from boostlm.storage.checkpoint import check_finite
-from boostlm.storage.ledger import Entry, Ledger
+from boostlm.storage import durable_files
+from boostlm.storage.ledger import Entry, Ledger, read_ledger
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 from boostlm.storage.run_dir import RoundDir, RoundId, RunDir
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
 
 
 class Verdicts(NamedTuple):
@@ -50,17 +50,19 @@ class Verdicts(NamedTuple):
     accepted: np.ndarray
 
 
+Arrays = TypeVar("Arrays", Responses, Verdicts, Answers)
+
+
 @contextmanager
 def stage(id_: RoundId, name: str, progress: Progress) -> Iterator[OnProgress]:
-    """Times a stage, names the place in every error, and leaves if SIGTERM came."""
-    raise_if_preempted()
+    """Times a stage, and names the place in every error."""
     try:
-        yield progress.start(name)
+        with progress.stage(name) as report:
+            yield report
     except WaitingForPeople:
         raise
     except BoostError as error:
         raise BoostError(f"{id_}, stage {name}: {error}") from error
-    progress.finish()
 
 
 class ArmStages:
@@ -80,9 +82,11 @@ class ArmStages:
         self._run_dir = run_dir
         self._seed_id = seed_id
         self._progress = progress
-        self._samples: dict[int, Responses] = {}  # by rounds done, as are the next two
+        self._dirs: dict[int, tuple[RoundDir, frozenset[str]]] = {}  # by rounds done, as are
+        self._samples: dict[int, Responses] = {}  # the next ones
         self._verdicts: dict[int, Verdicts] = {}
         self._labels: dict[int, list[Entry]] = {}
+        self._start: Answers | None = None
 
     def fns(self) -> RoundFns:
         """The functions of `curation_round`."""
@@ -93,20 +97,33 @@ class ArmStages:
         return self._seed_id._replace(round=done)
 
     def dir_of(self, done: int) -> RoundDir:
-        """Its files."""
-        return self._run_dir.round_dir(self.id_of(done))
+        """The files of that round."""
+        return self._dir(done)[0]
+
+    def saved(self, done: int, name: str, kind: type[Arrays]) -> Arrays | None:
+        """The arrays that an earlier process committed as a field of `RoundDir`, or None."""
+        files, names = self._dir(done)
+        arrays = (
+            durable_files.load_arrays(getattr(files, name), kind._fields) if name in names else None
+        )
+        return kind(**arrays) if arrays else None
+
+    def _dir(self, done: int) -> tuple[RoundDir, frozenset[str]]:
+        """The files of a round, and which of them were there when it was first looked at."""
+        if done not in self._dirs:
+            self._dirs[done] = self._run_dir.open_round(self.id_of(done))
+        return self._dirs[done]
 
     def sample(self, learner: LearnerState, done: int) -> Responses:
         """K samples for every training prompt."""
         if done not in self._samples:
-            saved = load_arrays(self.dir_of(done).samples, Responses._fields)
-            responses = Responses(**saved) if saved else self._make_samples(learner, done)
-            self._samples = {done: responses}
+            saved = self.saved(done, "samples", Responses)
+            self._samples = {done: saved or self._make_samples(learner, done)}
         return self._samples[done]
 
     def _make_samples(self, learner: LearnerState, done: int) -> Responses:
-        ctx, id_, files = self._ctx, self.id_of(done), self.dir_of(done)
-        partial = PartialSamples(files.partial_samples)
+        ctx, id_, (files, names) = self._ctx, self.id_of(done), self._dir(done)
+        partial = PartialSamples(files.partial_samples, "partial_samples" in names)
         with stage(id_, "sample", self._progress) as progress:
             responses = ctx.sample(
                 learner.params,
@@ -117,8 +134,9 @@ class ArmStages:
                 progress,
                 partial,
             )
-            save_arrays(files.samples, **responses._asdict())
-        partial.remove()
+            durable_files.save_arrays(files.samples, **responses._asdict())
+        if partial.exists:
+            partial.remove()
         return responses
 
     def judge(self, responses: Responses, done: int) -> Array:
@@ -128,8 +146,8 @@ class ArmStages:
     def verdicts(self, responses: Responses, done: int) -> Verdicts:
         """Exact and filtered verdicts on the samples."""
         if done not in self._verdicts:
-            saved = load_arrays(self.dir_of(done).verdicts, Verdicts._fields)
-            found = Verdicts(**saved) if saved else self._make_verdicts(responses, done)
+            saved = self.saved(done, "verdicts", Verdicts)
+            found = saved or self._make_verdicts(responses, done)
             before = {r: v for r, v in self._verdicts.items() if r == done - 1}
             self._verdicts = before | {done: found}
         return self._verdicts[done]
@@ -141,30 +159,42 @@ class ArmStages:
         rates = (ctx.config.filter.miss_rate, ctx.config.filter.false_accept_rate)
         key = round_key(self._seed_id.seed, Purpose.FILTER, done)
         verdicts = Verdicts(correct, np.asarray(noisy_verdict(key, correct, *rates)))
-        save_arrays(self.dir_of(done).verdicts, **verdicts._asdict())
+        durable_files.save_arrays(self.dir_of(done).verdicts, **verdicts._asdict())
         return verdicts
 
     def saved_verdicts(self, done: int) -> Verdicts | None:
         """The verdicts of an earlier round, or None if their file is gone."""
-        if done in self._verdicts:
-            return self._verdicts[done]
-        saved = load_arrays(self.dir_of(done).verdicts, Verdicts._fields)
-        return Verdicts(**saved) if saved else None
+        return self._verdicts.get(done) or self.saved(done, "verdicts", Verdicts)
+
+    def start_answers(self) -> Answers | None:
+        """The seed model's answers to the evaluated split, or None if their file is gone."""
+        if self._start is None:
+            self._start = load_answers(self.dir_of(0).eval)
+        return self._start
 
     def label(self, request: LabelRequest, done: int) -> Labels:
         """The labels that a round of training requests."""
         id_ = self.id_of(done + 1)
         with stage(id_, "label", self._progress) as progress:
-            ledger = Ledger(self.dir_of(done + 1).ledger)
+            ledger = self._ledger(done + 1)
             labels = label_round(self._ctx, self._labeler, ledger, id_, request, progress)
-        self._labels = {done + 1: _in_order(ledger)}
+        self._labels = {done + 1: labels_in_order(ledger)}
         return labels
 
     def labels_for(self, round_: int) -> list[Entry]:
         """The labels that were bought for a round of training."""
         if round_ not in self._labels:
-            self._labels = {round_: _in_order(Ledger(self.dir_of(round_).ledger))}
+            self._labels = {round_: labels_in_order(self._ledger(round_))}
         return self._labels[round_]
+
+    def _ledger(self, round_: int) -> Ledger:
+        files, names = self._dir(round_)
+        return read_ledger(files.ledger) if "ledger" in names else Ledger(files.ledger)
+
+    def partial_training(self, round_: int) -> PartialTraining:
+        """What SIGTERM left of a round's training."""
+        files, names = self._dir(round_)
+        return PartialTraining(files.partial_training, "partial_training" in names)
 
     def train(
         self,
@@ -196,22 +226,19 @@ class ArmStages:
                 config.optimizer,
                 progress,
                 ctx.train_prompts.prefix_P0,
-                PartialTraining(self.dir_of(done + 1).partial_training),
+                self.partial_training(done + 1),
                 adapters,
             )
-            if not (np.isfinite(learner.loss) and check_finite(learner.params)):
+            if not (np.isfinite(learner.loss) and all_finite(learner.params)):
                 raise BoostError(
                     "the loss or a parameter is not finite (NaN or infinity). The last good state "
                     "is kept. A lower train.optimizer.learning_rate or clip_norm may help"
                 )
         return learner._replace(optimizer_state=None) if config.reset_optimizer else learner
 
-    def training_committed(self, round_: int) -> None:
-        """Call this when the model of a round is on disk."""
-        PartialTraining(self.dir_of(round_).partial_training).remove()
 
-
-def _in_order(ledger: Ledger) -> list[Entry]:
+def labels_in_order(ledger: Ledger) -> list[Entry]:
+    """The labels by prompt, then sample."""
     return [ledger.entries[pair] for pair in sorted(ledger.entries)]
 
 

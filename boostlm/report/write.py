@@ -13,7 +13,6 @@ from boostlm.report.predict import predict
 from boostlm.report.run_data import RunData, parse_rows
 from boostlm.storage import durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
-from boostlm.storage.stage_arrays import load_arrays
 
 
 def read_run(run_dir: RunDir) -> RunData:
@@ -25,7 +24,7 @@ def read_run(run_dir: RunDir) -> RunData:
     predicted, answered = {}, {}
     for seed in sorted({row["seed"] for row in rows}):
         path = run_dir.round_dir(RoundId(seed, "all", 0)).verdicts
-        arrays = load_arrays(path, Verdicts._fields)
+        arrays = durable_files.load_arrays(path, Verdicts._fields)
         if arrays is not None:
             predicted[seed] = predict(config, arrays["correct"])
     for row in rows:

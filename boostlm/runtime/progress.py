@@ -3,8 +3,14 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
+
+import jax
+
+from boostlm.runtime import preemption
+from boostlm.runtime.multihost import all_max
 
 
 def clock(seconds: float) -> str:
@@ -37,20 +43,17 @@ class Progress:
         """Which seed, arm and round the next stages belong to."""
         self._where = where
 
-    def start(self, kind: str) -> Callable[[int, int], None]:
-        """Begins a stage; returns a callback for (done, total) within it."""
+    @contextmanager
+    def stage(self, kind: str) -> Iterator[Callable[[int, int], None]]:
+        """Times a stage; gives a function that is called as (done, total) within it."""
         self._kind, self._stage_started = kind, time.monotonic()
         self._show(f"{self._where} · {kind}")
-        return self._within
-
-    def finish(self) -> None:
-        """Ends the stage."""
-        kind = self._kind
+        yield self._within
         self._times[kind].append(time.monotonic() - self._stage_started)
         self._left[kind] = max(0, self._left[kind] - 1)
 
     def skip(self, kind: str, times: int = 1) -> None:
-        """A stage was done in an earlier life."""
+        """Says that an earlier process did a stage."""
         self._left[kind] = max(0, self._left[kind] - times)
 
     def say(self, text: str) -> None:
@@ -101,3 +104,28 @@ class Progress:
             width = shutil.get_terminal_size().columns - 1  # a wrapped line could not be wiped
             self._out.write(f"\r\x1b[K{line[:width]}")
             self._out.flush()
+
+
+class Pace:
+    """Reports the steps of a training: one report in about 2 seconds, at least every 20 steps.
+
+    Attributes:
+      every: report after each multiple of so many steps.
+    """
+
+    def __init__(self, progress: Callable[[int, int], None], total: int):
+        """`progress`: called as (steps done, `total`)."""
+        self.every = 1
+        self._progress, self._total = progress, total
+        self._reported = time.monotonic()
+        self._several_hosts = jax.process_count() > 1
+
+    def report(self, done: int) -> bool:
+        """Reports the steps that are done; returns whether SIGTERM came to any host."""
+        seconds, preempted = time.monotonic() - self._reported, preemption.sigterm.is_set()
+        if self._several_hosts:
+            seconds, preempted = all_max([seconds, float(preempted)])
+        self._reported = time.monotonic()
+        self.every = min(20, max(1, int(2 * self.every / max(seconds, 1e-3))))
+        self._progress(done, self._total)
+        return bool(preempted)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -49,8 +48,8 @@ def _prepare(path: epath.Path, tree: Any) -> None:
 
     Orbax reports a full disk in hundreds of lines from many threads.
     """
-    remove(path)
-    if not durable_files.is_local(path):
+    _remove(path)
+    if _in_bucket(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     size = sum(np.asarray(x).nbytes if np.isscalar(x) else x.nbytes for x in jax.tree.leaves(tree))
@@ -110,19 +109,13 @@ def is_good(path: epath.Path) -> bool:
 @on_host0
 def remove(path: epath.Path) -> None:
     """Removes a checkpoint if there is one, its manifest first."""
+    _remove(path)
+
+
+def _remove(path: epath.Path) -> None:
     _manifest_path(path).unlink(missing_ok=True)
     if path.exists():
         path.rmtree()
-
-
-def check_finite(tree: Any) -> bool:
-    """Whether every floating-point number in a pytree is finite."""
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return all(bool(jax.jit(_all_finite)(x)) for x in floats)
-
-
-def _all_finite(x: jax.Array) -> jax.Array:
-    return jnp.all(jnp.isfinite(x))
 
 
 def _wanted(x: Any) -> Any:
@@ -146,7 +139,7 @@ def _cause(error: BaseException) -> str:
 
 def _absolute(path: epath.Path) -> epath.Path:
     """Orbax takes no relative paths."""
-    return epath.Path(os.path.abspath(path)) if durable_files.is_local(path) else path
+    return path if _in_bucket(path) else epath.Path(os.path.abspath(path))
 
 
 def _warn(file: epath.Path, what: str) -> None:
@@ -173,3 +166,7 @@ def _crc(file: epath.Path) -> int:
         while chunk := stream.read(_CHUNK):
             crc = zlib.crc32(chunk, crc)
     return crc
+
+
+def _in_bucket(path: epath.Path) -> bool:
+    return "://" in str(path)

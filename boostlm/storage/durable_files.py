@@ -1,4 +1,4 @@
-"""Files that a reader never sees half written, on a local disk or in a bucket.
+"""Bytes, lines and arrays in files that a reader never sees half written, on disk or in a bucket.
 
 Call these functions as `durable_files.NAME`: tests of crashes replace them here, once for all.
 """
@@ -6,12 +6,16 @@ Call these functions as `durable_files.NAME`: tests of crashes replace them here
 import os
 import uuid
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 
+import numpy as np
 from etils import epath
 
 from boostlm.errors import BoostError
+from boostlm.runtime.multihost import on_host0
 
 _TEMPORARY = ".tmp"
 
@@ -52,6 +56,13 @@ def remove_leftovers(root: epath.Path) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
+@on_host0
+def write_lines(path: epath.Path, lines: Sequence[str]) -> None:
+    """Replaces a file by these lines, as `write_atomically` does."""
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+@on_host0
 def append_durably(path: epath.Path, data: bytes) -> None:
     """Appends complete lines and waits until they are on disk.
 
@@ -83,6 +94,30 @@ def complete_lines(path: epath.Path) -> list[bytes]:
     if complete != data:
         warnings.warn(f"{path}: ignored a torn last line, left by a kill", stacklevel=3)
     return complete.splitlines()
+
+
+@on_host0
+def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.ndarray] | None:
+    """Committed arrays, or None if there are none.
+
+    A torn file, and one that lacks an array of `names`, counts as missing and causes a warning.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(BytesIO(path.read_bytes())) as file:
+            return {name: file[name] for name in names or file.files}  # reading checks each CRC
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, RuntimeError) as error:
+        warnings.warn(f"{path} is torn ({error}): making it again", stacklevel=3)
+        return None
+
+
+@on_host0
+def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
+    """Commits arrays."""
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
 
 
 def _complete(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from etils import epath
 
@@ -45,23 +45,29 @@ class Entry:
     kept: bool
 
 
+@dataclass(frozen=True)
 class Ledger:
-    """One append-only file of JSON lines: the labels of one seed, arm and round."""
+    """One append-only file of JSON lines: the labels of one seed, arm and round.
 
-    def __init__(self, path: epath.Path):
-        """Reads the file if there is one; ignores a torn last line, which a kill left."""
-        self.path = path
-        self.entries: dict[tuple[int, int], Entry] = _read_entries(path)
+    Attributes:
+      path: of the file.
+      entries: {(prompt, sample): entry}.
+    """
+
+    path: epath.Path
+    entries: dict[tuple[int, int], Entry] = field(default_factory=dict)
 
     def append(self, entries: Iterable[Entry]) -> None:
         """Records labels, the same on all hosts. They are on disk when this returns."""
         entries = list(entries)
-        _append_entries(self.path, entries)
-        self.entries |= {(e.prompt, e.sample): e for e in entries}
+        lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
+        durable_files.append_durably(self.path, lines.encode())
+        self.entries.update({(e.prompt, e.sample): e for e in entries})
 
 
 @on_host0
-def _read_entries(path: epath.Path) -> dict[tuple[int, int], Entry]:
+def read_ledger(path: epath.Path) -> Ledger:
+    """Reads a ledger if there is one; ignores a torn last line, which a kill left."""
     entries = {}
     for number, line in enumerate(durable_files.complete_lines(path), 1):
         try:
@@ -72,10 +78,4 @@ def _read_entries(path: epath.Path) -> dict[tuple[int, int], Entry]:
                 "so nothing was changed: repair or remove that line, then run again"
             ) from error
         entries[entry.prompt, entry.sample] = entry
-    return entries
-
-
-@on_host0
-def _append_entries(path: epath.Path, entries: list[Entry]) -> None:
-    lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
-    durable_files.append_durably(path, lines.encode())
+    return Ledger(path, entries)

@@ -16,7 +16,11 @@ MetricsRow = dict[str, Any]
 
 
 class MetricsFile:
-    """The rows of metrics.jsonl, in order of seed, arm and round."""
+    """The rows of metrics.jsonl.
+
+    Attributes:
+      rows: {round: row}, in order of seed, arm and round.
+    """
 
     def __init__(self, run_dir: RunDir, config: Config):
         """Reads the file if there is one; drops a damaged line with a warning.
@@ -26,25 +30,16 @@ class MetricsFile:
         self._path = run_dir.metrics_path
         ids = itertools.product(range(config.seeds), config.arms, range(config.rounds + 1))
         self._order = {RoundId(*parts): i for i, parts in enumerate(ids)}
-        self._rows: dict[RoundId, MetricsRow] = _read(self._path, set(self._order))
-
-    def has(self, id_: RoundId) -> bool:
-        """Whether there is a row of this round."""
-        return id_ in self._rows
-
-    def row(self, id_: RoundId) -> MetricsRow:
-        """The row of a round that has one."""
-        return self._rows[id_]
+        self.rows: dict[RoundId, MetricsRow] = self._sorted(_read(self._path, set(self._order)))
 
     def add(self, row: MetricsRow) -> None:
         """Adds a row. It is on disk when this returns."""
-        self._rows[RoundId(row["seed"], row["arm"], row["round"])] = row
-        _write(self._path, self.rows)
+        self.rows[RoundId(row["seed"], row["arm"], row["round"])] = row
+        self.rows = self._sorted(self.rows)
+        durable_files.write_lines(self._path, list(map(json.dumps, self.rows.values())))
 
-    @property
-    def rows(self) -> list[MetricsRow]:
-        """All rows, in order."""
-        return [self._rows[id_] for id_ in sorted(self._rows, key=self._order.__getitem__)]
+    def _sorted(self, rows: dict[RoundId, MetricsRow]) -> dict[RoundId, MetricsRow]:
+        return {id_: rows[id_] for id_ in sorted(rows, key=self._order.__getitem__)}
 
 
 @on_host0
@@ -62,9 +57,3 @@ def _read(path: epath.Path, known: set[RoundId]) -> dict[RoundId, MetricsRow]:
         else:
             rows[id_] = row
     return rows
-
-
-@on_host0
-def _write(path: epath.Path, rows: list[MetricsRow]) -> None:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    durable_files.write_atomically(path, text.encode())

@@ -5,6 +5,7 @@ left it.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -13,20 +14,23 @@ from boostlm.lm.generate import Responses
 from boostlm.lm.sharding import to_host
 from boostlm.lm.train_step import TrainState
 from boostlm.runtime.multihost import on_host0
-from boostlm.storage import checkpoint
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
+from boostlm.storage import checkpoint, durable_files
 
 
-class PartialSamples:
-    """The prompts that a sampling stage has finished, in one file; there may be none."""
+class PartialSamples(NamedTuple):
+    """The prompts that a sampling stage has finished, in one file.
 
-    def __init__(self, path: epath.Path):
-        """Takes the path of a file of its own."""
-        self._path = path
+    Attributes:
+      path: of the file.
+      exists: whether there may be one.
+    """
+
+    path: epath.Path
+    exists: bool = True
 
     def load(self, prompts: int) -> tuple[Responses | None, np.ndarray]:
         """Responses [prompts, K, ...] or None, and bool [prompts]: which of them are there."""
-        saved = load_arrays(self._path, (*Responses._fields, "done"))
+        saved = durable_files.load_arrays(self.path, (*Responses._fields, "done"))
         if saved is None:
             return None, np.zeros(prompts, bool)
         done = saved.pop("done")
@@ -34,20 +38,23 @@ class PartialSamples:
 
     def save(self, responses: Responses, done: np.ndarray) -> None:
         """Saves responses; those that are not done may hold anything."""
-        save_arrays(self._path, **responses._asdict(), done=done)
+        durable_files.save_arrays(self.path, **responses._asdict(), done=done)
 
-    @on_host0
     def remove(self) -> None:
-        """Call this when the stage has committed."""
-        self._path.unlink(missing_ok=True)
+        """Call this when the stage has committed and there may be a file."""
+        _unlink(self.path)
 
 
-class PartialTraining:
-    """The state of a training stage after some of its steps, as a checkpoint; there may be none."""
+class PartialTraining(NamedTuple):
+    """The state of a training stage after some of its steps, as a checkpoint.
 
-    def __init__(self, path: epath.Path):
-        """Takes the path of a checkpoint folder of its own."""
-        self._path = path
+    Attributes:
+      path: of the checkpoint's folder.
+      exists: whether there may be one.
+    """
+
+    path: epath.Path
+    exists: bool = True
 
     def load(self, like: TrainState, steps: int) -> tuple[TrainState | None, list]:
         """The saved state as numpy arrays and the losses up to it, or None and no losses.
@@ -56,10 +63,10 @@ class PartialTraining:
           like: such a state, or its shapes.
           steps: of the complete stage.
         """
-        if not checkpoint.is_good(self._path):
+        if not checkpoint.is_good(self.path):
             return None, []
         like = {"state": like, "loss": np.zeros(steps, np.float32), "done": 0}
-        saved = checkpoint.restore(self._path, like)
+        saved = checkpoint.restore(self.path, like)
         return to_host(saved["state"]), list(saved["loss"][: int(saved["done"])])
 
     def save(self, state: TrainState, losses: Sequence, steps: int) -> None:
@@ -69,8 +76,13 @@ class PartialTraining:
         """
         loss = np.zeros(steps, np.float32)
         loss[: len(losses)] = [float(x) for x in losses]
-        checkpoint.save(self._path, {"state": state, "loss": loss, "done": np.int64(len(losses))})
+        checkpoint.save(self.path, {"state": state, "loss": loss, "done": np.int64(len(losses))})
 
     def remove(self) -> None:
-        """Call this when the stage has committed."""
-        checkpoint.remove(self._path)
+        """Call this when the stage has committed and there may be a checkpoint."""
+        checkpoint.remove(self.path)
+
+
+@on_host0
+def _unlink(path: epath.Path) -> None:
+    path.unlink(missing_ok=True)

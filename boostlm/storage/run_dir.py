@@ -105,6 +105,15 @@ class RunDir:
             partial_training=folder / "partial_training",
         )
 
+    @on_host0
+    def open_round(self, id_: RoundId) -> tuple[RoundDir, frozenset[str]]:
+        """The files of a round, and the fields whose file or folder exists."""
+        files = self.round_dir(id_)
+        folder = files.ledger.parent
+        found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        there = (name for name, path in files._asdict().items() if path.name in found)
+        return files, frozenset(there)
+
     def ledger_paths(self) -> list[epath.Path]:
         """The ledgers of all rounds so far."""
         return sorted(self.rounds_folder.glob("seed*/*/round*/ledger.jsonl"))
