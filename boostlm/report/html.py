@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from boostlm.config import ARM_NAMES
-from boostlm.report import plots
+from boostlm.report import plot_style
 
 MARKS = dict(
     zip(ARM_NAMES, ("&#9679;", "&#9632;", "&#9650;", "&#9670;"))
@@ -64,8 +64,8 @@ details th,details td{padding:3px 0 3px 16px}
 
 def theme() -> str:
     """The colours as CSS variables; print is light."""
-    light = "".join(f"--{name}:{pair[0]};" for name, pair in plots.THEME.items())
-    dark = "".join(f"--{name}:{pair[1]};" for name, pair in plots.THEME.items())
+    light = "".join(f"--{name}:{pair[0]};" for name, pair in plot_style.THEME.items())
+    dark = "".join(f"--{name}:{pair[1]};" for name, pair in plot_style.THEME.items())
     return f"\n:root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
@@ -78,7 +78,7 @@ def inline(svg: str, name: str, alt: str) -> str:
     body = re.sub(r' id="(?!m[0-9a-f]{10}")[^"]*"', "", body)  # only markers are referred to
     body = body.replace(' id="m', f' id="{name}-m').replace('xlink:href="#', f'href="#{name}-')
     body = re.sub(r" font-family: [^;\"]*;", "", body)
-    for theme_name, (light, _) in plots.THEME.items():
+    for theme_name, (light, _) in plot_style.THEME.items():
         body = body.replace(f": {light}", f": var(--{theme_name})")
     body = re.sub(r"\n\s*", "\n", body)
     return f'<svg viewBox="{opening.group(1)}" role="img" aria-label="{escape(alt)}">{body.strip()}'

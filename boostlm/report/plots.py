@@ -4,106 +4,39 @@ Lengths are in points. Most figures are 360 wide, which keeps their text legible
 in half a page. Colours are the light theme's; the page swaps them by name (`THEME`).
 """
 
-import io
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from boostlm.report.axes import axis_limits, spread_labels
 from boostlm.report.compare import Comparison
+from boostlm.report.plot_style import (
+    BAR,
+    GRID,
+    INK,
+    LEFT,
+    MARKERS,
+    MUTED,
+    PAPER,
+    RIGHT,
+    SMALL,
+    bare,
+    colour_of,
+    figure_style,
+    new_figure,
+    save_figure,
+    svg_of,
+)
 from boostlm.report.run_data import RunData, mean_shares
 from boostlm.report.wording import minus, percent, points, short_name
 from boostlm.statistics.intervals import mean_interval
-
-# name -> (light, dark). The four arms differ in lightness too, for eyes that confuse hues.
-THEME = {
-    "ink": ("#1d2733", "#e8ebef"),
-    "muted": ("#5d6875", "#a3adb9"),
-    "grid": ("#e4e8ec", "#323a44"),
-    "paper": ("#ffffff", "#14181d"),
-    "bar": ("#c3cad2", "#4b5561"),
-    "do_nothing": ("#868c95", "#98a0ab"),
-    "filter_only": ("#1769b0", "#62b0ee"),
-    "uniform": ("#c28500", "#e6b440"),
-    "boosting": ("#00795a", "#36c596"),
-}
-INK, MUTED, GRID, PAPER, BAR = (light for light, _ in list(THEME.values())[:5])
-MARKERS = {"do_nothing": "o", "filter_only": "s", "uniform": "^", "boosting": "D"}
-LEFT, RIGHT = 36.0, 106.0  # margins for numbers, and for names with numbers
-SMALL = 8.5  # font size inside dense figures
-STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.0,
-    "text.parse_math": False,  # a name may hold dollar signs
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "boostlm",
-}
-
-
-@contextmanager
-def _style(size: float = 9.0) -> Iterator[None]:
-    with matplotlib.rc_context({**STYLE, "font.size": size}), warnings.catch_warnings():
-        # Names may be in any script; the browser has the glyphs that the measuring font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def _figure(
-    height: float, left: float, right: float, width: float = 360.0, bottom: float = 32.0
-) -> tuple[Figure, Axes]:
-    """A figure with one axes that is `height` high; the margins are fixed, so labels fit."""
-    total = height + 8 + bottom
-    figure = Figure(figsize=(width / 72, total / 72), dpi=72)
-    figure.patch.set_visible(False)
-    box = (left / width, bottom / total, (width - left - right) / width, height / total)
-    return figure, _bare(figure.add_axes(box))
-
-
-def _bare(ax: Axes, grid: str = "y") -> Axes:
-    """No frame, no ticks: a thin grid behind the data."""
-    ax.patch.set_visible(False)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(left=False, bottom=False)
-    ax.set_axisbelow(True)
-    ax.grid(visible=False)
-    ax.grid(axis=grid, color=GRID, linewidth=0.8)
-    return ax
-
-
-def _save(figure: Figure, kind: str) -> bytes:
-    for artist in figure.findobj():
-        artist.set_clip_on(False)  # a marker on the axes' edge shows whole
-    out = io.BytesIO()
-    if kind == "svg":
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(out, metadata=metadata)
-    else:
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
-    return out.getvalue()
-
-
-def _svg(figure: Figure) -> str:
-    return _save(figure, "svg").decode()
-
-
-def _colour(arm: str) -> str:
-    return THEME.get(arm, THEME["muted"])[0]
 
 
 def _end_labels(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
@@ -144,7 +77,7 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
     """One line an arm: the mean, the seeds behind it, the interval around it."""
     limits, ends = _limits(run, field), []
     for arm in run.arms:
-        table, x_of, ink = run.by_round(arm, field), run.by_round(arm, x_field), _colour(arm)
+        table, x_of, ink = run.by_round(arm, field), run.by_round(arm, x_field), colour_of(arm)
         if not table:
             continue
         estimates = [mean_interval(list(of_seed.values())) for of_seed in table.values()]
@@ -182,10 +115,10 @@ def arms_by(run: RunData, field: str, x_field: str = "round") -> str | None:
     """A fraction of every arm against the round or a count; None if there is nothing to draw."""
     if not _can_draw(run, field, x_field):
         return None
-    with _style():
-        figure, ax = _figure(190, LEFT, RIGHT)
+    with figure_style():
+        figure, ax = new_figure(190, LEFT, RIGHT)
         _draw_arms(ax, run, field, x_field)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _draw_predicted(ax: Axes, run: RunData, arm: str) -> None:
@@ -193,7 +126,7 @@ def _draw_predicted(ax: Axes, run: RunData, arm: str) -> None:
     tables = {a: run.predicted_by_round(a) for a in run.arms}
     everything = [v for table in tables.values() for values in table.values() for v in values]
     measured = {r: list(v.values()) for r, v in run.by_round(arm, "train_accuracy").items()}
-    both = (("predicted", tables[arm], MUTED, "--"), ("measured", measured, _colour(arm), "-"))
+    both = (("predicted", tables[arm], MUTED, "--"), ("measured", measured, colour_of(arm), "-"))
     ends = []
     for name, table, ink, dashes in both:
         if table:
@@ -209,10 +142,10 @@ def predicted(run: RunData, arm: str) -> str | None:
     """The theory's train accuracy beside the measured one; None if there is none of either."""
     if not run.by_round(arm, "train_accuracy") or not run.predicted_by_round(arm):
         return None
-    with _style():
-        figure, ax = _figure(105, 32, 88, width=220)
+    with figure_style():
+        figure, ax = new_figure(105, 32, 88, width=220)
         _draw_predicted(ax, run, arm)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def differences_plot(found: Sequence[Comparison]) -> str | None:
@@ -221,12 +154,12 @@ def differences_plot(found: Sequence[Comparison]) -> str | None:
     if not ends:
         return None
     low, high = max(-1.0, min(0.0, *ends)), min(1.0, max(0.0, *ends))
-    with _style():
-        figure, ax = _figure(40.0 * len(found), 10, 10, width=290)
-        _bare(ax, "x").set(ylim=(len(found), 0), yticks=[], xlabel="points of accuracy")
+    with figure_style():
+        figure, ax = new_figure(40.0 * len(found), 10, 10, width=290)
+        bare(ax, "x").set(ylim=(len(found), 0), yticks=[], xlabel="points of accuracy")
         _scale(ax, "x", (low - 0.04 * (high - low), high + 0.04 * (high - low)), unit="")
         for row, c in enumerate(found):
-            ink, e, y = _colour(c.first), c.estimate, row + 0.7
+            ink, e, y = colour_of(c.first), c.estimate, row + 0.7
             ax.vlines(0, y - 0.2, y + 0.2, color=INK, linewidth=1.4)
             words = {"color": ink, "weight": "bold", "transform": ax.get_yaxis_transform()}
             ax.text(0, row + 0.38, f"{c.first} \N{MINUS SIGN} {c.second}", **words)
@@ -236,7 +169,7 @@ def differences_plot(found: Sequence[Comparison]) -> str | None:
                 ax.barh(y, min(e.high, 1) - left, 0.12, left, color=ink, alpha=0.3)
                 ax.plot(c.differences, [y] * e.n, "|", color=ink, markersize=9)
             ax.plot([e.mean], [y], "D", color=ink, markersize=5)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _names(ax: Axes, names: Sequence[str]) -> None:
@@ -259,8 +192,8 @@ def weight_by_group(run: RunData, arm: str) -> str | None:
     most = max((share for shares in columns for share in shares.values()), default=0)
     if most <= 0:
         return None
-    with _style():
-        figure, ax = _figure(
+    with figure_style():
+        figure, ax = new_figure(
             max(26.0 * len(groups), 60), _names_width(groups), 8 if len(rounds) <= 8 else 34
         )
         ax.grid(visible=False)
@@ -268,7 +201,9 @@ def weight_by_group(run: RunData, arm: str) -> str | None:
         for x, y in product(range(len(rounds)), range(len(groups))):
             share = columns[x].get(groups[y], 0.0)
             alpha = 0.05 + 0.95 * share / most
-            box = Rectangle((x + 0.02, y + 0.04), 0.96, 0.92, color=_colour(arm), alpha=alpha, lw=0)
+            box = Rectangle(
+                (x + 0.02, y + 0.04), 0.96, 0.92, color=colour_of(arm), alpha=alpha, lw=0
+            )
             ax.add_patch(box)
             if len(rounds) <= 8:
                 words = {"fontsize": SMALL, "color": PAPER if alpha > 0.7 else INK}
@@ -278,7 +213,7 @@ def weight_by_group(run: RunData, arm: str) -> str | None:
         shown = range(0, len(rounds), -(-len(rounds) // 8))
         ax.set_xticks([i + 0.5 for i in shown], [str(rounds[i]) for i in shown])
         ax.set(xlim=(0, len(rounds)), xlabel="round")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def weight_by_failures(run: RunData, arm: str) -> str | None:
@@ -297,16 +232,16 @@ def weight_by_failures(run: RunData, arm: str) -> str | None:
         for f, share in part.items():
             bar[min(f, tail)] += share / (sum(part.values()) or 1)
     most = max(map(max, bars))
-    with _style():
-        figure, ax = _figure(30.0 * len(names), _names_width(names), 40, bottom=6)
+    with figure_style():
+        figure, ax = new_figure(30.0 * len(names), _names_width(names), 40, bottom=6)
         ax.grid(visible=False)
         _names(ax, names)
-        for bar, ink, at in zip(bars, (BAR, _colour(arm)), (0.3, 0.66), strict=True):
+        for bar, ink, at in zip(bars, (BAR, colour_of(arm)), (0.3, 0.66), strict=True):
             ax.barh([y + at for y in range(len(names))], bar, height=0.32, color=ink)
             for y, share in enumerate(bar):
                 ax.text(share + 0.015 * most, y + at, f"{share:.0%}", va="center", fontsize=SMALL)
         ax.set(xlim=(0, most), xticks=[])
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def final_by_group(run: RunData) -> str | None:
@@ -319,20 +254,20 @@ def final_by_group(run: RunData) -> str | None:
     if not groups:
         return None
     most = max(v for of_group in (start, *final.values()) for v in of_group.values())
-    with _style():
-        figure, ax = _figure((9.0 * len(run.arms) + 10) * len(groups), _names_width(groups), 14)
-        _names(_bare(ax, "x"), groups)
+    with figure_style():
+        figure, ax = new_figure((9.0 * len(run.arms) + 10) * len(groups), _names_width(groups), 14)
+        _names(bare(ax, "x"), groups)
         _scale(ax, "x", (0, max(0.1, most)))
         ax.hlines(range(1, len(groups)), *ax.get_xlim(), color=GRID, linewidth=0.8)
         for (y, group), (i, arm) in product(enumerate(groups), enumerate(run.arms)):
-            at, ink = y + 0.12 + 0.76 * (i + 0.5) / len(run.arms), _colour(arm)
+            at, ink = y + 0.12 + 0.76 * (i + 0.5) / len(run.arms), colour_of(arm)
             if group in final[arm]:
                 ax.hlines(at, start.get(group, final[arm][group]), final[arm][group], color=ink)
                 ax.plot(final[arm][group], at, MARKERS.get(arm, "o"), color=ink, markersize=5)
         for y, group in enumerate(groups):
             ax.vlines(start.get(group, []), y + 0.1, y + 0.9, color=INK, linewidth=1.4)
         ax.set_xlabel(f"{run.config['data']['eval_split']} accuracy")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def summary_png(run: RunData) -> bytes:
@@ -344,11 +279,11 @@ def summary_png(run: RunData) -> bytes:
         panels.append(("Accuracy against labels bought", partial(accuracy, x_field="labels_spent")))
     if predicted(run, arm) is not None:
         panels.append((f"{arm} on training prompts", partial(_draw_predicted, run=run, arm=arm)))
-    with _style(11.0):
+    with figure_style(11.0):
         figure = Figure(figsize=(4.4 * len(panels), 3.7), dpi=150, facecolor=PAPER)
         for i, (title, draw) in enumerate(panels):
             box = ((i + 0.12) / len(panels), 0.16, 0.46 / len(panels), 0.7)
-            ax = _bare(figure.add_axes(box))
+            ax = bare(figure.add_axes(box))
             draw(ax)
             ax.set_title(title, loc="left", fontsize=12, weight="bold", pad=12)
-        return _save(figure, "png")
+        return save_figure(figure, "png")
