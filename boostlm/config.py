@@ -1,7 +1,7 @@
-"""Every setting of a run, documented where it is defined. The defaults are the embedded task.
+"""Every setting of a run, documented where it is defined. The defaults run the embedded task.
 
-Plain nested frozen dataclasses of int, float, bool, str and tuple of str. `config_io` reads,
-overrides, compares and writes them. Lengths are in tokens.
+Nested frozen dataclasses of int, float, bool, str and tuple of str. `config_io` reads, overrides,
+compares and writes them. Lengths are in tokens.
 """
 
 import re
@@ -19,8 +19,8 @@ PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "frozen_model", "people", "endpoint")
 
-# Fields that a run may be given other values of when it goes on: how a server is reached and what
-# may be spent there changes no label.
+# Fields that may change when a run is continued: how a server is reached and how much may be spent
+# there changes no label.
 MAY_CHANGE = tuple(
     f"label.endpoint.{name}:"
     for name in (
@@ -37,20 +37,20 @@ MAY_CHANGE = tuple(
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which prompts."""
+    """Which prompts a run uses."""
 
     task: str = "skills"  # one of TASKS, or FILE.py:CLASS for a task of your own
-    path: str = ""  # folder with the data set's own files; empty: tensorflow-datasets downloads
-    train_prompts: int = 1024  # prompts that are sampled, labeled and trained on (N)
+    path: str = ""  # folder with the data set's files; empty: tensorflow-datasets downloads them
+    train_prompts: int = 1024  # prompts to sample, label and train on (N)
     eval_prompts: int = 512  # prompts of the evaluated split
-    eval_split: str = "test"  # "validation" while choosing settings, "test" once they are chosen
+    eval_split: str = "test"  # "validation" to choose settings, "test" after that
     max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
-    few_shot: str = ""  # examples before each prompt: a packaged file's name or a path; empty: none
+    few_shot: str = ""  # examples before each prompt: a packaged file or a path; empty: none
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """The SentencePiece model trained on the task's seed texts."""
+    """The SentencePiece model trained on the task's texts; a pretrained model has its own."""
 
     kind: str = "char"  # "char", "bpe" or "unigram"
     vocab_size: int = 64  # an upper bound
@@ -60,128 +60,128 @@ class TokenizerConfig:
 class ModelConfig:
     """A decoder-only transformer (RMSNorm, RoPE, grouped queries, gated GELU, tied embedding).
 
-    The defaults leave out what Gemma adds; `boostlm.pretrained.gemma` has its models' configs.
+    The defaults leave out Gemma's additions; `boostlm.pretrained.gemma` has its models' configs.
     """
 
     layers: int = 2  # blocks of attention and MLP
-    width: int = 64  # of the stream between blocks (E)
+    width: int = 64  # of the residual stream (E)
     heads: int = 4  # query heads (H)
     kv_heads: int = 4  # key-value heads (G); heads is a multiple of it
     head_dim: int = 16  # of each head (D); even
     mlp_width: int = 256  # hidden units of the MLP
-    rope_base: float = 10_000.0  # of layers that see all tokens before them
-    global_every: int = 1  # each n-th layer sees all tokens; the others the last `window` ones
-    window: int = 0  # tokens that those others see, the present one included
-    local_rope_base: float = 10_000.0  # of those others
-    query_divisor: int = 0  # queries are divided by its square root; 0: by head_dim's
+    rope_base: float = 10_000.0  # of global layers
+    global_every: int = 1  # every n-th layer is global; the others see the last `window` tokens
+    window: int = 0  # tokens that local layers see, the current one included
+    local_rope_base: float = 10_000.0  # of local layers
+    query_divisor: int = 0  # queries are divided by its square root; 0: head_dim
     qk_norm: bool = False  # RMSNorm on each head's queries and keys (Gemma 3)
-    post_norms: bool = False  # RMSNorm on what attention and MLP add to the stream (Gemma 2, 3)
+    post_norms: bool = False  # RMSNorm on the output of attention and MLP (Gemma 2, 3)
     attention_cap: float = 0.0  # soft cap on attention scores; 0: none (Gemma 2: 50)
     logit_cap: float = 0.0  # soft cap on logits; 0: none (Gemma 2: 30)
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up, then a constant rate, and global-norm clipping."""
+    """AdamW with linear warm-up to a constant rate, and clipping by the global norm."""
 
     steps: int = 330  # steps a round
     batch_size: int = 64  # rows a step, over all devices
     learning_rate: float = 1e-3  # after the warm-up
-    warmup_steps: int = 10  # from learning_rate / warmup_steps up
-    weight_decay: float = 0.0  # AdamW's, times the learning rate
+    warmup_steps: int = 10  # the rate rises from learning_rate / warmup_steps
+    weight_decay: float = 0.0  # decoupled, multiplied by the learning rate
     clip_norm: float = 1.0  # largest global norm of the gradient
-    micro_batches: int = 1  # parts that each batch is computed in, one by one; only saves memory
+    micro_batches: int = 1  # compute each batch in so many parts, one by one; only saves memory
 
 
 @dataclass(frozen=True)
 class SeedModelConfig:
-    """How the round-0 model comes about.
+    """The model that every arm starts from.
 
-    Trained from scratch on the task's seed examples; or, with a path, a pretrained model as it is,
-    whose own config and tokenizer then stand in for `model` and `tokenizer`.
+    It is trained from scratch on the task's seed examples; or, with a path, it is a pretrained
+    model, whose own config and tokenizer replace `model` and `tokenizer`.
     """
 
-    # how it is trained from scratch
+    # for training from scratch
     optimizer: OptimizerConfig = OptimizerConfig(steps=1000, learning_rate=3e-3)
-    path: str = ""  # folder that `boostlm convert` made; empty: from scratch
+    path: str = ""  # folder that `boostlm convert` made; empty: train from scratch
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How training prompts are answered."""
+    """How the model samples responses to training prompts."""
 
     k: int = 8  # responses a prompt (K)
     temperature: float = 1.0  # above 0; evaluation is greedy
     top_k: int = 0  # 0: all tokens
-    top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all
+    top_p: float = 1.0  # keep the likeliest tokens up to this probability; 1: all tokens
     max_new_tokens: int = 7  # response length limit, EOS included (R)
-    batch_size: int = 2048  # responses decoded at once, over all devices; one that ends makes room
-    eval_k: int = 0  # responses that an evaluation prompt gets besides the greedy one, for pass@k
+    batch_size: int = 2048  # responses decoded at once, over all devices
+    eval_k: int = 0  # samples for each evaluation prompt besides the greedy response, for pass@k
 
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """The gamma-noisy filter. Zero and zero is the task's exact verifier."""
+    """The noisy filter. With both rates 0 it is the task's exact verifier."""
 
     miss_rate: float = 0.0  # chance that a correct response is rejected
     false_accept_rate: float = 0.0  # chance that an incorrect one is accepted
-    audit: int = 64  # responses a round, and as many labels, checked exactly to estimate the rates
+    audit: int = 64  # responses and labels a round that are checked exactly to estimate the rates
 
 
 @dataclass(frozen=True)
 class EndpointConfig:
     """A server that speaks the OpenAI chat-completions protocol, for the endpoint labeler.
 
-    It draws by `sample`'s temperature, top_p and max_new_tokens. All but `model` may be changed
-    when a run goes on.
+    It samples with the temperature, top_p and max_new_tokens of `sample`. All fields but `model`
+    may change when a run is continued.
     """
 
-    url: str = ""  # up to and without /chat/completions, such as http://localhost:8000/v1
-    model: str = ""  # the model's name there
-    api_key_env: str = "OPENAI_API_KEY"  # environment variable with the key; empty: none is sent
-    concurrency: int = 8  # requests under way at once
+    url: str = ""  # without /chat/completions, such as http://localhost:8000/v1
+    model: str = ""  # the server's name of the model
+    api_key_env: str = "OPENAI_API_KEY"  # environment variable with the key; empty: send no key
+    concurrency: int = 8  # requests in flight at once
     timeout: float = 120.0  # seconds that one request may take
-    prompt_price: float = 0.0  # of a million prompt tokens; both prices 0: label.cost a label
-    response_price: float = 0.0  # of a million response tokens
-    max_cost: float = 0.0  # of all labels of the run, where it stops; 0: no limit
+    prompt_price: float = 0.0  # for a million prompt tokens; both 0: a label costs label.cost
+    response_price: float = 0.0  # for a million response tokens
+    max_cost: float = 0.0  # the run stops when its labels have cost so much; 0: no limit
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """The outside labels: who gives them, how good they are and how many may be bought.
+    """The outside labels: who gives them, how good they are and how many a round buys.
 
-    The labelers: `simulated` answers from the references, right at the rate `beta`; `frozen_model`
-    is the seed model, sampled again by `sample`'s settings; `people` answer what the run asks them;
-    `endpoint` is a server.
+    The labelers: `simulated` answers from the references, and a fraction `beta` of its answers is
+    right; `frozen_model` is the seed model, sampled again; `people` answer in a terminal or a
+    spreadsheet; `endpoint` is a server.
     """
 
     labeler: str = "simulated"  # one of LABELERS, or FILE.py:NAME for a labeler of your own
-    beta: float = 0.3  # fraction right: what the simulated labeler gives and reweighting assumes
-    budget: int = 256  # labels a round, never exceeded
+    beta: float = 0.3  # fraction right, for the simulated labeler; reweighting assumes it, too
+    budget: int = 256  # labels a round
     filter_labels: bool = True  # train only on labels that the filter accepts
-    cost: float = 1.0  # of one label, in any unit; the ledger adds it up
+    cost: float = 1.0  # of one label, in any unit
     endpoint: EndpointConfig = EndpointConfig()
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a round trains on, and how."""
+    """How a round trains."""
 
-    alpha: float = 1 / 3  # weight of labels in the mixture; accepted samples weigh 1 - alpha
-    reset_optimizer: bool = True  # start each round with fresh optimizer state
-    lora_rank: int = 0  # train adapters of this rank, merged after each round; 0: all parameters
+    alpha: float = 1 / 3  # weight of the labels in the mixture; accepted samples weigh 1 - alpha
+    reset_optimizer: bool = True  # start each round with a new optimizer state
+    lora_rank: int = 0  # rank of adapters, merged after each round; 0: train all parameters
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How the model is computed on the devices at hand; nothing here is a part of the model.
+    """How the model is computed on the devices.
 
-    Parameters, optimizer state, norms, softmax, soft caps, logits and losses are float32 always.
+    Parameters, optimizer state, norms, softmax, soft caps, logits and losses are always float32.
     """
 
-    dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, but float32 on CPU
-    remat: bool = False  # in training, compute blocks twice rather than keep their inner values
+    dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, on CPU float32
+    remat: bool = False  # compute blocks again in the backward pass, to save memory
     parallel: str = "replicate"  # "fsdp" splits parameters and optimizer state over the devices
 
 
@@ -189,11 +189,11 @@ class ComputeConfig:
 class Config:
     """One experiment: every arm, from the same seed model and the same round-0 samples."""
 
-    name: str = "skills"  # of the run, its folder and its report
-    arms: tuple[str, ...] = ARM_NAMES  # ways of curating, of ARM_NAMES
+    name: str = "skills"  # of the run; also names its folder
+    arms: tuple[str, ...] = ARM_NAMES  # ways of curating, some of ARM_NAMES
     rounds: int = 5  # rounds of training; at least 1
     seeds: int = 1  # repeats, with seeds 0, 1, ...
-    keep_checkpoints: int = 2  # newest ones kept of each arm; the seed model's is always kept
+    keep_checkpoints: int = 2  # newest checkpoints of each arm; the seed model is always kept
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -281,7 +281,7 @@ def _need_ranges(c: Config, need: Need) -> None:
     need(c.model.head_dim % 2 == 0, f"model.head_dim: {c.model.head_dim} is odd; RoPE needs pairs")
     need(
         c.model.kv_heads > 0 and c.model.heads % c.model.kv_heads == 0,
-        f"model.heads: {c.model.heads} is no multiple of model.kv_heads {c.model.kv_heads}",
+        f"model.heads: {c.model.heads} is not a multiple of model.kv_heads {c.model.kv_heads}",
     )
     need(c.sample.temperature > 0, "sample.temperature: must be above 0 (evaluation is greedy)")
     need(0 < c.sample.top_p <= 1, f"sample.top_p: {c.sample.top_p} is not in (0, 1]")
@@ -330,7 +330,7 @@ def _need_endpoint(c: Config, need: Need) -> None:
     need(not secret, "label.endpoint.url: no names, passwords or queries in it; see api_key_env")
     need(
         not used or secret or good_url,
-        f"label.endpoint.url: {e.url!r} is no http:// or https:// address",
+        f"label.endpoint.url: {e.url!r} is not an http:// or https:// address",
     )
     need(not used or e.model != "", "label.endpoint.model: the server's name of the model")
     need(e.timeout > 0, "label.endpoint.timeout: must be above 0")

@@ -5,14 +5,14 @@ from typing import Any
 
 
 class BoostError(Exception):
-    """Something a user can put right: says what was wrong, where, and what to do.
+    """An error that the user can solve: says what was wrong, where, and what to do.
 
     The command line prints it without a traceback and exits with status 2.
     """
 
 
 class WaitingForPeople(BoostError):
-    """Nothing is wrong: the run goes on once people have answered. Exit status 3.
+    """Nothing is wrong: the run continues once people have answered. Exit status 3.
 
     Attributes:
       queries: what they are asked.

@@ -1,8 +1,8 @@
-"""Reductions whose result does not depend on the order of addition, hence on the device count.
+"""Sums, thresholds and compaction whose result does not depend on the number of devices.
 
-Floating-point sums differ in their last bits between 1 device and 8, and one bit is enough to move
-a label from one prompt to another. These count in integers instead. They run under jit on sharded
-arrays (XLA inserts the collectives) and hold for up to 2**24 elements.
+Floating-point sums differ in their last bits between 1 device and 8, and one bit can move a label
+from one prompt to another. These functions count in integers instead. They run under jit on sharded
+arrays (XLA inserts the collectives), for up to 2**24 elements.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ FIXED_POINT_BITS = 16
 
 
 def to_fixed_point(x: Array) -> Array:
-    """Values in [0, 1] as uint32 multiples of 2**-16; what is above 0 stays above 0."""
+    """Values in [0, 1] as uint32 multiples of 2**-16; a positive value stays positive."""
     scaled = jnp.round(x * 2**FIXED_POINT_BITS).astype(jnp.uint32)
     return jnp.where(x > 0, jnp.maximum(scaled, 1), 0)
 
@@ -34,7 +34,7 @@ def fixed_point_sum(fixed: Array) -> Array:
 def largest_uint32(holds: Callable[[Array], Array], shape: tuple[int, ...] = ()) -> Array:
     """The largest uint32 for which a falling predicate holds, found bit by bit in 32 steps.
 
-    Replaces a sort where only a threshold is wanted: `holds` counts in one pass over the data.
+    It replaces a sort if only a threshold is needed: `holds` counts in one pass over the data.
 
     Args:
       holds: uint32 [*shape] -> bool [*shape]; once False, False for everything larger. 0 is
@@ -61,7 +61,7 @@ def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
 
     Args:
       count_N: int32 [N], not negative.
-      capacity: C, the length of the result; what does not fit is left out.
+      capacity: C, the length of the result; entries beyond it are left out.
 
     Returns:
       index_C int32 [C] and valid_C bool [C]; index is 0 where not valid.

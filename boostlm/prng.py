@@ -1,7 +1,7 @@
-"""Explicit PRNG keys, one a row, so that a draw depends on what it is for and on nothing else.
+"""Explicit PRNG keys, one a row: a draw depends on its purpose and place in the run alone.
 
-A key is folded from (seed, purpose, round, prompt, sample). Batch slot, batch size and device
-never enter, so the same row is drawn alike on 1 device and on 8, alone or in company.
+A key is folded from (seed, purpose, rounds done, prompt, sample). Batch slot, batch size and device
+do not enter, so a row's draws are the same on 1 device and on 8, alone or in a batch.
 """
 
 import enum
@@ -11,7 +11,7 @@ from jax import Array
 
 
 class Purpose(enum.IntEnum):
-    """What randomness is for. The numbers are part of the meaning of a seed: never reorder."""
+    """What randomness is for. The numbers are part of what a seed means: never reorder them."""
 
     INIT = 0
     SEED_TRAINING = 1
@@ -27,7 +27,7 @@ class Purpose(enum.IntEnum):
 
 
 def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:
-    """The key of one purpose in one round. Scalar key."""
+    """The key of one purpose after `round_` rounds of training. Scalar key."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(purpose)), round_)
 
 
