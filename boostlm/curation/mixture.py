@@ -1,5 +1,6 @@
 """Filter and mix: from verdicts to the weighted training set of a round."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -70,6 +71,7 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
     )
 
 
+@functools.partial(jax.jit, static_argnames="rows")
 def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
     """Draws training rows from a mixture: example e appears rows * lambda_e times, floor or ceil.
 

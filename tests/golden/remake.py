@@ -1,0 +1,25 @@
+"""Remakes the stored results: python -m tests.golden.remake, from the repository's root."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import json
+import tempfile
+from pathlib import Path
+
+from tests.golden import tiny_runs
+
+
+def main() -> None:
+    for devices in (1, 8):
+        with tempfile.TemporaryDirectory() as folder:
+            made = tiny_runs.run(Path(folder), devices)
+        text = json.dumps({"facts": tiny_runs.facts(), **made}, indent=1, sort_keys=True) + "\n"
+        (tiny_runs.HERE / f"results_{devices}.json").write_text(text)
+        print(f"results_{devices}.json")
+
+
+if __name__ == "__main__":
+    main()
