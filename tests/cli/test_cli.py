@@ -27,10 +27,10 @@ from support.runs import (
 from boostlm.cli.main import main
 from boostlm.cli.main import main as cli
 from boostlm.cli.options import make_parser
-from boostlm.config import ARMS, Config, OptimizerConfig, SeedModelConfig, TrainConfig
+from boostlm.config import ARM_NAMES, Config, OptimizerConfig, SeedModelConfig, TrainConfig
 from boostlm.config_io import fields_of
 from boostlm.experiment import evaluate
-from boostlm.experiment.context import build_context
+from boostlm.experiment.context import make_context
 from boostlm.experiment.evaluate import evaluate_saved
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.runtime.progress import Progress, clock
@@ -43,8 +43,8 @@ OPTIONS = {
     "label": ["run_dir", "--from", ".csv", ".jsonl"],
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
     "report": ["run_dir"],
-    "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARMS, "validation"],
-    "export": ["run_dir", "--seed", "--arm", "--round", "--out", *ARMS],
+    "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARM_NAMES, "validation"],
+    "export": ["run_dir", "--seed", "--arm", "--round", "--out", *ARM_NAMES],
     "plan": ["--beta", "--target-error", "--budget", "--prompts", "--start", "--miss-rate", "--false-accept-rate"],
 }  # fmt: skip
 
@@ -108,16 +108,16 @@ def test_a_run_prints_a_line_a_round_and_the_table(run):
     first, *lines = out.splitlines()
     assert first.startswith("tiny: 4 arms, 2 rounds, 1 seed, 24 prompts, 8 labels a round; 1 cpu")
     rounds = [line for line in lines if line.startswith("seed 0")]
-    assert [line.split()[2] for line in rounds] == [arm for arm in ARMS for _ in range(3)]
+    assert [line.split()[2] for line in rounds] == [arm for arm in ARM_NAMES for _ in range(3)]
     assert all(re.search(r"round \d/2  test [01]\.\d{3} .*\(\d+:\d\d so far", r) for r in rounds)
     table = out[out.index("tiny: test accuracy") :]
-    assert all(re.search(rf"^{arm} ", table, re.MULTILINE) for arm in ARMS)
+    assert all(re.search(rf"^{arm} ", table, re.MULTILINE) for arm in ARM_NAMES)
     assert f"report: {run / 'report.html'}" in table
 
 
 def test_a_run_leaves_what_the_manual_says(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [(r["arm"], r["round"]) for r in rows] == [(a, r) for a in ARMS for r in range(3)]
+    assert [(r["arm"], r["round"]) for r in rows] == [(a, r) for a in ARM_NAMES for r in range(3)]
     for key in ("seed", "test_accuracy", "train_solved", "labels_spent", "distinct", "seconds"):
         assert all(key in row for row in rows)
     assert all(0 <= r["labels_spent"] <= 8 * r["round"] for r in rows)
@@ -286,9 +286,9 @@ def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
     )
     folder = RunDir(tmp_path)
     folder.create(config)
-    ctx = on_one_device(build_context(config, folder))
+    ctx = on_one_device(make_context(config, folder))
     rows = run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
-    monkeypatch.setattr(evaluate, "build_context", lambda *args: ctx)
+    monkeypatch.setattr(evaluate, "make_context", lambda *args: ctx)
     found = set()
     for row in rows:
         result = evaluate_saved(folder, 0, row["arm"], row["round"], "test")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from boostlm import ARMS, Curation, theta_from_beta
+from boostlm.cli.plan import describe_plan
 from boostlm.curation import theory
 from boostlm.curation.ideal_learner import World, initial_table, simulate
 from boostlm.errors import BoostError
@@ -160,14 +161,16 @@ def test_boosting_beats_uniform_and_filter_in_simulation():
 
 def test_plan_meets_the_rate_of_the_theorem():
     beta, target = 0.1, 0.01
-    way = theory.plan(beta=beta, start=0.0, target_error=target, budget=10**6, prompts=1000)
+    way = theory.plan_to_target(
+        beta=beta, start=0.0, target_error=target, budget=10**6, prompts=1000
+    )
     assert way.rounds == math.ceil(math.log(1 / target) / theta_from_beta(beta))
     assert way.rounds <= math.ceil(math.log(1 / target) / beta)
     np.testing.assert_allclose(way.unsolved, (1 - beta) ** np.arange(way.rounds + 1))
 
 
 def test_plan_keeps_to_the_budget():
-    way = theory.plan(beta=0.3, start=0.2, target_error=0.1, budget=50, prompts=1000)
+    way = theory.plan_to_target(beta=0.3, start=0.2, target_error=0.1, budget=50, prompts=1000)
     assert max(way.labels) == 50
     assert way.unsolved[-1] <= 0.1 < way.unsolved[-2]
     expected = 0.8
@@ -177,7 +180,7 @@ def test_plan_keeps_to_the_budget():
 
 
 def test_plan_ends_where_the_target_is_out_of_reach():
-    text = theory.describe_plan(
+    text = describe_plan(
         beta=0.1, start=0.2, target_error=0.01, budget=900, prompts=1000,
         miss_rate=0.1, false_accept_rate=0.1,
     )  # fmt: skip
@@ -191,4 +194,4 @@ def test_plan_ends_where_the_target_is_out_of_reach():
 def test_plan_names_an_impossible_argument(field, value):
     good = {"beta": 0.1, "start": 0.2, "target_error": 0.1, "budget": 9, "prompts": 10}
     with pytest.raises(BoostError, match="--" + field.replace("_", "-")):
-        theory.describe_plan(**{**good, field: value})
+        describe_plan(**{**good, field: value})

@@ -12,7 +12,8 @@ from boostlm import Responses, SamplingParams, decoder_lm, generate, row_keys
 from boostlm.config import ModelConfig
 from boostlm.engine import sampler as sampler_module
 from boostlm.engine.prompt_table import PromptTable, common_prefix
-from boostlm.engine.sampler import SampleGroups, Sampler, group_pairs, width_of
+from boostlm.engine.sampler import Sampler
+from boostlm.engine.slot_layout import SampleGroups, group_pairs, width_of
 from boostlm.lm.generate import decode_step
 from boostlm.lm.sharding import device_mesh
 

@@ -3,9 +3,10 @@
 import json
 import re
 
-import gemma_reference as ref
 import pytest
 from etils import epath
+from support import gemma_reference as ref
+from support.data_sets import data_set
 
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.pretrained.convert import kept_tokens, texts_in
@@ -23,7 +24,7 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Every GSM8K and MBPP text, questions and solutions, tests and programs."""
-    folder = ref.data_folder()
+    folder = data_set("gsm8k").parent
     found = [row[k] for split in ("train", "test") for row in ref.gsm8k(split) for k in row]
     for line in (folder / "mbpp" / "mbpp.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -87,7 +88,7 @@ def test_tokens_are_those_of_transformers(tokenizer, texts, tmp_path):
 
 
 def test_trimmed_to_gsm8k_it_tokenizes_gsm8k_alike(tokenizer, tmp_path):
-    file = epath.Path(ref.data_folder() / "gsm8k" / "train.jsonl")
+    file = epath.Path(data_set("gsm8k") / "train.jsonl")
     kept = kept_tokens(tokenizer, texts_in(file))
     assert 10_000 < len(kept) < 30_000
     small = Tokenizer(tokenizer.model, tokenizer.spm_stop_ids, kept)

@@ -10,10 +10,10 @@ import pytest
 from support.runs import finished_run
 
 from boostlm.cli.main import main
-from boostlm.config import ARMS
+from boostlm.config import ARM_NAMES
 from boostlm.engine.tokenizer import Tokenizer
-from boostlm.storage.run_dir import RunDir
-from boostlm.storage.stage_arrays import load_arrays
+from boostlm.storage.durable_files import load_arrays
+from boostlm.storage.run_dir import RoundId, RunDir
 
 TYPES = dict(
     prompt=str, response=str, weight=float, round=int, source=str,
@@ -31,12 +31,12 @@ def exported(run, capsys, out, *arguments):
 
 
 def ledger(run, arm, round_):
-    path = RunDir(run).ledger_path(0, arm, round_ - 1)
+    path = RunDir(run).round_dir(RoundId(0, arm, round_)).ledger
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.mark.parametrize("round_", [1, 2])
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ARM_NAMES)
 def test_a_line_for_each_example_and_one_flat_schema(tmp_path, capsys, arm, round_):
     run = finished_run()[0]
     rows, _ = exported(run, capsys, tmp_path / "x", "--arm", arm, "--round", round_)
@@ -46,7 +46,7 @@ def test_a_line_for_each_example_and_one_flat_schema(tmp_path, capsys, arm, roun
     assert sum(row["weight"] for row in rows) == pytest.approx(1, abs=1e-6)
     assert {(row["seed"], row["arm"], row["round"]) for row in rows} == {(0, arm, round_)}
 
-    stage = load_arrays(RunDir(run).stage_path(0, arm, round_ - 1, "verdicts"))
+    stage = load_arrays(RunDir(run).round_dir(RoundId(0, arm, round_ - 1)).verdicts)
     wanted = np.ones_like(stage["accepted"]) if arm == "do_nothing" else stage["accepted"]
     own = [row for row in rows if row["source"] == "own sample"]
     assert [(row["prompt_id"], row["sample"]) for row in own] == list(zip(*np.nonzero(wanted)))
@@ -65,7 +65,7 @@ def test_a_line_for_each_example_and_one_flat_schema(tmp_path, capsys, arm, roun
 def test_texts_are_what_was_sampled(tmp_path, capsys):
     run = finished_run()[0]
     rows, _ = exported(run, capsys, tmp_path / "x", "--arm", "do_nothing")
-    samples = load_arrays(RunDir(run).stage_path(0, "do_nothing", 1, "samples"))
+    samples = load_arrays(RunDir(run).round_dir(RoundId(0, "do_nothing", 1)).samples)
     assert [row["finished"] for row in rows] == samples["finished_BxK"].reshape(-1).tolist()
     decode = Tokenizer((run / "tokenizer.model").read_bytes()).decode
     for row in rows:
@@ -75,11 +75,11 @@ def test_texts_are_what_was_sampled(tmp_path, capsys):
     assert len({row["prompt"] for row in rows}) == 24
 
 
-def test_the_last_round_of_boosting_is_what_it_writes_by_itself(tmp_path, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(finished_run()[0], run)
+def test_the_last_round_of_boosting_is_what_it_writes_by_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = finished_run()[0]
     rows, said = exported(run, capsys, None)
-    assert said.startswith(f"{run}/curated/seed0-boosting-round02.jsonl: ")
+    assert said.startswith("seed0-boosting-round02.jsonl: ")
     labels = sum(row["source"] == "simulated" for row in rows)
     assert f"{len(rows) - labels} own samples and {labels} labels" in said
     assert labels > 0
@@ -89,7 +89,7 @@ def test_the_last_round_of_boosting_is_what_it_writes_by_itself(tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--round", "3"], r"round 3 of seed 0, arm boosting is not finished .rounds 1, 2 are"),
+        (["--round", "3"], r"round 3 of seed 0, arm boosting is not finished .finished: 1, 2"),
         (["--round", "0"], r"round 0 of .* is not finished .* Rounds of training count from 1"),
         (["--seed", "1"], "no seed 1 of arm boosting"),
     ],
@@ -102,19 +102,22 @@ def test_what_there_is_no_set_of_is_said(capsys, arguments, said):
 @pytest.mark.parametrize(
     ("lost", "said"),
     [
-        ("stages/seed0/boosting/round01/samples.npz", "samples.npz is missing or torn"),
-        ("stages/seed0/boosting/round01/verdicts.npz", "verdicts.npz is missing or torn"),
+        ("rounds/seed0/boosting/round01/samples.npz", "samples.npz is missing or torn"),
+        ("rounds/seed0/boosting/round01/verdicts.npz", "verdicts.npz is missing or torn"),
         (
-            "ledger/seed0-boosting-round01.jsonl",
-            r"round01.jsonl holds 0 labels, and round 2 bought \d",
+            "rounds/seed0/boosting/round02/ledger.jsonl",
+            r"ledger.jsonl holds 0 labels, and round 2 bought \d",
         ),
-        ("metrics.jsonl", "round 1 of seed 0, arm boosting is not finished .no round is"),
+        ("metrics.jsonl", "round 1 of seed 0, arm boosting is not finished .no round is finished"),
     ],
 )
-def test_a_round_whose_stages_are_not_all_there_is_refused(tmp_path, capsys, lost, said):
+def test_a_round_whose_stages_are_not_all_there_is_refused(
+    tmp_path, capsys, monkeypatch, lost, said
+):
+    monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
     shutil.copytree(finished_run()[0], run)
     (run / lost).unlink()
     assert main(["export", str(run)]) == 2
     assert re.search(said, capsys.readouterr().err)
-    assert not (run / "curated").exists()
+    assert not list(tmp_path.glob("*.jsonl"))

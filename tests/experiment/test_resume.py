@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from etils import epath
@@ -21,8 +22,10 @@ from support.runs import (
     boostlm,
     environment,
     finished_run,
+    ledger_files,
     on_one_device,
     rows_of,
+    stage_files,
     started,
     tiny_config,
 )
@@ -31,14 +34,14 @@ from boostlm.cli.main import main
 from boostlm.config import FilterConfig
 from boostlm.engine.learner import LanguageLearner
 from boostlm.errors import BoostError
-from boostlm.experiment import resume as saved_state
-from boostlm.experiment.context import build_context
+from boostlm.experiment import resume
+from boostlm.experiment.context import make_context
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.labelers import simulated
+from boostlm.labelers.registry import make_labeler
 from boostlm.runtime.progress import Progress
-from boostlm.storage import checkpoint, ledger, run_dir
-from boostlm.storage import stage_arrays as arrays
-from boostlm.storage.run_dir import RunDir
+from boostlm.storage import checkpoint, durable_files
+from boostlm.storage.run_dir import RoundId, RunDir
 
 CONFIG = tiny_config(arms=("filter_only", "boosting"), keep_checkpoints=1)
 
@@ -50,7 +53,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def ctx(tmp_path_factory):
     """One device, compiled once for all runs of this module."""
-    return on_one_device(build_context(CONFIG, RunDir(tmp_path_factory.mktemp("ctx"))))
+    return on_one_device(make_context(CONFIG, RunDir(tmp_path_factory.mktemp("ctx"))))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +66,7 @@ class Shop:
     """The labeler, with a receipt for every label."""
 
     def __init__(self, ctx):
-        self.labeler = ctx.make_labeler(ctx.learner, None)
+        self.labeler = simulated.simulated_labeler(ctx.config.label, ctx.task.answer_key("train"))
         self.sold = []
 
     def __call__(self, queries):
@@ -77,10 +80,10 @@ def live(ctx, root, shop=None):
     folder = RunDir(root)
     with folder.locked():
         folder.create(ctx.config)
-        if shop:
-            ctx = replace(ctx, make_labeler=lambda *of: shop)
         with open(os.devnull, "w") as out:
-            return run_experiment(ctx, folder, Progress(planned_stages(ctx.config), out))
+            progress = Progress(planned_stages(ctx.config), out)
+            labeler_of = (lambda context: shop) if shop else make_labeler
+            return run_experiment(ctx, folder, progress, labeler_of)
 
 
 def outcome(ctx, root):
@@ -88,17 +91,17 @@ def outcome(ctx, root):
     folder, config = RunDir(root), ctx.config
     kept = {}
     for seed, arm, round_ in itertools.product(range(config.seeds), config.arms, range(1, 99)):
-        path = folder.checkpoint_path(seed, arm, round_)
+        path = folder.round_dir(RoundId(seed, arm, round_)).checkpoint
         if path.exists():
             assert checkpoint.is_good(path)
-            kept[seed, arm, round_] = bits(saved_state.load_state(ctx, path))
-    others = ("ledger", "stages")
-    files = [p for name in others for p in files_below(folder.root / name)]
+            kept[seed, arm, round_] = bits(resume.load_state(path, resume.shapes_of(ctx)))
     return {
         "rows": rows_of(root),
         "params": kept,
-        "seed model": bits(saved_state.load_learner(ctx, folder, 0, "boosting", 0)),
-        "files": {str(p.relative_to(folder.root)): p.read_bytes() for p in files},
+        "seed model": bits(
+            resume.load_learner(folder, RoundId(0, "boosting", 0), resume.shapes_of(ctx))
+        ),
+        "files": {str(p.relative_to(root)): p.read_bytes() for p in stage_files(root)},
     }
 
 
@@ -127,7 +130,7 @@ def test_a_run_has_something_to_lose(ctx, whole):
     rows, made = whole[1]["rows"], whole[1]
     assert len(rows) == 2 * 3
     assert set(made["params"]) == {(0, "filter_only", 2), (0, "boosting", 2)}
-    assert sum(name.startswith("ledger") for name in made["files"]) == 2
+    assert sum(name.endswith("ledger.jsonl") for name in made["files"]) == 2
     assert len({json.dumps(made["params"][k], default=str) for k in made["params"]}) == 2
     assert rows[-1]["labels_spent"] > 0
 
@@ -145,16 +148,13 @@ class Crashes:
 
     def __init__(self, patch, at, how):
         self.at, self.how, self.seen = at, how, []
-        for module in (arrays, checkpoint, ledger, run_dir):
-            for name, half in (
-                ("write_atomically", self.half_a_temporary_file),
-                ("append_durably", self.half_a_line),
-            ):
-                if hasattr(module, name):
-                    patch.setattr(module, name, self.wrap(getattr(module, name), half))
-        checkpointer = checkpoint.ocp.StandardCheckpointer
-        patch.setattr(checkpointer, "save", self.wrap_save(checkpointer.save))
-        patch.setattr(checkpoint, "remove", self.wrap(checkpoint.remove, self.half_removed))
+        for module, name, half in (
+            (durable_files, "write_atomically", self.half_a_temporary_file),
+            (durable_files, "append_durably", self.half_a_line),
+            (checkpoint, "_write", self.half_a_checkpoint),
+            (checkpoint, "_remove", self.half_removed),
+        ):
+            patch.setattr(module, name, self.wrap(getattr(module, name), half))
 
     def wrap(self, real, half):
         def call(path, *data):
@@ -163,16 +163,6 @@ class Crashes:
             return self.commit(path, lambda: real(path, *data), lambda: half(path, *data))
 
         return call
-
-    def wrap_save(self, real):
-        def save(checkpointer, path, tree):
-            def wait():
-                real(checkpointer, path, tree)
-                checkpointer.wait_until_finished()
-
-            return self.commit(path, wait, lambda: self.half_a_checkpoint(path))
-
-        return save
 
     def commit(self, path, real, half):
         self.seen.append(str(path))
@@ -190,7 +180,7 @@ class Crashes:
         with open(path, "ab") as file:
             file.write(data[: len(data) * 3 // 5])
 
-    def half_a_checkpoint(self, path):
+    def half_a_checkpoint(self, path, tree):
         for folder in (path, path.parent / f"{path.name}.orbax-checkpoint-tmp"):
             (folder / "d").mkdir(parents=True, exist_ok=True)
             (folder / "d" / "0123").write_bytes(b"torn")
@@ -200,7 +190,7 @@ class Crashes:
         next(iter(files_below(path))).unlink()
 
 
-checkpoint_remove = checkpoint.remove
+checkpoint_remove = checkpoint._remove
 
 
 def lives(ctx, root, shop, at, how):
@@ -229,14 +219,14 @@ def lives(ctx, root, shop, at, how):
 
 def labels_on_disk(root):
     entries = set()
-    for path in files_below(root / "ledger"):
+    for path in ledger_files(root):
         for line in path.read_bytes().split(b"\n")[:-1]:
             e = json.loads(line)
             entries.add((e["seed"], e["round"], e["prompt"], e["sample"]))
     return entries
 
 
-@pytest.mark.filterwarnings("ignore:.*cut off a torn last line:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*ignored a torn last line:UserWarning")
 @pytest.mark.parametrize(("at", "how"), [(0, "after"), (1, "half")])
 def test_a_crash_at_every_commit(ctx, whole, tmp_path, at, how):
     """Every life commits one thing more and dies: so each commit of the run is crashed at once."""
@@ -260,7 +250,7 @@ def test_a_crash_at_every_commit(ctx, whole, tmp_path, at, how):
     assert not [p for p in files_below(tmp_path) if p.name.endswith(".tmp")]
 
 
-@pytest.mark.filterwarnings("ignore:.*cut off a torn last line:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*ignored a torn last line:UserWarning")
 @pytest.mark.parametrize("how", ["half", "after"])
 def test_one_crash_and_a_run_to_the_end(ctx, whole, tmp_path, how):
     """A spread of the commits, others for each way."""
@@ -322,7 +312,7 @@ def test_torn_checkpoints_fall_back_with_a_warning_and_end_alike(keeping_two, tm
     shutil.copytree(source, tmp_path / "run")
     folder = RunDir(tmp_path / "run")
     drop_rows(folder.root, lambda row: (row["arm"], row["round"]) != ("boosting", 2))
-    files = [tear(folder.checkpoint_path(0, "boosting", r)) for r in torn]
+    files = [tear(folder.round_dir(RoundId(0, "boosting", r)).checkpoint) for r in torn]
     shop = Shop(ctx)
     if 2 in torn:
         with pytest.warns(UserWarning, match="checkpoint file") as caught:
@@ -338,14 +328,14 @@ def test_torn_checkpoints_fall_back_with_a_warning_and_end_alike(keeping_two, tm
 
 @pytest.mark.filterwarnings("ignore:checkpoint file:UserWarning")
 def test_torn_last_checkpoint_of_a_finished_run_is_made_again(ctx, copy, whole):
-    tear(RunDir(copy).checkpoint_path(0, "boosting", 2))
+    tear(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
     live(ctx, copy)
     assert outcome(ctx, copy) == whole[1]
 
 
 def test_torn_seed_model_is_trained_again(ctx, copy, whole):
     drop_rows(copy, lambda row: row["arm"] != "boosting")
-    tear(RunDir(copy).checkpoint_path(0, "boosting", 0))
+    tear(RunDir(copy).round_dir(RoundId(0, "boosting", 0)).checkpoint)
     with pytest.warns(UserWarning, match="round00.* is torn"):
         live(ctx, copy)
     assert outcome(ctx, copy) == whole[1]
@@ -370,9 +360,9 @@ def test_all_rows_missing_are_made_again_from_what_was_committed(ctx, copy, whol
 @pytest.mark.parametrize("torn", [True, False])
 def test_torn_or_missing_stage_files_are_made_again(ctx, copy, whole, torn):
     (copy / "metrics.jsonl").unlink()
-    checkpoint.remove(RunDir(copy).checkpoint_path(0, "boosting", 2))
-    checkpoint.remove(RunDir(copy).checkpoint_path(0, "filter_only", 2))
-    files = files_below(copy / "stages")
+    checkpoint.remove(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
+    checkpoint.remove(RunDir(copy).round_dir(RoundId(0, "filter_only", 2)).checkpoint)
+    files = [p for p in stage_files(copy) if p.suffix == ".npz"]
     assert len(files) == 3 * (1 + 2 * 2)
     for path in files:
         path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
@@ -389,14 +379,14 @@ def test_torn_or_missing_stage_files_are_made_again(ctx, copy, whole, torn):
 
 
 def test_a_ledger_of_other_labels_is_refused_and_kept(ctx, copy):
-    path = RunDir(copy).ledger_path(0, "boosting", 1)
+    path = RunDir(copy).round_dir(RoundId(0, "boosting", 2)).ledger
     lines = path.read_text().splitlines()
     strange = json.dumps(json.loads(lines[0]) | {"sample": 77})
     path.write_text("\n".join([*lines, strange]) + "\n")
-    checkpoint.remove(RunDir(copy).checkpoint_path(0, "boosting", 2))
+    checkpoint.remove(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
     drop_rows(copy, lambda row: (row["arm"], row["round"]) != ("boosting", 2))
     before = path.read_bytes()
-    with pytest.raises(BoostError, match=r"boosting, round 1, stage label: .* would not buy"):
+    with pytest.raises(BoostError, match=r"boosting, round 2, stage label: .* would not buy"):
         live(ctx, copy)
     assert path.read_bytes() == before
 
@@ -410,9 +400,9 @@ def fails_alike(ctx, root, pattern, kept):
     for _ in range(2):
         with pytest.raises(BoostError, match=pattern):
             live(ctx, root)
-        assert checkpoint.is_good(folder.checkpoint_path(0, "filter_only", 0))
+        assert checkpoint.is_good(folder.round_dir(RoundId(0, "filter_only", 0)).checkpoint)
         assert [(row["arm"], row["round"]) for row in rows_of(root)] == kept
-        files = {str(p): p.read_bytes() for p in files_below(root / "checkpoints")}
+        files = {str(p): p.read_bytes() for p in files_below(root) if "checkpoint" in p.parts}
         assert first in (None, files)
         first = files
 
@@ -420,14 +410,14 @@ def fails_alike(ctx, root, pattern, kept):
 def test_nan_says_where_and_keeps_the_last_good_state(ctx, tmp_path):
     optimizer = replace(OPTIMIZER, learning_rate=1e38)
     config = replace(CONFIG, train=replace(CONFIG.train, optimizer=optimizer))
-    where = "seed 0, arm filter_only, round 0, stage train: .*not finite"
+    where = "seed 0, arm filter_only, round 1, stage train: .*not finite"
     fails_alike(replace(ctx, config=config), tmp_path, where, [("filter_only", 0)])
 
 
 def test_nan_in_a_later_arm_leaves_the_earlier_ones(ctx, copy, whole):
     """As if the rate had been fine for one arm: its rows and checkpoints stay untouched."""
     drop_rows(copy, lambda row: row["arm"] == "filter_only")
-    checkpoint.remove(RunDir(copy).checkpoint_path(0, "boosting", 2))
+    checkpoint.remove(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
     learner = ctx.learner
 
     class Broken(LanguageLearner):
@@ -437,7 +427,7 @@ def test_nan_in_a_later_arm_leaves_the_earlier_ones(ctx, copy, whole):
     broken = object.__new__(Broken)
     broken.__dict__ = learner.__dict__
     rows = [("filter_only", r) for r in range(3)] + [("boosting", 0)]
-    where = "seed 0, arm boosting, round 0, stage train: .*not finite"
+    where = "seed 0, arm boosting, round 1, stage train: .*not finite"
     fails_alike(replace(ctx, learner=broken), copy, where, rows)
     live(ctx, copy)
     assert outcome(ctx, copy) == whole[1]
@@ -451,7 +441,7 @@ def test_an_empty_training_set_says_where_and_keeps_the_last_good_state(ctx, tmp
         arms=("filter_only",),
         seed_model=replace(CONFIG.seed_model, optimizer=optimizer),
     )
-    where = "seed 0, arm filter_only, round 0, stage train: the training set is empty"
+    where = "seed 0, arm filter_only, round 1, stage train: the training set is empty"
     fails_alike(replace(ctx, config=config), tmp_path, where, [("filter_only", 0)])
 
 
@@ -468,10 +458,9 @@ def test_a_seed_model_that_diverges_says_where(ctx, tmp_path):
 def same_run(one, two):
     """Rows, ledger and the bits of the checkpoints' files of arrays, from outside."""
     assert rows_of(one) == rows_of(two)
-    for part in ("ledger", "stages"):
-        names = [p.relative_to(one) for p in files_below(epath.Path(one) / part)]
-        assert names == [p.relative_to(two) for p in files_below(epath.Path(two) / part)]
-        assert all((epath.Path(one) / n).read_bytes() == (epath.Path(two) / n).read_bytes() for n in names)  # fmt: skip
+    names = [p.relative_to(one) for p in stage_files(one)]
+    assert names == [p.relative_to(two) for p in stage_files(two)]
+    assert all((Path(one) / n).read_bytes() == (Path(two) / n).read_bytes() for n in names)
 
 
 def test_a_changed_config_is_refused_naming_the_fields(tmp_path, capsys):
@@ -509,7 +498,7 @@ def test_ctrl_c_says_how_to_go_on_and_can_be_resumed(tmp_path):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said.strip() == "boostlm: stopped. The same command goes on from here"
+    assert said.strip() == "boostlm: stopped. The same command continues from here"
     done = boostlm(*arguments)
     assert done.returncode == 0, done.stderr
     same_run(reference, tmp_path / "run")
@@ -525,7 +514,9 @@ def test_a_file_that_cannot_be_written_is_said_plainly_and_can_be_resumed(tmp_pa
     assert process.returncode == 2
     *warnings, said = said.splitlines()
     assert all(line.startswith("boostlm: warning: ") for line in warnings), warnings
-    assert re.search(r"seed0/shared/round00 could not be written: .*File too large", said)
+    assert re.search(
+        r"seed0/shared/round00/checkpoint could not be written: .*File too large", said
+    )
     done = boostlm(*arguments)
     assert done.returncode == 0, done.stderr
     same_run(reference, tmp_path / "run")

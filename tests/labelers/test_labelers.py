@@ -4,28 +4,36 @@ import io
 import json
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from support.chat_server import KEY, completion, failure, serving
-from support.runs import as_options, bits, environment, on_one_device, rows_of, started, tiny_config
+from support.runs import (
+    as_options,
+    bits,
+    environment,
+    ledger_files,
+    on_one_device,
+    rows_of,
+    started,
+    tiny_config,
+)
 
 from boostlm.cli.main import main as cli
 from boostlm.config import LABELERS, EndpointConfig, LabelConfig
 from boostlm.errors import BoostError, WaitingForPeople
-from boostlm.experiment import resume as saved_state
+from boostlm.experiment import resume
 from boostlm.experiment import run as experiment
-from boostlm.experiment.context import build_context
+from boostlm.experiment.context import make_context
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.labelers import frozen_model, people, simulated
 from boostlm.labelers.base import Label, in_batches
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.prng import Purpose, round_key
 from boostlm.runtime.progress import Progress
-from boostlm.storage import checkpoint, ledger
-from boostlm.storage.run_dir import RunDir
+from boostlm.storage import checkpoint, durable_files
+from boostlm.storage.run_dir import RoundId, RunDir
 
 BUDGET, ROUNDS = 8, 2
 CONFIG = tiny_config(arms=("boosting",), rounds=ROUNDS)
@@ -36,7 +44,7 @@ ALL_PAIRS = np.repeat(np.arange(24), 2), np.tile(np.arange(2), 24)
 def learner(tmp_path_factory):
     """On one device, compiled once for all runs of this module."""
     folder = RunDir(tmp_path_factory.mktemp("ctx"))
-    return on_one_device(build_context(CONFIG, folder)).learner
+    return on_one_device(make_context(CONFIG, folder)).learner
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +66,7 @@ def live(learner, config, root):
     folder = RunDir(root)
     with folder.locked():
         folder.create(config)
-        ctx = replace(build_context(config, folder), learner=learner)
+        ctx = replace(make_context(config, folder), learner=learner)
         return run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
 
 
@@ -85,7 +93,7 @@ def reply(number, body):
 def entries(root, arm="boosting"):
     """The ledgers' lines, by (round, prompt, sample); none may be there twice."""
     found = {}
-    for path in sorted((Path(root) / "ledger").glob(f"*{arm}*.jsonl")):
+    for path in ledger_files(root, arm):
         for line in path.read_text().splitlines():
             e = json.loads(line)
             assert found.setdefault((e["seed"], e["round"], e["prompt"], e["sample"]), e) is e
@@ -95,8 +103,9 @@ def entries(root, arm="boosting"):
 def last_model(learner, config, root):
     """The bits of the state after the last round."""
     folder = RunDir(root)
-    ctx = replace(build_context(config, folder), learner=learner)
-    return bits(saved_state.load_state(ctx, folder.checkpoint_path(0, "boosting", ROUNDS)))
+    ctx = replace(make_context(config, folder), learner=learner)
+    path = folder.round_dir(RoundId(0, "boosting", ROUNDS)).checkpoint
+    return bits(resume.load_state(path, resume.shapes_of(ctx)))
 
 
 class Killed(BaseException):
@@ -105,7 +114,7 @@ class Killed(BaseException):
 
 def killed_at(patch, at, half):
     """Dies at the `at`-th commit of labels: half-way through writing them, or right after."""
-    real, seen = ledger.append_durably, []
+    real, seen = durable_files.append_durably, []
 
     def append(path, data):
         seen.append(path)
@@ -114,10 +123,10 @@ def killed_at(patch, at, half):
         real(path, data[: len(data) * 3 // 5]) if half else real(path, data)
         raise Killed
 
-    patch.setattr(ledger, "append_durably", append)
+    patch.setattr(durable_files, "append_durably", append)
 
 
-@pytest.mark.filterwarnings("ignore:.*cut off a torn last line:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*ignored a torn last line:UserWarning")
 @pytest.mark.parametrize("labeler", LABELERS)
 def test_a_run_that_is_killed_at_every_commit_of_labels_ends_alike(learner, tmp_path, labeler):
     """Also half-way through a commit. Only the endpoint may be asked again: what was under way."""
@@ -155,7 +164,7 @@ def test_a_run_that_is_killed_at_every_commit_of_labels_ends_alike(learner, tmp_
 def entries_that_are_whole(root):
     """As the next life will find them, without the torn line."""
     found = {}
-    for path in sorted((Path(root) / "ledger").glob("*.jsonl")):
+    for path in ledger_files(root):
         for line in path.read_bytes().split(b"\n")[:-1]:
             e = json.loads(line)
             found[e["round"], e["prompt"], e["sample"]] = e
@@ -189,10 +198,10 @@ def test_a_labeler_that_breaks_its_promise_is_found(learner, tmp_path, wrong):
 
     folder = RunDir(tmp_path)
     folder.create(CONFIG)
-    ctx = replace(build_context(CONFIG, folder), learner=learner)
-    ctx = replace(ctx, make_labeler=lambda *of: labeler)
+    ctx = replace(make_context(CONFIG, folder), learner=learner)
+    progress = Progress(planned_stages(CONFIG), io.StringIO())
     with pytest.raises(BoostError if wrong == "none" else KeyError):
-        run_experiment(ctx, folder, Progress(planned_stages(CONFIG), io.StringIO()))
+        run_experiment(ctx, folder, progress, lambda context: labeler)
     assert entries(tmp_path) == {}
 
 
@@ -200,7 +209,7 @@ def test_a_labeler_that_breaks_its_promise_is_found(learner, tmp_path, wrong):
 
 
 def test_pairs_are_drawn_as_samples_of_all_prompts_are(learner, tmp_path):
-    ctx = build_context(CONFIG, RunDir(tmp_path))
+    ctx = make_context(CONFIG, RunDir(tmp_path))
     params, key = learner.init(jax.random.key(5)).params, jax.random.key(6)
     whole = learner.sample(params, ctx.train_prompts, key, SamplingParams(), 2)
     order = np.random.default_rng(0).permutation(48)[:31]  # more than one batch, in any order
@@ -215,8 +224,10 @@ def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
     """Its labels are what the seed model draws, by prompt, sample and round, and no more."""
     config = replace(CONFIG, label=labels_of("frozen_model", cost=0.5, filter_labels=False))
     live(learner, config, tmp_path)
-    ctx = replace(build_context(config, RunDir(tmp_path)), learner=learner)
-    params = saved_state.load_learner(ctx, RunDir(tmp_path), 0, "boosting", 0).params
+    ctx = replace(make_context(config, RunDir(tmp_path)), learner=learner)
+    params = resume.load_learner(
+        RunDir(tmp_path), RoundId(0, "boosting", 0), resume.shapes_of(ctx)
+    ).params
     found = entries(tmp_path)
     texts = set()
     for round_ in range(ROUNDS):
@@ -242,8 +253,8 @@ def test_a_label_that_was_cut_off_is_paid_for_never_right_and_never_kept(learner
         config = replace(CONFIG, label=label)
         folder = RunDir(tmp_path)
         folder.create(config)
-        ctx = replace(build_context(config, folder), learner=learner)
-        ctx = replace(ctx, verify=lambda ids, texts: np.ones(len(texts), bool))
+        ctx = replace(make_context(config, folder), learner=learner)
+        ctx = replace(ctx, grade=lambda ids, texts: np.ones(len(texts), bool))
         rows = run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
     found = entries(tmp_path).values()
     assert sum(e["finished"] for e in found) == len(found) / 2
@@ -281,7 +292,7 @@ def test_people_answer_in_the_queue_and_the_run_goes_on(learner, tmp_path):
         queue.write_text("".join(json.dumps(row) + "\n" for row in rows))
     live(learner, config, tmp_path)
     found = entries(tmp_path).values()
-    texts = build_context(config, RunDir(tmp_path)).task.prompts["train"].texts
+    texts = make_context(config, RunDir(tmp_path)).task.prompts["train"].texts
     assert all(e["text"] == answer_to(texts[e["prompt"]]) for e in found)
     assert {e["source"] for e in found} == {"people"}
     assert len(found) == BUDGET * ROUNDS
@@ -310,7 +321,7 @@ def test_the_cost_cap_stops_a_run_which_goes_on_with_a_higher_one(learner, tmp_p
 
     with serving(reply) as first:
         for _ in range(2):
-            with pytest.raises(BoostError, match=r"boosting, round 1, stage label: .*max_cost 11 is reached"):  # fmt: skip
+            with pytest.raises(BoostError, match=r"boosting, round 2, stage label: .*max_cost 11 is reached"):  # fmt: skip
                 live(learner, config_with(first.url, 11.0), tmp_path)
         kept = entries(tmp_path)
         assert len(first.asked) == len(kept) == 11
@@ -330,7 +341,7 @@ def test_labels_that_arrived_are_in_the_ledger_when_another_fails(learner, tmp_p
 
     with serving(sometimes) as server:
         config = replace(CONFIG, label=labels_of("endpoint", server.url))
-        with pytest.raises(BoostError, match=r"round 0, stage label: .*400 Bad Request: no more"):
+        with pytest.raises(BoostError, match=r"round 1, stage label: .*400 Bad Request: no more"):
             live(learner, config, tmp_path)
         assert len(entries(tmp_path)) == len(server.asked) - 1
         live(learner, config, tmp_path)
@@ -377,4 +388,6 @@ def test_sigkill_of_a_real_run_repeats_at_most_what_was_under_way(tmp_path):
     for path in (tmp_path / "run").rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
     assert KEY not in out + err
-    assert checkpoint.is_good(RunDir(tmp_path / "run").checkpoint_path(0, "boosting", 1))
+    assert checkpoint.is_good(
+        RunDir(tmp_path / "run").round_dir(RoundId(0, "boosting", 1)).checkpoint
+    )

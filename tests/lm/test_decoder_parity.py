@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 
-import gemma_reference as ref
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import gemma_reference as ref
 from support.runs import full_logits
 
 from boostlm.lm.decoder import Decoder, decoder_lm

@@ -158,7 +158,7 @@ def test_eos_as_the_very_last_token_counts_as_finished():
 
 
 @pytest.mark.parametrize(
-    ("endings", "length"),
+    ("stop_sequences", "length"),
     [(((7,),), 3), (((7,), (6,)), 2), (((6, 7),), 3), (((5, 7), (7, 8, 9)), 5), (((5, 5),), R)],
 )
 def test_any_of_several_sequences_ends_a_response(stop_sequences, length):

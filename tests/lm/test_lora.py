@@ -26,11 +26,11 @@ LOGITS = jax.jit(full_logits(MODEL))
 
 
 @functools.cache
-def trained(adapted=True, sharded=False):
+def trained(adapted=True, split=False):
     """The learner's state after 12 steps on one batch."""
-    devices, steps = jax.devices() if sharded else jax.devices()[:1], 12
-    model = decoder_lm(CONFIG, V, mesh=device_mesh(devices) if sharded else None)
-    learner = LanguageLearner(model, ((1,),), 4, 8, devices, sharded)
+    devices, steps = jax.devices() if split else jax.devices()[:1], 12
+    model = decoder_lm(CONFIG, V, mesh=device_mesh(devices) if split else None)
+    learner = LanguageLearner(model, ((1,),), 4, 8, devices, split)
     rows = Batch(np.tile(TOKENS, (steps, 1)), np.ones((steps * B, T), np.float32))
     config = OptimizerConfig(steps=steps, batch_size=B, learning_rate=1e-2, warmup_steps=0)
     start = LearnerState(PARAMS, None, np.float32(0))
@@ -81,7 +81,7 @@ def test_without_adapters_everything_is_trained():
 
 
 def test_sharded_adapters_learn_the_same(devices):
-    alone, spread = trained(), trained(sharded=True)
+    alone, spread = trained(), trained(split=True)
     for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(spread), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
-from support.runs import environment
 from jax.sharding import PartitionSpec as P
+from support.runs import environment
 
 from boostlm import Batch, TrainState, decoder_lm, jit_train_step, pmap_train_step
-from boostlm.cli.main import keep_compiled
+from boostlm.cli.main import cache_compiled_programs
 from boostlm.config import Config, ModelConfig, OptimizerConfig
 from boostlm.config_io import override
 from boostlm.engine.learner import LanguageLearner, LearnerState
@@ -129,13 +129,13 @@ def test_the_learner_and_checkpoints_keep_to_the_shardings(devices, tmp_path):
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
     want = LanguageLearner(MODEL, ((1,),), 4, 8, devices[:1]).train(start, two, config)
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices))
-    learner = LanguageLearner(model, ((1,),), 4, 8, devices, sharded=True)
+    learner = LanguageLearner(model, ((1,),), 4, 8, devices, split=True)
     got = learner.train(start, two, config)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     path = epath.Path(tmp_path / "params")
     checkpoint.save(path, got.params)
-    again = checkpoint.restore(path, learner.shapes(model.init, jax.random.key(0)))
+    again = checkpoint.restore(path, learner.parallel.shapes(model.init, jax.random.key(0)))
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(got.params), strict=True):
         assert a.sharding == b.sharding
         np.testing.assert_array_equal(a, b)
@@ -159,7 +159,7 @@ def test_the_command_line_keeps_compiled_programs_where_the_user_says(tmp_path, 
     try:
         for chosen, kept in ((None, str(tmp_path / "boostlm")), ("gs://mine", "gs://mine")):
             jax.config.update("jax_compilation_cache_dir", chosen)
-            keep_compiled()
+            cache_compiled_programs()
             assert jax.config.jax_compilation_cache_dir == kept
     finally:
         jax.config.update("jax_compilation_cache_dir", before)

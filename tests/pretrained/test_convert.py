@@ -3,12 +3,12 @@
 import dataclasses
 import json
 
-import gemma_reference as ref
 import jax
 import numpy as np
 import pytest
 import sentencepiece as spm
 from etils import epath
+from support import gemma_reference as ref
 from support.runs import full_logits
 
 from boostlm.cli.main import main
@@ -16,11 +16,12 @@ from boostlm.config import Config, ModelConfig, TokenizerConfig
 from boostlm.config_io import override
 from boostlm.engine.tokenizer import Tokenizer, train_tokenizer
 from boostlm.errors import BoostError
-from boostlm.experiment.context import build_context
+from boostlm.experiment.context import make_context
+from boostlm.experiment.export import export_model
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.generate import SamplingParams, generate
 from boostlm.pretrained import huggingface
-from boostlm.pretrained.convert import export_model, import_model
+from boostlm.pretrained.convert import import_model
 from boostlm.pretrained.converted import (
     PretrainedModel,
     load_converted,
@@ -265,7 +266,7 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     ]
     path = skills_model(tmp_path, override(Config(), small))
     config = override(Config(), [*small, f"--seed_model.path={path}"])
-    ctx = build_context(config, RunDir(tmp_path / "ctx"))
+    ctx = make_context(config, RunDir(tmp_path / "ctx"))
     assert ctx.tokenizer.model == open_converted(path)[1].model
     from boostlm.experiment.run import planned_stages, run_experiment
     from boostlm.runtime.progress import Progress
@@ -288,11 +289,11 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
 def test_a_seed_model_path_that_is_none_is_an_error(tmp_path):
     config = override(Config(), [f"--seed_model.path={tmp_path}"])
     with pytest.raises(BoostError, match="no converted model"):
-        build_context(config, RunDir(tmp_path / "run"))
+        make_context(config, RunDir(tmp_path / "run"))
     path = skills_model(tmp_path, Config())
     config = override(Config(), [f"--seed_model.path={path}", "--model.layers=3"])
     with pytest.raises(BoostError, match=r"leave out either model\.\* or seed_model\.path"):
-        build_context(config, RunDir(tmp_path / "run"))
+        make_context(config, RunDir(tmp_path / "run"))
 
 
 def test_a_torn_or_mismatched_converted_model_is_an_error(source, tmp_path):

@@ -10,12 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import gemma_reference as ref
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from support import gemma_reference as ref
 from support.runs import full_logits
 
 from boostlm.lm.decoder import decoder_lm

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from etils import epath
+from support.report_run import Reader, exact_run, make_run
 from support.runs import finished_run, tiny_config
-from test_report import Reader, exact_run, make_run
 
-from boostlm.config import ARMS, SampleConfig
-from boostlm.experiment.evaluate import eval_answers
+from boostlm.config import ARM_NAMES, SampleConfig
+from boostlm.experiment.evaluate import eval_answers, load_answers
 from boostlm.experiment.metrics import audit_of
-from boostlm.experiment.stages import Place
+from boostlm.experiment.stages import Verdicts
 from boostlm.lm.generate import Responses
 from boostlm.report import write
 from boostlm.report.compare import comparisons
@@ -24,9 +25,9 @@ from boostlm.report.terminal import final_table
 from boostlm.report.write import read_run
 from boostlm.statistics.audit import clopper_pearson
 from boostlm.statistics.paired import paired_bootstrap
+from boostlm.storage.durable_files import load_arrays
 from boostlm.storage.ledger import Entry
-from boostlm.storage.run_dir import RunDir
-from boostlm.storage.stage_arrays import load_arrays
+from boostlm.storage.run_dir import RoundId, RunDir
 
 # --- what a run leaves ------------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ def test_an_audit_looks_at_what_it_drew_and_at_nothing_else():
     correct = rng.random((200, 4)) < 0.5
     accepted = np.where(correct, rng.random((200, 4)) < 0.9, rng.random((200, 4)) < 0.3)
     labels = [entry(i, i % 3 == 0) for i in range(100)]
-    found = audit_of(0, 2, {"accepted": accepted, "correct": correct}, labels, 16)
+    found = audit_of(RoundId(0, "boosting", 2), Verdicts(correct, accepted), labels, 16)
     assert found["audit"]["labels"]["checked"] == 16
     assert found["audit"]["accepted"]["checked"] == found["audit"]["rejected"]["checked"] == 8
     assert found["beta"]["estimate"] == found["audit"]["labels"]["right"] / 16
@@ -104,9 +105,9 @@ def test_an_audit_looks_at_what_it_drew_and_at_nothing_else():
     for i in range(800):
         turned = correct.copy()
         turned.flat[i] ^= True
-        same += audit_of(0, 2, {"accepted": accepted, "correct": turned}, labels, 16) == found
+        same += audit_of(RoundId(0, "boosting", 2), Verdicts(turned, accepted), labels, 16) == found
     assert same == 800 - 16
-    nothing = audit_of(0, 2, {"accepted": accepted, "correct": correct}, labels, 0)
+    nothing = audit_of(RoundId(0, "boosting", 2), Verdicts(correct, accepted), labels, 0)
     assert nothing["beta"] is None
     assert nothing["miss_rate"] == {"estimate": None, "low": 0, "high": 1}
 
@@ -128,18 +129,17 @@ def test_sampled_answers_are_committed_and_read_back(tmp_path):
         config=config,
         eval_prompts=None,
         sample=sample,
-        verify_eval=verify,
-        texts=lambda tokens, length: [""] * length.size,
+        grade_eval=verify,
+        texts=lambda responses: [""] * responses.length_BxK.size,
     )
     learner = SimpleNamespace(params=None)
-    arguments = (ctx, RunDir(tmp_path), Place(0, "boosting"), 1, learner, None)
-    answers = eval_answers(*arguments)
+    path = epath.Path(tmp_path) / "eval.npz"
+    answers = eval_answers(ctx, path, RoundId(0, "boosting", 1), learner, None)
     even_24 = np.arange(24) % 2 == 0
     assert np.array_equal(answers.greedy_M, even_24)
     assert np.array_equal(answers.sampled_MxS, even_24[:, None] & np.array([True, False, True]))
     assert asked == [(0.0, 1), (1.0, 3)]
-    assert all(map(np.array_equal, answers, eval_answers(*arguments)))
-    assert len(asked) == 2
+    assert all(map(np.array_equal, answers, load_answers(path)))
 
 
 # --- the report -------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_a_run_directory_without_the_newer_files_still_gives_a_report(tmp_path, 
     shutil.copytree(finished_run()[0], tmp_path / "run")
     whole = read_run(RunDir(tmp_path / "run"))
     assert len(all_paired(whole)) == 3
-    assert len(audited(whole)) == len(signs(whole)) == len(ARMS)
+    assert len(audited(whole)) == len(signs(whole)) == len(ARM_NAMES)
     for path in (tmp_path / "run").rglob("eval.npz"):
         path.unlink()
     less = read_run(RunDir(tmp_path / "run"))

@@ -2,75 +2,23 @@
 
 import json
 import math
-import random
 import re
-from dataclasses import asdict, replace
-from html.parser import HTMLParser
+from dataclasses import replace
 
 import pytest
+from support.report_run import GROUPS, Reader, exact_run, make_row, make_run
 
-from boostlm.config import ARMS, Config
+from boostlm.config import ARM_NAMES
 from boostlm.errors import BoostError
 from boostlm.report.compare import compare, summaries
+from boostlm.report.conclusions import conclusions, group_leads
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
 from boostlm.report.run_data import LATER, RunData, parse_rows
-from boostlm.report.terminal import final_table, group_leads, verdicts
+from boostlm.report.terminal import final_table
 from boostlm.report.wording import short_name
 
-GROUPS = ("add", "reverse", "count", "sort", "compare", "carry")
 LONG = [f"multi-step word problems of quite a length & <b>markup</b> $x_{i}$" for i in range(12)]
-GOAL = {"do_nothing": 0.16, "filter_only": 0.45, "uniform": 0.55, "boosting": 0.64}
-
-
-def make_row(arm, seed, round_, accuracy, groups=GROUPS, there=1.0, labels=0):
-    """One row as the loop writes it; `there` in [0, 1] is how far training has come."""
-    noise = random.Random(f"{seed} {arm} {round_}" if round_ else f"{seed}")
-    hard = [1 + i * there * 1.5 for i in range(len(groups))]
-    easy = [accuracy * (1.6 - 1.2 * i / len(groups)) * noise.uniform(0.8, 1.2) for i in range(99)]
-    prompts = [0.5**f for f in range(round_ + 1)]
-    weight = [p * 1.43**f for f, p in enumerate(prompts)]
-    return {
-        "arm": arm, "seed": seed, "round": round_, "test_accuracy": accuracy,
-        "eval_by_group": {b: min(1.0, e) for b, e in zip(groups, easy)},
-        "train_accuracy": accuracy * 0.97, "train_solved": min(1.0, accuracy * 1.35),
-        "accepted": accuracy * 0.97, "labels_spent": labels, "labels_kept": int(0.3 * labels),
-        "distinct": 0.8 - (0.5 if arm == "do_nothing" else 0.3) * there, "cut_off": 0.01,
-        "weight_by_group": {b: h / sum(hard) for b, h in zip(groups, hard)},
-        "weight_by_failures": [w / sum(weight) for w in weight],
-        "prompts_by_failures": [round(1024 * p / sum(prompts)) for p in prompts],
-        "train_loss": None if round_ == 0 else 1.2 * math.exp(-round_ / 3), "seconds": 12.5,
-    } | dict.fromkeys(LATER)  # fmt: skip
-
-
-def make_run(arms=ARMS, seeds=3, rounds=5, groups=GROUPS, scale=1.0, **config):
-    """A run whose curves look like those of a real one; with `scale` 0 it learns nothing."""
-    rng, rows, predicted = random.Random(7), [], {}
-    for seed in range(seeds):
-        start = 0.24 + rng.gauss(0, 0.012)
-        predicted[seed] = {}
-        for arm in arms:
-            goal, path = GOAL[arm] + rng.gauss(0, 0.02), []
-            for r in range(rounds + 1):
-                there = 1 - math.exp(-r / 1.5)
-                path.append(scale * (start + (goal - start) * there))
-                labels = 256 * r * (arm in ("uniform", "boosting"))
-                rows.append(make_row(arm, seed, r, path[-1], groups, there, labels))
-            predicted[seed][arm] = [p * (0.95 - 0.02 * i) for i, p in enumerate(path)]
-    settings = asdict(Config(arms=tuple(arms), seeds=seeds, rounds=rounds)) | config
-    return RunData(settings, tuple(rows), predicted)
-
-
-def exact_run(filter_only=(), boosting=(), start=0.2, labels=256, **others):
-    """A run of one round from its final accuracies, one a seed."""
-    final = others | {"filter_only": filter_only, "boosting": boosting}
-    final = {arm: final[arm] for arm in ARMS if final.get(arm)}
-    rows = []
-    for arm, seed in [(a, s) for a in final for s in range(len(final[a]))]:
-        end = make_row(arm, seed, 1, final[arm][seed], labels=labels * (arm in ARMS[2:]))
-        rows += [make_row(arm, seed, 0, start), end]
-    seeds = max(map(len, final.values()))
-    return RunData(asdict(Config(arms=tuple(final), seeds=seeds, rounds=1)), tuple(rows), {})
 
 
 def only(run, last):
@@ -79,7 +27,7 @@ def only(run, last):
 
 
 RUN = make_run()
-ONLY_ROUND_0 = only(RUN, {(arm, 0): 0 for arm in ARMS})
+ONLY_ROUND_0 = only(RUN, {(arm, 0): 0 for arm in ARM_NAMES})
 NO_ROWS = RunData(RUN.config, (), {})
 ENDS = {("do_nothing", 0): 5, ("filter_only", 0): 5, ("uniform", 0): 5, ("boosting", 0): 4}
 UNFINISHED = only(RUN, ENDS | {("do_nothing", 1): 5, ("filter_only", 1): 2})
@@ -99,7 +47,7 @@ CASES = {
     "only round 0": ONLY_ROUND_0,
     "unfinished": replace(UNFINISHED, predicted={0: RUN.predicted[0]}),
     "nulls": RunData(RUN.config, tuple(row | NOTHING for row in RUN.rows), {}),
-    "many rounds": make_run(arms=ARMS[2:], seeds=2, rounds=40),
+    "many rounds": make_run(arms=ARM_NAMES[2:], seeds=2, rounds=40),
     "no rows": NO_ROWS,
 }
 
@@ -138,17 +86,17 @@ LOW, HIGH = [0.40, 0.41, 0.42], [0.46, 0.47, 0.49]
     ],
 )  # fmt: skip
 def test_verdict(run, index, words):
-    said = verdicts(run)
+    said = conclusions(run)
     assert re.match(re.escape(words).replace(r"\.\*", ".*").replace(r"\ ", " "), said[index])
     assert len(run.seeds) != 1 or "95%" not in " ".join(said)
 
 
 def test_nothing_learnt_claims_nothing_else():
     for accuracy, words in ((0.0, "answered any"), (0.023, "answered more than 2.3%")):
-        said = verdicts(exact_run([0.0] * 3, [accuracy] * 3, start=0.0, uniform=[0.0] * 3))
+        said = conclusions(exact_run([0.0] * 3, [accuracy] * 3, start=0.0, uniform=[0.0] * 3))
         expected = f"Nothing was learnt: no arm ever {words} of the test prompts correctly, so the "
         assert said == [expected + "comparison between arms means nothing."]
-    assert "Nothing" not in verdicts(exact_run([0.0], [0.04], start=0.0))[0]
+    assert "Nothing" not in conclusions(exact_run([0.0], [0.04], start=0.0))[0]
 
 
 def test_unfinished_run_compares_the_same_round_and_the_same_seeds():
@@ -158,8 +106,8 @@ def test_unfinished_run_compares_the_same_round_and_the_same_seeds():
     ours, theirs = (run.row(arm, 0, 4)["test_accuracy"] for arm in ("boosting", "filter_only"))
     assert (c.round, c.estimate.n, c.estimate.mean) == (4, 1, ours - theirs)
     assert compare(run, "do_nothing", "start").estimate.n == 2
-    assert "pairs of arm and seed" not in verdicts(RUN)[-1]
-    assert "4 of 12 pairs of arm and seed have reached round 5" in verdicts(run)[-1]
+    assert "pairs of arm and seed" not in conclusions(RUN)[-1]
+    assert "4 of 12 pairs of arm and seed have reached round 5" in conclusions(run)[-1]
     seeds = [len(v) for v in run.by_round("filter_only", "test_accuracy").values()]
     assert seeds == [2, 2, 2, 1, 1, 1]
     assert list(run.by_round("boosting", "train_loss")) == [1, 2, 3, 4]
@@ -183,7 +131,7 @@ def test_summaries_and_leads():
 def test_terminal_table_fits_and_ends_with_the_verdicts(name):
     text = final_table(CASES[name])
     assert all(len(line) <= 80 for line in text.splitlines())
-    assert " ".join(text.split()).endswith(" ".join(verdicts(CASES[name])))
+    assert " ".join(text.split()).endswith(" ".join(conclusions(CASES[name])))
     assert re.fullmatch(r"[ -~\n±]*", text)
 
 
@@ -191,7 +139,7 @@ def test_terminal_table_is_aligned_and_names_are_shortened():
     final = [0.4, 0.6]
     run = exact_run(final, final, labels=12_345_678, do_nothing=final, uniform=final)
     table = final_table(run).split("\n")
-    assert [line.split()[0] for line in table[2:7]] == ["arm", *ARMS]
+    assert [line.split()[0] for line in table[2:7]] == ["arm", *ARM_NAMES]
     assert len({len(line) for line in table[2:7]}) == 1
     assert "50.0% ±127.1" in table[3]
     assert short_name("two  digit\naddition, carrying") == "two digit addition,\ncarrying"
@@ -234,34 +182,6 @@ def test_load_rows_names_the_line_and_the_fault(key, value, word):
             parse_rows(jsonl(rows[:1]) + "\n" + line)
 
 
-class Reader(HTMLParser):
-    """Checks that tags balance, and collects what a browser would fetch or jump to."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.ids, self.links, self.text, self.tags = [], [], [], [], []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.links += [value for name, value in attrs if re.search("href|src|data$", name)]
-        assert not [name for name, _ in attrs if name.startswith("on")]
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 def test_page_is_whole_and_fetches_nothing(case):
     run, page = case
     reader = Reader(page)
@@ -272,7 +192,7 @@ def test_page_is_whole_and_fetches_nothing(case):
     assert not re.search(r"\b(nan|inf|NaN|None)\b", page)
     assert len(page.encode()) < 1_000_000
     text = " ".join(" ".join(reader.text).split()).replace("\N{MINUS SIGN}", "-")
-    assert verdicts(run)[0] in text
+    assert conclusions(run)[0] in text
     names = [" ".join(group.split()) for group in run.groups if len(group) < 20]
     assert all(f">{name}</text>" in page for name in names)
     assert page.split("Every arm, seed and round")[1].count("<tr>") == len(run.rows) + 1
@@ -298,10 +218,10 @@ def test_page_has_every_figure_and_setting():
     run = make_run()
     run.config["data"] |= {"eval_split": "validation"}
     page = render_html(run)
-    assert (page.count("<svg"), page.count("<figcaption>")) == (8 + len(ARMS), 8)
+    assert (page.count("<svg"), page.count("<figcaption>")) == (8 + len(ARM_NAMES), 8)
     assert all(word in page for word in ("Theory and measure", "95% t-", "still being chosen"))
-    assert all(word in page for word in ("false_accept_rate", "warmup_steps", ", ".join(ARMS)))
-    assert page.count("stroke-dasharray") == 2 + len(ARMS)  # levels without labels, and theory
+    assert all(word in page for word in ("false_accept_rate", "warmup_steps", ", ".join(ARM_NAMES)))
+    assert page.count("stroke-dasharray") == 2 + len(ARM_NAMES)  # levels without labels, and theory
     assert page.count("Validation accuracy") > 1 > page.count("Test accuracy")
     assert "@media screen and (prefers-color-scheme:dark)" in page
     assert not re.search(r": #|font-family", page[page.index("<svg") :])  # colours are variables

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from support.runs import as_options, command, environment, rows_of, tiny_config
+from support.runs import as_options, command, environment, ledger_files, rows_of, tiny_config
 
 from boostlm.config import ComputeConfig, LabelConfig
 
@@ -77,7 +77,7 @@ def config_of(parallel, arms, **label):
 
 def saved(root, arm):
     """Its parameters as numpy arrays, whichever devices they lay on."""
-    path = root / "checkpoints" / "seed0" / arm / "round02"
+    path = root / "rounds" / "seed0" / arm / "round02" / "checkpoint"
     reader = ocp.PyTreeCheckpointer()
     tree = reader.metadata(path).item_metadata.tree
     as_numpy = jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), tree)
@@ -119,8 +119,8 @@ def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path
     if preempted:  # once is enough
         return
     files = [p for p in (tmp_path / "two").rglob("*") if p.is_file()]
-    kept = {p: p.stat().st_mtime_ns for p in files if "checkpoints" in p.parts}
-    (tmp_path / "two" / "stages" / "seed0" / "boosting" / "round01" / "eval.npz").unlink()
+    kept = {p: p.stat().st_mtime_ns for p in files if "checkpoint" in p.parts}
+    (tmp_path / "two" / "rounds" / "seed0" / "boosting" / "round01" / "eval.npz").unlink()
     for status, _, err in ended(start()):
         assert status == 0, err
     assert kept == {p: p.stat().st_mtime_ns for p in kept}
@@ -128,14 +128,14 @@ def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path
 
 
 def sigterm_one_of(processes, root):
-    wanted = root / "stages" / "seed0" / "boosting" / "round01" / "samples.npz"
+    wanted = root / "rounds" / "seed0" / "boosting" / "round01" / "samples.npz"
     while not wanted.exists():
         assert all(process.poll() is None for process in processes)
         time.sleep(0.02)
     processes[1].send_signal(signal.SIGTERM)
     for status, _, err in ended(processes, timeout=60):
         assert status == 75, err
-        assert "the same command goes on" in err
+        assert "the same command continues" in err
     assert len(rows_of(root)) < 3  # a row a round, from round 0
 
 
@@ -146,7 +146,7 @@ def same_run(one, two, arms):
     for arm in arms:
         want, got = saved(one, arm), saved(two, arm)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), want, got)
-    ledgers = [p.relative_to(one) for p in (one / "ledger").iterdir()]
+    ledgers = [p.relative_to(one) for p in ledger_files(one)]
     assert ledgers
     for name in ledgers:
         assert (one / name).read_bytes() == (two / name).read_bytes()
@@ -185,10 +185,13 @@ def test_errors_shares_and_agreement():
         def wait():
             raise WaitingForPeople("wait", ["a"])
 
-        attempt(lambda: multihost.run_on_host0(lambda: me))
-        attempt(lambda: multihost.run_on_host0(lambda: fail("full", 0)))
-        attempt(lambda: multihost.run_on_host0(wait))
-        attempt(lambda: multihost.run_on_host0(lambda: multihost.run_on_host0(lambda: "nested")))
+        def on_host0_now(function):
+            return multihost.on_host0(function)()
+
+        attempt(lambda: on_host0_now(lambda: me))
+        attempt(lambda: on_host0_now(lambda: fail("full", 0)))
+        attempt(lambda: on_host0_now(wait))
+        attempt(lambda: on_host0_now(lambda: on_host0_now(lambda: "nested")))
         attempt(lambda: multihost.gather_shards(5, lambda i: {"n": i, "by": 0 * i + me}))
         attempt(lambda: multihost.gather_shards(1, lambda i: i + 7))
         attempt(lambda: multihost.gather_shards(2, lambda i: fail("broken", 1)))
@@ -197,7 +200,7 @@ def test_errors_shares_and_agreement():
         attempt(lambda: multihost.assert_same_on_hosts("config", str(me)))
         attempt(lambda: list(multihost.iterate_on_host0(iter([3, 4] if me == 0 else [5]))))
         if me == 1:
-            preemption._asked.set()
+            preemption.sigterm.set()
         attempt(multihost.raise_if_preempted)
         """
     )
@@ -217,7 +220,7 @@ def test_errors_shares_and_agreement():
             None
             BoostError the hosts differ in their config: worker 1 from worker 0. Set up all of them in the same way (tpu_scripts/setup.sh)\x20
             [3, 4]
-            Preempted preempted (SIGTERM). What was committed is kept: the same command goes on from here\x20
+            Preempted preempted (SIGTERM). What was committed is kept: the same command continues from here\x20
             """
         )
 
@@ -246,5 +249,5 @@ def test_only_the_first_host_asks_people(tmp_path):
     queue.write_text("".join(json.dumps(row | {"answer": "7"}) + "\n" for row in rows))
     for status, _, err in ended(on_hosts(lambda index: command(*options))):
         assert status == 0, err
-    ledger = tmp_path / "run" / "ledger" / "seed0-boosting-round00.jsonl"
+    [ledger] = ledger_files(tmp_path / "run")
     assert len(ledger.read_text().splitlines()) == 8

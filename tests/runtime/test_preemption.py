@@ -23,14 +23,12 @@ from support.runs import (
 
 from boostlm.config import OptimizerConfig, SampleConfig
 from boostlm.engine.learner import LanguageLearner
-from boostlm.experiment.context import build_context
-from boostlm.experiment.stages import Place
+from boostlm.experiment.context import make_context
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.lm.train_step import Batch
 from boostlm.runtime import preemption
-from boostlm.runtime.preemption import Preempted, asked, watching
-from boostlm.runtime.progress import Progress
-from boostlm.storage.partial_stages import Unfinished, UnfinishedSamples
+from boostlm.runtime.preemption import Preempted, watching
+from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 from boostlm.storage.run_dir import RunDir
 
 
@@ -38,29 +36,22 @@ def sigterm():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_no_stage_begins_after_sigterm():
-    with watching():
-        sigterm()
-        with pytest.raises(Preempted), Place(0, "x").stage(0, "sample", Progress({"sample": 1})):
-            pytest.fail("began")
-
-
 def test_outside_the_block_everything_is_as_before():
     before = signal.getsignal(signal.SIGTERM)
     for _ in range(2):
         with watching():
             assert signal.getsignal(signal.SIGTERM) is not before
-            assert not asked()
+            assert not preemption.sigterm.is_set()
             sigterm()
-            assert asked()
-        assert not asked()
+            assert preemption.sigterm.is_set()
+        assert not preemption.sigterm.is_set()
         assert signal.getsignal(signal.SIGTERM) is before
         assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
     """On one device and on several."""
-    whole = build_context(tiny_config(), RunDir(tmp_path / "ctx")).learner
+    whole = make_context(tiny_config(), RunDir(tmp_path / "ctx")).learner
     optimizer = OptimizerConfig(steps=60, batch_size=8, warmup_steps=2)
     rng = np.random.default_rng(0)
     shape = (optimizer.steps * optimizer.batch_size, 16)
@@ -78,21 +69,21 @@ def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
                 sigterm()
 
         with watching(), pytest.raises(Preempted):
-            learner.train(begin, rows, optimizer, within, unfinished=Unfinished(path))
+            learner.train(begin, rows, optimizer, within, partial=PartialTraining(path))
         assert steps[-2:] == [20, 40]  # asked at the one, left at the other
         before = len(steps)
-        got = learner.train(begin, rows, optimizer, within, unfinished=Unfinished(path))
+        got = learner.train(begin, rows, optimizer, within, partial=PartialTraining(path))
         assert (steps[before], steps[-1]) == (41, 60)
         assert bits(got) == bits(expected)
-        Unfinished(path).remove()
+        PartialTraining(path).remove()
         assert not path.exists()
 
 
 def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
     config = tiny_config(sample=SampleConfig(k=2, batch_size=4))
-    ctx = on_one_device(build_context(config, RunDir(tmp_path / "ctx")))
+    ctx = on_one_device(make_context(config, RunDir(tmp_path / "ctx")))
     params = ctx.learner.init(jax.random.key(0)).params
-    unfinished = UnfinishedSamples(epath.Path(tmp_path / "unfinished.npz"))
+    unfinished = PartialSamples(epath.Path(tmp_path / "unfinished.npz"))
     seen = []
 
     def sample(within, *kept):
@@ -117,6 +108,10 @@ def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
     np.testing.assert_allclose(got.logprob_BxKxR, expected.logprob_BxKxR, atol=1e-5)
     unfinished.remove()
     assert unfinished.load(24)[0] is None
+    with watching():
+        sigterm()
+        with pytest.raises(Preempted):
+            sample(lambda done, total: pytest.fail("decoded after SIGTERM"))
 
 
 _STUCK = """

@@ -7,10 +7,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from support.data_sets import REPOSITORY
 from support.sandbox_kit import (
     HOSTILE,
     NAME,
-    REPOSITORY,
     SECRET,
     SMALL,
     TRIPLE,

@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
+from support.data_sets import REPOSITORY
 from support.sandbox_kit import (
-    REPOSITORY,
     SMALL,
     labeled,
     need_sandbox,

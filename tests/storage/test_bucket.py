@@ -10,14 +10,22 @@ import numpy as np
 import pytest
 from etils import epath
 from support.fake_bucket import bucket
-from support.runs import REPOSITORY, as_options, bits, environment, finished_run, rows_of, tiny_config
+from support.runs import (
+    REPOSITORY,
+    as_options,
+    bits,
+    environment,
+    finished_run,
+    rows_of,
+    tiny_config,
+)
 
 from boostlm.errors import BoostError
-from boostlm.experiment.context import build_context
+from boostlm.experiment.context import make_context
 from boostlm.pretrained.converted import PretrainedModel, load_converted, save_converted
 from boostlm.storage import checkpoint
-from boostlm.storage.run_dir import RunDir
-from boostlm.tasks.gsm8k.source import load_rows
+from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.tasks.gsm8k.source import load_gsm8k_rows
 
 CONFIG = tiny_config()
 ROOT = "gs://our-bucket/runs/one"
@@ -79,7 +87,7 @@ def test_a_run_in_a_bucket_is_the_local_one_though_it_was_killed(tmp_path):
     for round_ in (0, 1):
         ledger = f"ledger/seed0-boosting-round{round_:02d}.jsonl"
         assert (copy / ledger).read_bytes() == (local / ledger).read_bytes()
-    assert checkpoint.is_good(RunDir(copy).checkpoint_path(0, "boosting", 2))
+    assert checkpoint.is_good(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
     assert "</html>" in (copy / "report.html").read_text()
     assert not [p for p in copy.rglob("*") if p.name == "lock" or p.name.endswith(".tmp")]
 
@@ -112,7 +120,7 @@ def test_a_run_directory_in_a_bucket_keeps_its_config_and_refuses_foreign_folder
 
 def test_a_converted_model_is_kept_in_a_bucket(store, tmp_path):
     path = epath.Path("gs://our-bucket/models/tiny")
-    ctx = build_context(CONFIG, RunDir(tmp_path))
+    ctx = make_context(CONFIG, RunDir(tmp_path))
     params = ctx.learner.init(jax.random.key(0)).params
     empty = np.zeros((0, CONFIG.model.width), np.float32)
     save_converted(path, PretrainedModel(CONFIG.model, ctx.tokenizer, params, empty))
@@ -128,7 +136,7 @@ def test_data_is_read_from_a_bucket(store, tmp_path, monkeypatch):
     for split in ("train", "test"):
         line = f'{{"question": "What is 1 + 1 in {split}?", "answer": "1 + 1 is 2.\\n#### 2"}}\n'
         (folder / f"{split}.jsonl").write_text(line.replace("\n#", "\\n#"))
-    rows = load_rows("gs://our-bucket/data")
+    rows = load_gsm8k_rows("gs://our-bucket/data")
     assert [row.question for row in rows["train"]] == ["What is 1 + 1 in train?"]
 
 

@@ -17,12 +17,19 @@ from etils import epath
 from support.runs import REPOSITORY, bits, tiny_config
 
 from boostlm.errors import BoostError
+from boostlm.numerics import all_finite
 from boostlm.storage import checkpoint
 from boostlm.storage import durable_files as files
-from boostlm.storage.durable_files import append_durably, remove_leftovers, write_atomically
+from boostlm.storage.durable_files import (
+    append_durably,
+    load_arrays,
+    remove_leftovers,
+    save_arrays,
+    write_atomically,
+)
 from boostlm.storage.ledger import Entry, Ledger
-from boostlm.storage.run_dir import Metrics, RunDir
-from boostlm.storage.stage_arrays import load_arrays, save_arrays
+from boostlm.storage.metrics_file import MetricsFile
+from boostlm.storage.run_dir import RoundId, RunDir
 
 
 @pytest.fixture
@@ -331,10 +338,10 @@ def test_a_checkpoint_of_other_shapes_is_refused(saved):
 
 def test_only_finite_numbers_are_finite():
     good = {"a": np.ones(3, np.float32), "n": np.int64(3), "h": jax.numpy.ones(2, "bfloat16")}
-    assert checkpoint.check_finite(good)
+    assert all_finite(good)
     for bad in (np.nan, np.inf, -np.inf):
         for dtype in ("float32", "bfloat16"):
-            assert not checkpoint.check_finite(good | {"x": jax.numpy.array([1, bad], dtype)})
+            assert not all_finite(good | {"x": jax.numpy.array([1, bad], dtype)})
 
 
 # --- run directory ----------------------------------------------------------------------------
@@ -419,7 +426,7 @@ def filled(folder, order=1):
     """A run directory with a row for every place, added in this order or the reverse."""
     run_dir, config = RunDir(folder), tiny_config(seeds=2, arms=("uniform", "boosting"))
     places = [(s, a, r) for s in (0, 1) for a in config.arms for r in (0, 1, 2)]
-    metrics = Metrics(run_dir, config)
+    metrics = MetricsFile(run_dir, config)
     for seed, arm, round_ in places[::order]:
         metrics.add({"arm": arm, "seed": seed, "round": round_, "x": 0.1})
     return run_dir, config, places
@@ -433,9 +440,9 @@ def test_rows_stand_in_one_order_whatever_the_order_of_writing(folder):
     run_dir, config, places = filled(folder, -1)
     lines = run_dir.metrics_path.read_text().splitlines()
     assert [place_of(json.loads(line)) for line in lines] == places
-    assert [place_of(row) for row in Metrics(run_dir, config).rows] == places
-    assert Metrics(run_dir, config).has(1, "uniform", 2)
-    assert not Metrics(run_dir, config).has(2, "uniform", 2)
+    assert [place_of(row) for row in MetricsFile(run_dir, config).rows.values()] == places
+    assert RoundId(1, "uniform", 2) in MetricsFile(run_dir, config).rows
+    assert RoundId(2, "uniform", 2) not in MetricsFile(run_dir, config).rows
 
 
 @pytest.mark.parametrize(
@@ -457,7 +464,7 @@ def test_a_damaged_row_is_dropped_with_a_warning_and_gone(folder, line):
     lines[1] = line
     run_dir.metrics_path.write_bytes(b"\n".join(lines))
     with pytest.warns(UserWarning, match=r"metrics\.jsonl, line 2 is damaged"):
-        metrics = Metrics(run_dir, config)
-    assert [place_of(row) for row in metrics.rows] == [places[0], *places[2:]]
-    assert not metrics.has(*places[1])
-    assert len(Metrics(run_dir, config).rows) == len(places) - 1  # and no second warning
+        metrics = MetricsFile(run_dir, config)
+    assert [place_of(row) for row in metrics.rows.values()] == [places[0], *places[2:]]
+    assert RoundId(*places[1]) not in metrics.rows
+    assert len(MetricsFile(run_dir, config).rows) == len(places) - 1  # and no second warning

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ import pytest
 
 from boostlm.config import ModelConfig
 from boostlm.pretrained.weights import Tensors, read_params
+from support.data_sets import data_set
 
 VOCAB = 101
 _SHAPE = {"layers": 6, "width": 48, "heads": 4, "kv_heads": 2, "head_dim": 16, "mlp_width": 96}
@@ -118,18 +118,9 @@ def real_gguf(folder: pathlib.Path) -> pathlib.Path:
     return package.assemble(folder / "gemma-3-270m.gguf")
 
 
-def data_folder() -> pathlib.Path:
-    """Where the data sets' own files lie; skips the test if they are not there."""
-    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
-    folder = pathlib.Path(os.environ.get("BOOSTLM_DATA", beside))
-    if not (folder / "gsm8k" / "train.jsonl").exists():
-        pytest.skip(f"no gsm8k/train.jsonl in {folder}: set BOOSTLM_DATA to the data sets' folder")
-    return folder
-
-
 def gsm8k(split: str) -> list[dict]:
     """The rows of a split of GSM8K."""
-    file = data_folder() / "gsm8k" / f"{split}.jsonl"
+    file = data_set("gsm8k") / f"{split}.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 

@@ -26,9 +26,9 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
-from support.data_sets import REPOSITORY
 from boostlm.engine.learner import LanguageLearner
 from boostlm.lm.language_model import NO_PREFIX
+from support.data_sets import REPOSITORY
 
 OPTIMIZER = OptimizerConfig(steps=4, batch_size=8, warmup_steps=2)
 
@@ -157,6 +157,16 @@ def started(*arguments, **options):
             yield process
         finally:
             process.kill()
+
+
+def ledger_files(root, arm="*"):
+    """The ledgers of all rounds below a run directory."""
+    return sorted(Path(root).glob(f"rounds/seed*/{arm}/round*/ledger.jsonl"))
+
+
+def stage_files(root):
+    """The files of all stages: ledgers, samples, verdicts and answers."""
+    return sorted(p for p in Path(root).glob("rounds/*/*/*/*") if p.suffix in (".npz", ".jsonl"))
 
 
 def files_and_times(root, but=()):

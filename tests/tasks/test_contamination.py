@@ -9,7 +9,7 @@ from support.runs import tiny_config
 
 from boostlm.config import DataConfig
 from boostlm.errors import BoostError
-from boostlm.experiment.context import build_context
+from boostlm.experiment.context import make_context
 from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.base import Prompts, Task
 from boostlm.tasks.contamination import (
@@ -150,7 +150,7 @@ def test_a_run_of_an_overlapping_task_is_refused(tmp_path):
     leaked = dataclasses.replace(train, texts=(*train.texts[:-1], test.texts[3].upper()))
     task.prompts = {**task.prompts, "train": leaked}
     with pytest.raises(BoostError, match=r"1 training problems of task skills .*\n  23 .* test 3 "):
-        build_context(config, RunDir(tmp_path), task)
+        make_context(config, RunDir(tmp_path), task)
 
 
 def test_seven_thousand_against_thirteen_hundred_is_fast():

@@ -1,21 +1,17 @@
 """The final-answer verifier: a hand-labelled table, fuzzing, properties, and the GSM8K files."""
 
 import json
-import os
 import random
 import time
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
+from support.data_sets import FIXTURES, data_set
 
 from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct, parse_number
 
-TABLE = [
-    json.loads(line)
-    for line in (FIXTURES / "final_answers.jsonl").read_text().splitlines()
-]
+TABLE = [json.loads(line) for line in (FIXTURES / "final_answers.jsonl").read_text().splitlines()]
 FUZZED = 100_000
 BATCH = 1000
 

@@ -10,25 +10,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
 import tensorflow_datasets as tfds
+from support.data_sets import FIXTURES as ALL_FIXTURES
+from support.data_sets import REPOSITORY, data_set
 from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
-from boostlm.config import DataConfig
+from boostlm.config import SPLITS, DataConfig
 from boostlm.errors import BoostError
 from boostlm.tasks import tfds_data as prepared
-from boostlm.tasks.base import SPLITS
 from boostlm.tasks.contamination import NgramIndex, check_contamination
+from boostlm.tasks.gsm8k import task as gsm8k
 from boostlm.tasks.gsm8k.final_answer import is_correct
 from boostlm.tasks.gsm8k.source import LocalGsm8k, Row, load_gsm8k_rows
-from boostlm.tasks.gsm8k.task import task as gsm8k
 
-FIXTURES = Path(__file__).parent / "data" / "gsm8k"
-REPOSITORY = Path(__file__).parents[1]
+FIXTURES = ALL_FIXTURES / "gsm8k"
 
 
 @pytest.fixture(autouse=True)
@@ -505,7 +504,7 @@ def test_damaged_cache_is_prepared_again(data_dir, monkeypatch, damage):
 
 CHILD = """
 import os, pathlib, random, sys, time
-from boostlm.tasks.gsm8k.task import source as gsm8k_source
+from boostlm.tasks.gsm8k import source as gsm8k_source
 how, folder, go = sys.argv[1:]
 if how == "killed while generating":
     generate = gsm8k_source.LocalGsm8k._generate_examples
@@ -750,12 +749,7 @@ def test_builder_is_the_original_one():
 
 @pytest.fixture(scope="module")
 def real_path():
-    places = [Path(p) for p in [os.environ.get("BOOSTLM_DATA")] if p]
-    places.append(REPOSITORY.parent / "shared" / "data")
-    for place in places:
-        if (place / "gsm8k" / "train.jsonl").exists() or (place / "train.jsonl").exists():
-            return place
-    pytest.skip(f"no gsm8k/train.jsonl in {' or '.join(map(str, places))}")
+    return data_set("gsm8k").parent
 
 
 @pytest.fixture(scope="module")

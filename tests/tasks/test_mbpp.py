@@ -1,54 +1,25 @@
 """MBPP: the official splits, the prompts, the answer key, and where the problems come from."""
 
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from support.data_sets import data_set
+from support.mbpp_fixtures import fixture_records, write
 from support.sandbox_kit import need_sandbox
 
-from boostlm.config import DataConfig
+from boostlm.config import SPLITS, DataConfig
 from boostlm.errors import BoostError
 from boostlm.sandbox import SandboxError
-from boostlm.tasks.base import SPLITS
 from boostlm.tasks.contamination import NgramIndex, check_contamination
+from boostlm.tasks.mbpp import source as mbpp_source
+from boostlm.tasks.mbpp import task as mbpp
 from boostlm.tasks.mbpp.source import OFFICIAL_SPLITS, load_problems
-from boostlm.tasks.mbpp.task import source as mbpp_source
-from boostlm.tasks.mbpp.task import task as mbpp
-
-HERE = Path(__file__).resolve().parent
-NUMBERS = [1, 511, 512, 11, 12, 13, *range(601, 609)]
 
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
     """A tensorflow-datasets folder of the test's own."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-
-
-def fixture_records():
-    """The fixtures, numbered so that every official split has some."""
-    lines = (HERE / "data" / "mbpp_fixture.jsonl").read_text().splitlines()
-    problems = [mbpp_source.MbppProblem.from_dict(json.loads(line)) for line in lines]
-    return [
-        {
-            "task_id": number,
-            "text": p.text,
-            "code": p.reference,
-            "test_setup_code": p.setup,
-            "test_list": list(p.tests),
-            "challenge_test_list": list(p.challenge_tests),
-        }
-        for number, p in zip(NUMBERS, problems[: len(NUMBERS)], strict=True)
-    ]
-
-
-def write(folder, records):
-    folder.mkdir(exist_ok=True)
-    (folder / "mbpp.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    return folder
 
 
 @pytest.fixture
@@ -343,11 +314,7 @@ def test_a_file_that_lacks_a_split_is_refused(tmp_path):
 
 
 def test_the_real_data(tmp_path):
-    places = [Path(p) for p in [os.environ.get("BOOSTLM_DATA")] if p]
-    places.append(HERE.parent.parent / "shared" / "data")
-    place = next((p for p in places if (p / "mbpp" / "mbpp.jsonl").exists()), None)
-    if place is None:
-        pytest.skip(f"no mbpp/mbpp.jsonl in {' or '.join(map(str, places))}")
+    place = data_set("mbpp").parent
     problems = load_problems(str(place))
     assert [len(problems[s]) for s in OFFICIAL_SPLITS] == [10, 500, 90, 374]
     loaded = mbpp.MbppTask(problems, config(359, 500, few_shot="mbpp_3shot.txt"))

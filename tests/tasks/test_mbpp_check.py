@@ -5,9 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.data_sets import FIXTURES, data_set
 from support.sandbox_kit import need_sandbox
 
 from boostlm.errors import BoostError
@@ -26,12 +26,11 @@ from boostlm.tasks.mbpp.check import (
     judge,
 )
 
-HERE = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))
 
 
 def fixture_problems():
-    lines = (HERE / "data" / "mbpp_fixture.jsonl").read_text().splitlines()
+    lines = (FIXTURES / "mbpp_fixture.jsonl").read_text().splitlines()
     return [MbppProblem.from_dict(json.loads(line)) for line in lines]
 
 
@@ -43,14 +42,7 @@ def sandbox():
 
 
 def data_file(name):
-    places = [HERE.parent.parent / "shared" / "data" / "mbpp" / name]
-    if "BOOSTLM_DATA" in os.environ:
-        places.insert(0, Path(os.environ["BOOSTLM_DATA"]) / "mbpp" / name)
-    for place in places:
-        if place.is_file():
-            return place
-    looked = " or ".join(str(place) for place in places)
-    pytest.skip(f"the data set is not there: looked for {looked} (set BOOSTLM_DATA)")
+    return data_set("mbpp") / name
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from support.runs import on_one_device, tiny_config
 
-from boostlm.config import DataConfig, TokenizerConfig
+from boostlm.config import SPLITS, DataConfig, TokenizerConfig
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer, train_tokenizer
 from boostlm.errors import BoostError
-from boostlm.experiment.context import build_context
+from boostlm.experiment.context import make_context
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.runtime.progress import Progress
 from boostlm.storage.run_dir import RunDir
-from boostlm.tasks.base import SPLITS, Task
+from boostlm.tasks.base import Task
 from boostlm.tasks.registry import load_task
 from boostlm.tasks.skills import SEED_EXAMPLES, SKILLS, SkillsTask
 
@@ -247,11 +247,11 @@ def test_nobody_but_labeler_and_verifier_sees_a_reference(tmp_path):
     config, callers = tiny_config(arms=("boosting",), rounds=1), set()
     folder = RunDir(tmp_path)
     folder.create(config)
-    ctx = build_context(config, folder, WatchedTask(config.data, callers))
+    ctx = make_context(config, folder, WatchedTask(config.data, callers))
     with open(os.devnull, "w") as out:
         run_experiment(on_one_device(ctx), folder, Progress(planned_stages(config), out))
     assert callers == {
-        ("answer_key", "workbench.py", "build_context"),
+        ("answer_key", "workbench.py", "make_context"),
         ("right", "simulated.py", "label_one"),
         ("wrong", "simulated.py", "label_one"),
         ("check", "stages.py", "verdicts"),
