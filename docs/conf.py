@@ -29,6 +29,8 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "**.ipynb_checkpoints"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = "boostlm"
 html_math_renderer = "mathml"
 html_show_sourcelink = False
@@ -47,7 +49,8 @@ autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+# The attributes of a named tuple are what it is made of.
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -100,7 +100,7 @@ class RoundFns(NamedTuple):
     Example:
       >>> fns = boostlm.RoundFns(
       ...     sample=lambda learner, r: jnp.zeros((3, 2), jnp.int32),
-      ...     judge=lambda responses, r: jnp.array([[True, False], [False, False], [False, False]]),
+      ...     judge=lambda responses, r: jnp.array([[True, True], [False] * 2, [False] * 2]),
       ...     label=lambda request, r: boostlm.Labels(request.prompt_id_L, request.valid_L),
       ...     train=lambda learner, responses, labels, mixture, r: learner + int(mixture.weak),
       ... )
@@ -197,7 +197,7 @@ def curation_round(
     Example:
       >>> fns = boostlm.RoundFns(
       ...     sample=lambda learner, r: jnp.zeros((3, 2), jnp.int32),
-      ...     judge=lambda responses, r: jnp.array([[True, False], [False, False], [False, False]]),
+      ...     judge=lambda responses, r: jnp.array([[True, True], [False] * 2, [False] * 2]),
       ...     label=lambda request, r: boostlm.Labels(request.prompt_id_L, request.valid_L),
       ...     train=lambda learner, responses, labels, mixture, r: learner + int(mixture.weak),
       ... )

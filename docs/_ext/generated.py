@@ -22,7 +22,12 @@ ROOMS = (
 
 def cell(text: str) -> str:
     """Text that may stand in a cell of a Markdown table."""
-    return text.replace("|", r"\|").replace("\n", " ").replace("<", "&lt;")
+    return with_options(text).replace("|", r"\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def with_options(text: str) -> str:
+    """Help text with its options in backticks."""
+    return re.sub(r"(?<![`\w])--[a-z][\w.-]*", r"`\g<0>`", text)
 
 
 def code(text: str) -> str:
@@ -111,7 +116,7 @@ def commands() -> str:
     for name, parser in subparsers().items():
         usage = argparse.HelpFormatter(f"boostlm {name}", width=88)
         usage.add_usage(None, parser._actions, parser._mutually_exclusive_groups, "")
-        parts += [f"## `boostlm {name}`\n", f"{parser.description}\n"]
+        parts += [f"## `boostlm {name}`\n", f"{with_options(parser.description)}\n"]
         parts.append(f"```text\n{usage.format_help().strip()}\n```\n")
         parts += ["| Argument | Default | Meaning |", "|---|---|---|"]
         parts += [_option_row(a) for a in parser._actions if not isinstance(a, _HELP)]
@@ -133,9 +138,8 @@ def _option_row(action: argparse.Action) -> str:
         name += f" {action.metavar or action.dest.upper()}"
     text, _, default = (action.help or "").partition("default: ")
     text = text.rstrip("; ")
-    if (action.required and action.option_strings) or (
-        not action.option_strings and action.nargs != "?"
-    ):
+    optional = not action.required if action.option_strings else action.nargs == "?"
+    if not optional:
         default = "required"
     if action.choices:
         text = "; ".join(filter(None, [text, "one of " + ", ".join(map(str, action.choices))]))
