@@ -141,6 +141,8 @@ def _option_row(action: argparse.Action) -> str:
     optional = not action.required if action.option_strings else action.nargs == "?"
     if not optional:
         default = "required"
+    elif not default and action.default not in (None, False, []):
+        default = str(action.default)
     if action.choices:
         text = "; ".join(filter(None, [text, "one of " + ", ".join(map(str, action.choices))]))
     return f"| {code(name)} | {cell(default)} | {cell(text)} |"

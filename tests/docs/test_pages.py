@@ -193,7 +193,8 @@ def test_every_file_and_function_that_a_page_names_exists():
     named = 0
     for page in PAGES:
         for path in re.findall(r"`([a-z_]+/[\w/]+\.py)`", text_of(page)):
-            assert (generated.PACKAGE / path.removeprefix("boostlm/")).exists(), (page, path)
+            folders = (generated.PACKAGE, DOCS.parent)
+            assert any((folder / path).exists() for folder in folders), (page, path)
         for name, path in re.findall(r"`([\w.]+)`\s(?:\(|in\s)`([\w/]+\.py)`", text_of(page)):
             source = (generated.PACKAGE / path).read_text()
             assert re.search(rf"^ *(def|class) {name.split('.')[-1]}\b", source, re.MULTILINE), name
@@ -230,7 +231,7 @@ def test_every_letter_of_the_legend_is_in_the_glossary():
 def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_path):
     for name in ("sphinx", "myst_nb", "furo", "sphinx_copybutton"):
         pytest.importorskip(name, reason="pip install '.[docs]'")
-    command = re.search(r"python (-m sphinx .*)/html$", text_of_conf(), re.MULTILINE)[1]
+    command = re.search(r"`python (-m sphinx .*)/html`", text_of("architecture"))[1]
     words = command.replace("docs/_build", str(tmp_path / "site")).split()
     done = subprocess.run(
         [sys.executable, *words], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
@@ -243,7 +244,3 @@ def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_p
         assert not re.findall(r"<(?:script|img|iframe)[^>]*src=\"https?:", html), path
         assert not re.findall(r"<link[^>]*rel=\"stylesheet\"[^>]*href=\"https?:", html), path
         assert "<!-- generated" not in html
-
-
-def text_of_conf():
-    return (DOCS / "conf.py").read_text()
