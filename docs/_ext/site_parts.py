@@ -31,6 +31,7 @@ def as_rst(app, what, name, obj, options, lines: list[str]) -> None:
 
 def _escaped(text: str) -> str:
     text = re.sub(r"([*|])", r"\\\1", text)
+    text = re.sub(r"(?<=: )([A-Z])(?=\.)", r"\\\1", text)  # "R." alone would begin a list
     return re.sub(r"(?<=\w)_(?!\w|:)", r"\\_", text)
 
 
