@@ -56,12 +56,15 @@ class Place:
 
     def __init__(self, folder):
         self.folder = folder
-        (folder / "bin").mkdir()
+        (folder / "bin").mkdir(parents=True, exist_ok=True)
         shim = folder / "bin" / "boostlm"
         options = as_options(tiny_config())
         small = list(zip(options[::2], options[1::2], strict=True))
-        shim.write_text(_SHIM.format(python=sys.executable, small=small))
-        shim.chmod(0o755)
+        if not shim.exists():  # another worker may be running it
+            new = shim.with_name(f"boostlm-{os.getpid()}")
+            new.write_text(_SHIM.format(python=sys.executable, small=small))
+            new.chmod(0o755)
+            new.rename(shim)
 
     def bash(self, text):
         """Runs lines of a shell; returns what they print."""

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import fcntl
 import importlib.util
 import json
 import re
@@ -38,22 +39,28 @@ generated = _load_generated()
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("typed"))
+def place(tmp_path_factory, worker_id):
+    """One folder for all workers, in which the tutorial has been typed once."""
+    base = tmp_path_factory.getbasetemp()
+    place = Place((base if worker_id == "master" else base.parent) / "typed")
+    with (place.folder / "lock").open("a") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place.folder / "typed").exists():
+            patch.chdir(place.folder)
+            assert place.type_page("tutorial") >= 5
+            (place.folder / "typed").touch()
+    return place
 
 
 @pytest.fixture(scope="module")
 def run(place):
-    """The run directory of the tutorial, whose commands have all been typed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place.folder)
-        assert place.type_page("tutorial") >= 5
+    """The run directory of the tutorial."""
     return place.folder / "runs" / "tutorial"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in TYPED if page != "tutorial"])
-def test_every_block_of_a_page_runs(page, place, run, monkeypatch):
+def test_every_block_of_a_page_runs(page, place, monkeypatch):
     monkeypatch.chdir(place.folder)
     assert place.type_page(page) > 0
 
