@@ -65,6 +65,11 @@ def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
 
     Returns:
       index_C int32 [C] and valid_C bool [C]; index is 0 where not valid.
+
+    Example:
+      >>> index_C, valid_C = boostlm.expand(jnp.array([2, 0, 1]), capacity=4)
+      >>> index_C.tolist(), valid_C.tolist()
+      ([0, 0, 2, 0], [True, True, True, False])
     """
     end_N = jnp.cumsum(count_N)
     place_C = jnp.arange(capacity, dtype=jnp.int32)

@@ -39,6 +39,13 @@ def pair_keys(key: Array, prompt_id_B: Array, sample_BxK: Array) -> Array:
 
 
 def row_keys(key: Array, prompt_id_B: Array, samples: int) -> Array:
-    """Keys [B, samples] for samples 0..samples-1 of each prompt."""
+    """Keys [B, samples] for samples 0..samples-1 of each prompt.
+
+    Example:
+      >>> keys_BxK = boostlm.row_keys(jax.random.key(0), jnp.array([7, 3]), 2)
+      >>> alone_BxK = boostlm.row_keys(jax.random.key(0), jnp.array([3]), 2)
+      >>> bool((jax.random.key_data(keys_BxK[1]) == jax.random.key_data(alone_BxK[0])).all())
+      True
+    """
     sample_BxK = jax.numpy.broadcast_to(jax.numpy.arange(samples), (prompt_id_B.shape[0], samples))
     return pair_keys(key, prompt_id_B, sample_BxK)

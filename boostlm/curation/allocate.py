@@ -36,6 +36,12 @@ def allocate(key: Array, budget: int | Array, weight_N: Array, eligible_N: Array
 
     Returns:
       int32 [N], zero where not eligible, adding up to `budget` (or to 0).
+
+    Example:
+      >>> weight_N = jnp.array([4.0, 2.0, 1.0, 1.0])
+      >>> eligible_N = jnp.array([False, True, True, False])
+      >>> boostlm.allocate(jax.random.key(0), 9, weight_N, eligible_N).tolist()
+      [0, 6, 3, 0]
     """
     budget = jnp.asarray(budget, jnp.int32)
     weight_N = jnp.where(eligible_N, weight_N, 0.0)

@@ -9,6 +9,13 @@ class Arm(NamedTuple):
     Attributes:
       filtered: train on the accepted responses only; otherwise on all of them.
       labels: "none", "uniform" (every prompt alike) or "hardest" (failing prompts, by difficulty).
+
+    Example:
+      >>> boostlm.ARMS["boosting"]
+      Arm(filtered=True, labels='hardest')
+      >>> star = boostlm.Arm(filtered=True, labels="none")  # the same as filter_only
+      >>> star == boostlm.ARMS["filter_only"]
+      True
     """
 
     filtered: bool
@@ -21,3 +28,11 @@ ARMS = {
     "uniform": Arm(filtered=True, labels="uniform"),
     "boosting": Arm(filtered=True, labels="hardest"),
 }
+"""The named arms, by name.
+
+Example:
+  >>> list(boostlm.ARMS)
+  ['do_nothing', 'filter_only', 'uniform', 'boosting']
+  >>> boostlm.ARMS["uniform"].labels
+  'uniform'
+"""

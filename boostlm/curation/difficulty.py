@@ -9,14 +9,25 @@ from boostlm.numerics import FIXED_POINT_BITS, fixed_point_sum, to_fixed_point
 
 
 def theta_from_beta(beta: float) -> float:
-    """The step of the reweighting, theta = log(1 / (1 - beta)), for a beta-weak labeler."""
+    """The step of the reweighting, theta = log(1 / (1 - beta)), for a beta-weak labeler.
+
+    Example:
+      >>> theta = boostlm.theta_from_beta(0.2)
+      >>> round(math.exp(theta), 6)  # 1 / (1 - beta)
+      1.25
+    """
     if not 0 < beta < 1:
         raise ValueError(f"beta must be in (0, 1), not {beta}")
     return -math.log1p(-beta)
 
 
 def initial_log_weights(prompts: int) -> Array:
-    """Equal weights: float32 [N]."""
+    """Equal weights: float32 [N].
+
+    Example:
+      >>> jnp.exp(boostlm.initial_log_weights(4)).tolist()
+      [0.25, 0.25, 0.25, 0.25]
+    """
     return jnp.full((prompts,), -math.log(prompts), jnp.float32)
 
 
@@ -34,6 +45,13 @@ def reweight(log_weight_N: Array, failing_N: Array, theta: float | Array) -> Arr
 
     Returns:
       Normalised log-weights, float32 [N].
+
+    Example:
+      >>> failing_N = jnp.array([True, False, False])
+      >>> theta = boostlm.theta_from_beta(0.5)  # a failing prompt weighs twice as much
+      >>> log_weight_N = boostlm.reweight(boostlm.initial_log_weights(3), failing_N, theta)
+      >>> print(jnp.exp(log_weight_N).round(3))
+      [0.5  0.25 0.25]
     """
     raised_N = log_weight_N + jnp.where(failing_N, theta, 0.0).astype(jnp.float32)
     relative_N = raised_N - jnp.max(raised_N)

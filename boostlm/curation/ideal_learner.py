@@ -4,6 +4,17 @@ The learner is a table of answer probabilities, one row a prompt, which training
 mixture's conditional distribution; a prompt that the mixture leaves out keeps its row. It learns
 nothing about one prompt from another. Suffixes: N prompts, K samples, L labels, A answers; answer 0
 is right and the others are wrong.
+
+Example:
+  >>> from boostlm import ARMS, Curation, ideal_learner
+  >>> table_NxA = ideal_learner.initial_table(np.full(1000, 0.3))
+  >>> curation = Curation(theta=0.0, budget=1000, alpha=0.5)
+  >>> world = ideal_learner.World(beta=0.2, filter_labels=True)
+  >>> trace = ideal_learner.simulate(
+  ...     jax.random.key(0), table_NxA, ARMS["boosting"], curation, world, rounds=2, k=4
+  ... )
+  >>> trace.accuracy[0] < trace.accuracy[1] < trace.accuracy[2], trace.labels[0]
+  (True, 0)
 """
 
 import functools

@@ -19,6 +19,13 @@ class Mixture(NamedTuple):
       weak_L: float32, of each label.
       synthetic: int32 scalar, |S+|: own responses that were kept.
       weak: int32 scalar, |D_weak|: labels that were kept.
+
+    Example:
+      >>> mixture = boostlm.mix(jnp.array([[True, True]]), jnp.array([True]), alpha=0.25)
+      >>> mixture.synthetic_NxK.tolist(), mixture.weak_L.tolist()
+      ([[0.375, 0.375]], [0.25])
+      >>> int(mixture.synthetic), int(mixture.weak)
+      (2, 1)
     """
 
     synthetic_NxK: Array
@@ -38,13 +45,27 @@ def noisy_verdict(key: Array, correct: Array, miss_rate: float, false_accept_rat
 
     Returns:
       bool, same shape: accepted.
+
+    Example:
+      >>> correct = jnp.array([True, True, False, False])
+      >>> boostlm.noisy_verdict(jax.random.key(0), correct, 0.0, 0.0).tolist()  # an exact filter
+      [True, True, False, False]
+      >>> many = jnp.ones(10_000, bool)
+      >>> 0.08 < 1 - boostlm.noisy_verdict(jax.random.key(0), many, 0.1, 0.0).mean() < 0.12
+      Array(True, dtype=bool)
     """
     noise = jax.random.uniform(key, correct.shape)
     return jnp.where(correct, noise >= miss_rate, noise < false_accept_rate)
 
 
 def failing(accepted_NxK: Array) -> Array:
-    """P-: bool [N], the prompts with no accepted response."""
+    """P-: bool [N], the prompts with no accepted response.
+
+    Example:
+      >>> accepted_NxK = jnp.array([[True, False], [False, False]])
+      >>> boostlm.failing(accepted_NxK).tolist()
+      [False, True]
+    """
     return ~jnp.any(accepted_NxK, axis=1)
 
 
@@ -57,6 +78,13 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
       accepted_NxK: bool, own responses to train on.
       label_kept_L: bool, labels to train on (False where there is none).
       alpha: weight of the labels in the mixture, in [0, 1].
+
+    Example:
+      >>> accepted_NxK = jnp.array([[True, False], [True, False]])
+      >>> label_kept_L = jnp.array([True, False])
+      >>> mixture = boostlm.mix(accepted_NxK, label_kept_L, alpha=0.5)
+      >>> mixture.synthetic_NxK.tolist(), mixture.weak_L.tolist()
+      ([[0.25, 0.0], [0.25, 0.0]], [0.5, 0.0])
     """
     synthetic = jnp.sum(accepted_NxK, dtype=jnp.int32)
     weak = jnp.sum(label_kept_L, dtype=jnp.int32)
@@ -86,6 +114,15 @@ def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
     Returns:
       index_C int32 [C] into the flattened own responses followed by the labels (n * K + k, or
       N * K + l), and valid_C bool [C], all False if the mixture is empty.
+
+    Example:
+      >>> accepted_NxK = jnp.array([[True, False], [True, False]])
+      >>> mixture = boostlm.mix(accepted_NxK, jnp.array([True, False]), alpha=0.5)
+      >>> index_C, valid_C = boostlm.draw(jax.random.key(0), mixture, rows=8)
+      >>> jnp.bincount(index_C, length=6).tolist()  # 4 own responses, then 2 labels
+      [2, 0, 2, 0, 4, 0]
+      >>> bool(valid_C.all())
+      True
     """
     weight = jnp.concatenate([mixture.synthetic_NxK.reshape(-1), mixture.weak_L])
     allocate_key, order_key = jax.random.split(key)

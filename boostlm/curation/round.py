@@ -32,6 +32,11 @@ class RoundState(NamedTuple):
       failures_N: int32, rounds that each prompt has failed.
       labels_spent: int, labels bought so far.
       labels_kept: int, of those, the ones trained on.
+
+    Example:
+      >>> state = boostlm.initial_state(learner={"w": jnp.zeros(2)}, prompts=4)
+      >>> state.failures_N.tolist(), state.labels_spent
+      ([0, 0, 0, 0], 0)
     """
 
     learner: LearnerTree
@@ -48,6 +53,13 @@ class LabelRequest(NamedTuple):
       prompt_id_L: int32.
       sample_L: int32, 0, 1, ... for repeated labels of one prompt.
       valid_L: bool, False for places that are not bought.
+
+    Example:
+      >>> request = boostlm.LabelRequest(
+      ...     jnp.array([5, 5, 0]), jnp.array([0, 1, 0]), jnp.array([True, True, False])
+      ... )
+      >>> request.prompt_id_L[request.valid_L].tolist()  # two labels, both for prompt 5
+      [5, 5]
     """
 
     prompt_id_L: Array
@@ -61,6 +73,14 @@ class Labels(NamedTuple):
     Attributes:
       examples: a pytree with leading axis [L], in whatever form `train` takes.
       kept_L: bool, labels to train on: bought, and accepted where labels are filtered.
+
+    Example:
+      >>> def label(request, r):  # the labeler always answers 7; the filter accepts it
+      ...     return boostlm.Labels(jnp.full_like(request.prompt_id_L, 7), request.valid_L)
+      >>> prompt_id_L, sample_L = jnp.array([3, 0]), jnp.array([0, 0])
+      >>> request = boostlm.LabelRequest(prompt_id_L, sample_L, jnp.array([True, False]))
+      >>> label(request, 0).kept_L.tolist()
+      [True, False]
     """
 
     examples: Any
@@ -76,6 +96,16 @@ class RoundFns(NamedTuple):
       label: (request, r) -> labels. Not called when nothing is bought.
       train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None when
         nothing was bought.
+
+    Example:
+      >>> fns = boostlm.RoundFns(
+      ...     sample=lambda learner, r: jnp.zeros((3, 2), jnp.int32),
+      ...     judge=lambda responses, r: jnp.array([[True, True], [False] * 2, [False] * 2]),
+      ...     label=lambda request, r: boostlm.Labels(request.prompt_id_L, request.valid_L),
+      ...     train=lambda learner, responses, labels, mixture, r: learner + int(mixture.weak),
+      ... )
+      >>> fns.judge(fns.sample(0, 0), 0).shape
+      (3, 2)
     """
 
     sample: Callable[[LearnerTree, int], ResponseTree]
@@ -91,6 +121,10 @@ class Curation(NamedTuple):
       theta: reweighting step, see `theta_from_beta`.
       budget: labels a round (L).
       alpha: weight of the labels in the mixture.
+
+    Example:
+      >>> boostlm.Curation(theta=boostlm.theta_from_beta(0.5), budget=100, alpha=1 / 3).budget
+      100
     """
 
     theta: float
@@ -99,7 +133,13 @@ class Curation(NamedTuple):
 
 
 def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
-    """Before the first round: equal weights, nothing failed, nothing bought."""
+    """Before the first round: equal weights, nothing failed, nothing bought.
+
+    Example:
+      >>> state = boostlm.initial_state(learner=None, prompts=4)
+      >>> jnp.exp(state.log_weight_N).tolist()
+      [0.25, 0.25, 0.25, 0.25]
+    """
     zeros_N = jnp.zeros((prompts,), jnp.int32)
     return RoundState(learner, initial_log_weights(prompts), zeros_N, 0, 0)
 
@@ -153,6 +193,22 @@ def curation_round(
       curation: its numbers.
       key: decides where the odd labels of this round go.
       round_: r, handed to `fns`.
+
+    Example:
+      >>> fns = boostlm.RoundFns(
+      ...     sample=lambda learner, r: jnp.zeros((3, 2), jnp.int32),
+      ...     judge=lambda responses, r: jnp.array([[True, True], [False] * 2, [False] * 2]),
+      ...     label=lambda request, r: boostlm.Labels(request.prompt_id_L, request.valid_L),
+      ...     train=lambda learner, responses, labels, mixture, r: learner + int(mixture.weak),
+      ... )
+      >>> state = boostlm.initial_state(learner=0, prompts=3)
+      >>> curation = boostlm.Curation(theta=boostlm.theta_from_beta(0.5), budget=4, alpha=1 / 3)
+      >>> arm, key = boostlm.ARMS["boosting"], jax.random.key(0)
+      >>> state = boostlm.curation_round(state, fns, arm, curation, key, 0)
+      >>> state.learner, state.labels_spent, state.failures_N.tolist()
+      (4, 4, [0, 1, 1])
+      >>> print(jnp.exp(state.log_weight_N).round(3))  # what fails weighs twice as much
+      [0.2 0.4 0.4]
     """
     responses = fns.sample(state.learner, round_)
     accepted_NxK = fns.judge(responses, round_)

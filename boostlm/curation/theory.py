@@ -4,6 +4,13 @@ p is the chance that the model answers a prompt correctly; m is the filter's mis
 false-accept rate; beta is the labeler's rate of right answers. Functions are vectorised over numpy
 arrays. The setting is that of arXiv 2502.08924; the rates are worked out for one draw a prompt
 and round and unfiltered labels unless said otherwise. `ideal_learner` is the same by Monte Carlo.
+
+Example:
+  >>> from boostlm import theory
+  >>> float(theory.boosting(0.4, beta=0.1))  # the error 0.6 shrinks by the factor 0.9
+  0.46
+  >>> theory.filter_only_plateau([0.0, 0.5, 1.0], k=8)  # p = 0 is never solved
+  0.665...
 """
 
 import math

@@ -165,7 +165,15 @@ def decoder_lm(
     remat: bool = False,
     mesh: Mesh | None = None,
 ) -> LanguageModel:
-    """The `LanguageModel` functions of a `Decoder`, whose attributes these are."""
+    """The `LanguageModel` functions of a `Decoder`, whose attributes these are.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1, width=32), vocab_size=16)
+      >>> params = model.init(jax.random.key(0))
+      >>> jax.tree.leaves(params["params"]["embedding"])[0].shape
+      (16, 32)
+    """
     module = Decoder(config, vocab_size, dtype, remat, mesh)
 
     def compact(x):

@@ -35,6 +35,14 @@ class Responses(NamedTuple):
       finished_BxK: bool, ended by an ending; False means cut off by the length limit.
       logprob_BxKxR: float32, the model's own log-probability of each token (temperature 1, nothing
         filtered out), 0 on padding.
+
+    Example:
+      >>> responses = boostlm.Responses(
+      ...     jnp.array([[[5, 6, 2, 0], [5, 5, 5, 5]]]), jnp.array([[3, 4]]),
+      ...     jnp.array([[True, False]]), jnp.zeros((1, 2, 4)),
+      ... )  # one prompt, two responses; the second was cut off
+      >>> responses.tokens_BxKxR[0, 0, : responses.length_BxK[0, 0]].tolist()
+      [5, 6, 2]
     """
 
     tokens_BxKxR: Array
@@ -270,6 +278,20 @@ def generate(
       stop_sequences: token sequences that end a response, such as ((EOS,),); no pad_id.
       pad_id: fills up what follows.
       sampling: how tokens are drawn.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> sample = functools.partial(
+      ...     boostlm.generate, model, max_new_tokens=6, stop_sequences=((2,),), pad_id=0,
+      ...     sampling=boostlm.SamplingParams(temperature=0.7),
+      ... )
+      >>> prompt_BxP, length_B = jnp.array([[1, 5, 0], [1, 6, 7]]), jnp.array([2, 3])
+      >>> key_BxK = boostlm.row_keys(jax.random.key(1), jnp.arange(2), 4)
+      >>> params = model.init(jax.random.key(0))
+      >>> responses = jax.jit(sample)(params, prompt_BxP, length_B, key_BxK)
+      >>> responses.tokens_BxKxR.shape
+      (2, 4, 6)
     """
     (B, K), P = key_BxK.shape, prompt_BxP.shape[1]
     decode_config = DecodeConfig(stop_sequences, pad_id, sampling)

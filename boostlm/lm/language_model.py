@@ -68,6 +68,15 @@ class LanguageModel(NamedTuple):
         of fewer tokens, padded at the ends of its axes, fits into that of more.
       response_cache: (A, R) -> an empty cache for A rows of up to R tokens.
       decode: (params, token_A, rows, caches) -> (logits_AxV, response cache).
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> params = model.init(jax.random.key(0))
+      >>> prefix_P = jnp.zeros(0, jnp.int32)  # nothing stands before every row
+      >>> x_BxTxE = model.hidden(params, jnp.zeros((2, 5), jnp.int32), prefix_P)
+      >>> model.unembed(params, x_BxTxE).shape
+      (2, 5, 16)
     """
 
     init: Callable[[Array], Params]

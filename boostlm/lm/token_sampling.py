@@ -22,6 +22,11 @@ class SamplingParams(NamedTuple):
       temperature: 0 takes the likeliest token.
       top_k: keep the k likeliest tokens (and ties with the last of them); 0 keeps all.
       top_p: keep the smallest set of likeliest tokens with at least this probability (and ties).
+
+    Example:
+      >>> boostlm.SamplingParams()  # the model's own distribution
+      SamplingParams(temperature=1.0, top_k=0, top_p=1.0)
+      >>> greedy = boostlm.SamplingParams(temperature=0.0)
     """
 
     temperature: float = 1.0

@@ -23,6 +23,12 @@ class Batch(NamedTuple):
       tokens_BxT: int32, prompt and response, padded on the right.
       weight_BxT: float32, weight of predicting tokens_BxT[b, t] from what stands before it; 0 on
         the prompt and on padding, so a row of padding weighs nothing. Column 0 is not used.
+
+    Example:
+      >>> weight_BxT = jnp.array([[0, 0, 1, 1], [0, 0, 1, 0]], jnp.float32)
+      >>> batch = boostlm.Batch(jnp.array([[1, 5, 6, 2], [1, 7, 2, 0]]), weight_BxT)
+      >>> batch.weight_BxT.sum(axis=1).tolist()  # tokens to predict in each row
+      [2.0, 1.0]
     """
 
     tokens_BxT: Array
@@ -37,6 +43,14 @@ class TrainState(NamedTuple):
       optimizer_state: for params.
       frozen: what the model needs besides and is not trained (see `lora`), a dict as params is one
         then; () for nothing.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> params, optimizer = model.init(jax.random.key(0)), optax.sgd(0.1)
+      >>> state = boostlm.TrainState(params, optimizer.init(params))
+      >>> state.variables() is params  # nothing is frozen
+      True
     """
 
     params: Params
@@ -75,6 +89,16 @@ def weighted_loss(
       params: of the model.
       batch: rows.
       prefix_P: int32, tokens that stand before every row; may have length 0.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> weight_BxT = jnp.array([[0, 0, 1, 1], [0, 0, 1, 0]], jnp.float32)
+      >>> batch = boostlm.Batch(jnp.array([[1, 5, 6, 2], [1, 7, 2, 0]]), weight_BxT)
+      >>> params, prefix_P = model.init(jax.random.key(0)), jnp.zeros(0, jnp.int32)
+      >>> total, weight = boostlm.weighted_loss(model, params, batch, prefix_P)
+      >>> float(weight), bool(total > 0)
+      (3.0, True)
     """
     x_BxTxE = model.hidden(params, batch.tokens_BxT, prefix_P)
     return cross_entropy(
@@ -121,6 +145,19 @@ def train_step(
       micro_batches: parts of the batch that are computed one after another, which saves memory;
         divides B.
       axis_name: the mapped axis under pmap; None on one device and on sharded arrays.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> weight_BxT = jnp.array([[0, 0, 1, 1], [0, 0, 1, 0]], jnp.float32)
+      >>> batch = boostlm.Batch(jnp.array([[1, 5, 6, 2], [1, 7, 2, 0]]), weight_BxT)
+      >>> params, optimizer = model.init(jax.random.key(0)), optax.sgd(0.1)
+      >>> state = boostlm.TrainState(params, optimizer.init(params))
+      >>> prefix_P = jnp.zeros(0, jnp.int32)
+      >>> step = functools.partial(boostlm.train_step, model=model, optimizer=optimizer)
+      >>> state, metrics = jax.jit(step)(state, batch, prefix_P)
+      >>> float(metrics.weight), bool(metrics.grad_norm > 0)
+      (3.0, True)
     """
 
     def loss(params, part):
@@ -161,7 +198,22 @@ def _sum_over_parts(sums_of: Callable[[Batch], Any], batch: Batch, parts: int) -
 def jit_train_step(
     model: LanguageModel, optimizer: optax.GradientTransformation, micro_batches: int = 1
 ) -> Step:
-    """`train_step` compiled for one device; donates the state."""
+    """`train_step` compiled for one device; donates the state.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> weight_BxT = jnp.array([[0, 0, 1, 1], [0, 0, 1, 0]], jnp.float32)
+      >>> batch = boostlm.Batch(jnp.array([[1, 5, 6, 2], [1, 7, 2, 0]]), weight_BxT)
+      >>> params, optimizer = model.init(jax.random.key(0)), optax.sgd(0.1)
+      >>> state = boostlm.TrainState(params, optimizer.init(params))
+      >>> step, losses = boostlm.jit_train_step(model, optimizer), []
+      >>> for _ in range(3):
+      ...     state, metrics = step(state, batch, jnp.zeros(0, jnp.int32))
+      ...     losses.append(float(metrics.loss))
+      >>> losses[0] > losses[1] > losses[2]
+      True
+    """
     return jax.jit(_partial(model, optimizer, micro_batches), donate_argnums=0)
 
 
@@ -175,6 +227,19 @@ def pmap_train_step(
 
     State and metrics carry a leading device axis, with equal entries; batches are [devices,
     B / devices, T], and each device splits its own into micro-batches; the prefix has no such axis.
+
+    Example:
+      >>> from boostlm.config import ModelConfig
+      >>> model = boostlm.decoder_lm(ModelConfig(layers=1), vocab_size=16)
+      >>> weight_BxT = jnp.array([[0, 0, 1, 1], [0, 0, 1, 0]], jnp.float32)
+      >>> batch = boostlm.Batch(jnp.array([[1, 5, 6, 2], [1, 7, 2, 0]]), weight_BxT)
+      >>> params, optimizer = model.init(jax.random.key(0)), optax.sgd(0.1)
+      >>> state = boostlm.TrainState(params, optimizer.init(params))
+      >>> step = boostlm.pmap_train_step(model, optimizer, devices=jax.devices()[:1])
+      >>> state, batch = jax.tree.map(lambda x: x[None], (state, batch))  # a leading device axis
+      >>> state, metrics = step(state, batch, jnp.zeros(0, jnp.int32))
+      >>> metrics.loss.shape
+      (1,)
     """
     axis = "devices"
     step = _partial(model, optimizer, micro_batches, axis_name=axis)
