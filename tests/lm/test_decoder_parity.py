@@ -30,7 +30,9 @@ def random_tokens(rows: int, length: int) -> np.ndarray:
 
 
 def ours(config, params, tokens) -> np.ndarray:
-    return np.asarray(jax.jit(full_logits(decoder_lm(config, ref.VOCAB)))(params, tokens))
+    """Logits; the dtype is read here, since within `all_float64` jnp.float32 is float64."""
+    model = decoder_lm(config, ref.VOCAB, dtype=jnp.float32)
+    return np.asarray(jax.jit(full_logits(model))(params, tokens))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -39,7 +39,8 @@ def rows():
 
 
 def stage(arm, round_, name):
-    return load_arrays(RunDir(finished_run()[0]).stage_path(0, arm, round_, name))
+    files = RunDir(finished_run()[0]).round_dir(RoundId(0, arm, round_))
+    return load_arrays(getattr(files, name))
 
 
 def test_the_answers_on_disk_are_those_of_the_rows(rows):
@@ -127,7 +128,7 @@ def test_sampled_answers_are_committed_and_read_back(tmp_path):
 
     ctx = SimpleNamespace(
         config=config,
-        eval_prompts=None,
+        eval_prompts=SimpleNamespace(length_N=np.ones(24)),
         sample=sample,
         grade_eval=verify,
         texts=lambda responses: [""] * responses.length_BxK.size,
