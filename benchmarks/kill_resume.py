@@ -106,15 +106,15 @@ def outcome(root: Path) -> dict[str, dict]:
     lines = (root / "metrics.jsonl").read_text().splitlines()
     rows = [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
     return {
-        "parameters": parameters(root / "checkpoints"),
+        "parameters": parameters(root / "rounds"),
         "metrics": {(r["seed"], r["arm"], r["round"]): r for r in rows},
-        "ledger": contents(root / "ledger"),
-        "stages": contents(root / "stages"),
+        "ledger": contents(root / "rounds", "ledger.jsonl"),
+        "stages": contents(root / "rounds", "*.npz"),
     }
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+def contents(folder: Path, name: str) -> dict[str, bytes]:
+    files = sorted(folder.glob(f"seed*/*/round*/{name}"))
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
@@ -126,7 +126,7 @@ def parameters(folder: Path) -> dict[str, bytes]:
 
     arrays = {}
     with ocp.PyTreeCheckpointer() as checkpointer:
-        for path in sorted(p for p in folder.glob("*/*/*") if p.is_dir()):
+        for path in sorted(folder.glob("seed*/*/round*/checkpoint")):
             metadata = checkpointer.metadata(path).item_metadata.tree
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
             tree = checkpointer.restore(path, restore_args=as_numpy)

@@ -273,10 +273,10 @@ def test_without_a_key_none_is_sent():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "label.endpoint.url: '' is no http:// or https:// address"),
+        ([], "label.endpoint.url: '' is not an http:// or https:// address"),
         ([], "label.endpoint.model: the server's name"),
-        (["url=localhost:8000"], "url: 'localhost:8000' is no http"),
-        (["url=http://h:99999/v1"], "is no http"),
+        (["url=localhost:8000"], "url: 'localhost:8000' is not an http"),
+        (["url=http://h:99999/v1"], "is not an http"),
         (["url=https://me:hidden@host/v1"], "no names, passwords or queries in it"),
         (["url=https://host/v1?key=hidden"], "no names, passwords or queries in it"),
         (["api_key_env=sk-hidden"], "api_key_env: not the name of an environment variable"),

@@ -233,8 +233,8 @@ def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
     for round_ in range(ROUNDS):
         key = round_key(0, Purpose.LABEL, round_)
         drawn = learner.sample(params, ctx.train_prompts, key, SamplingParams(), BUDGET)
-        text = ctx.texts(drawn.tokens_BxKxR, drawn.length_BxK)
-        mine = [e for e in found.values() if e["round"] == round_]
+        text = ctx.texts(drawn)
+        mine = [e for e in found.values() if e["round"] == round_ + 1]
         assert len(mine) == BUDGET
         for e in mine:
             assert e["text"] == text[e["prompt"] * BUDGET + e["sample"]]
@@ -304,7 +304,7 @@ def test_waiting_for_people_has_a_status_of_its_own(tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(experiment, "run_experiment", wait)
     arguments = ["--run-dir", str(tmp_path), *as_options(tiny_config(label=labels_of("people")))]
-    assert cli.main(["run", *arguments]) == 3
+    assert cli(["run", *arguments]) == 3
     assert capsys.readouterr().err == "boostlm: answers are wanted\n"
 
 

@@ -42,23 +42,23 @@ import sys, pytest
 from etils import epath
 from support.fake_bucket import bucket
 from boostlm.cli.main import main
-from boostlm.storage import checkpoint
+from boostlm.storage import durable_files
 
 class Killed(BaseException):
     pass
 
 def write(path, data):
-    if path.name == "round01.manifest.json":
+    if str(path).endswith("round01/checkpoint.manifest.json"):
         raise Killed
     real(path, data)
 
 folder, *arguments = sys.argv[1:]
 with pytest.MonkeyPatch.context() as patch, bucket(patch) as store:
-    real = checkpoint.write_atomically
-    checkpoint.write_atomically = write
+    real = durable_files.write_atomically
+    durable_files.write_atomically = write
     with pytest.raises(Killed):
         main(arguments)
-    checkpoint.write_atomically = real
+    durable_files.write_atomically = real
     before = sorted(store)
     assert main(arguments) == 0
     for name in store:
@@ -80,12 +80,12 @@ def test_a_run_in_a_bucket_is_the_local_one_though_it_was_killed(tmp_path):
     assert f"report: {ROOT}/report.html" in done.stdout
     before = done.stdout.partition("killed with")[2]
     assert "/boosting/round01/" in before
-    assert "round01.manifest.json" not in before
+    assert "round01/checkpoint.manifest.json" not in before
 
     copy = tmp_path / ROOT.removeprefix("gs://")
     assert rows_of(copy) == [row for row in rows_of(local) if row["arm"] == "boosting"]
-    for round_ in (0, 1):
-        ledger = f"ledger/seed0-boosting-round{round_:02d}.jsonl"
+    for round_ in (1, 2):
+        ledger = f"rounds/seed0/boosting/round{round_:02d}/ledger.jsonl"
         assert (copy / ledger).read_bytes() == (local / ledger).read_bytes()
     assert checkpoint.is_good(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
     assert "</html>" in (copy / "report.html").read_text()
