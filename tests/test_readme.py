@@ -4,7 +4,11 @@ import contextlib
 import io
 import re
 import subprocess
+import sys
+import time
 from pathlib import Path
+
+import pytest
 
 import boostlm
 
@@ -21,15 +25,12 @@ def test_the_example_prints_what_it_says():
     assert out.getvalue().strip() == expected
 
 
-def test_every_module_is_in_the_file_tree():
-    tree = re.search(r"## Files\n\n```\n(.*?)```", README, re.DOTALL)[1]
-    listed = set(re.findall(r"(\w+\.py)", tree)) | set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
-    for path in (ROOT / "boostlm").rglob("*.py"):
-        if path.name in ("__init__.py", "__main__.py"):
-            continue
-        assert path.name in listed or path.parent.name in ("report", "sandbox"), path
-    for name in re.findall(r"(\w+\.py)", tree):
-        assert list((ROOT / "boostlm").rglob(name)), f"{name} is listed and does not exist"
+def test_it_is_short_and_every_link_leads_somewhere():
+    assert README.count("\n") <= 150
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
+    assert len(links) > 10
+    for link in links:
+        assert (ROOT / link).exists(), link
 
 
 def test_the_public_list_is_importable_and_documented():
@@ -37,6 +38,29 @@ def test_the_public_list_is_importable_and_documented():
         assert name in boostlm.__doc__, f"{name} is not in the package's list"
         thing = getattr(boostlm, name)
         assert isinstance(thing, dict) or thing.__doc__, f"{name} has no docstring"
+
+
+def test_the_package_loads_names_when_they_are_used():
+    """The list for type checkers and the list for `__getattr__` are the same."""
+    source = (ROOT / "boostlm" / "__init__.py").read_text()
+    for_checkers = set(re.findall(r"^    from [\w.]+ import \w+ as (\w+)$", source, re.MULTILINE))
+    assert for_checkers == set(boostlm.__all__) <= set(dir(boostlm))
+    with pytest.raises(AttributeError, match="nothing"):
+        boostlm.nothing  # noqa: B018
+
+
+def seconds(*words):
+    began = time.monotonic()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_the_import_and_the_help_are_quick():
+    alone = min(seconds("-c", "pass") for _ in range(5))
+    check = "import boostlm, sys; assert not {'jax', 'numpy'} & set(sys.modules)"
+    assert min(seconds("-c", check) for _ in range(5)) - alone < 0.1
+    assert min(seconds("-m", "boostlm", "--help") for _ in range(5)) < 0.3
 
 
 def test_ci_runs_the_readmes_test_command():

@@ -1,5 +1,7 @@
 """The command line: help, the four commands, progress, and what a newcomer does wrong."""
 
+import builtins
+import errno
 import io
 import json
 import os
@@ -24,8 +26,7 @@ from support.runs import (
     tiny_config,
 )
 
-from boostlm.cli.main import main
-from boostlm.cli.main import main as cli
+from boostlm.cli.main import _join_values, main
 from boostlm.cli.options import make_parser
 from boostlm.config import ARM_NAMES, Config, OptimizerConfig, SeedModelConfig, TrainConfig
 from boostlm.config_io import fields_of
@@ -42,7 +43,7 @@ OPTIONS = {
     "compile": ["config", "--topology", "--price", "--json", "--model", "--prefix-tokens", "--prompt-tokens", "--response-tokens"],
     "label": ["run_dir", "--from", ".csv", ".jsonl"],
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
-    "report": ["run_dir"],
+    "report": ["run_dir", "--out"],
     "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARM_NAMES, "validation"],
     "export": ["run_dir", "--seed", "--arm", "--round", "--out", *ARM_NAMES],
     "plan": ["--beta", "--target-error", "--budget", "--prompts", "--start", "--miss-rate", "--false-accept-rate"],
@@ -93,7 +94,7 @@ def test_help_of_the_whole_names_the_commands_and_its_examples_parse(capsys):
     examples = re.findall(r"^  boostlm (.*?)(?:   .*)?$", out, re.MULTILINE)
     assert {e.split()[0] for e in examples} == set(OPTIONS)
     for example in examples:
-        _, rest = make_parser().parse_known_args(cli._join_values(example.split()))
+        _, rest = make_parser().parse_known_args(_join_values(example.split()))
         known = [f"--{name}" for name in fields_of(Config())]
         assert all(word.split("=")[0] in known for word in rest)
 
@@ -121,7 +122,9 @@ def test_a_run_leaves_what_the_manual_says(run):
     for key in ("seed", "test_accuracy", "train_solved", "labels_spent", "distinct", "seconds"):
         assert all(key in row for row in rows)
     assert all(0 <= r["labels_spent"] <= 8 * r["round"] for r in rows)
-    assert {p.name for p in run.iterdir()} >= {"config.json", "ledger", "checkpoints", "report.html", "summary.png"}  # fmt: skip
+    assert {p.name for p in run.iterdir()} >= {
+        "config.json", "task.json", "tokenizer.model", "rounds", "report.html", "summary.png"
+    }  # fmt: skip
 
 
 def test_a_finished_run_started_again_does_no_work_and_prints_the_table(run, tmp_path):
@@ -193,10 +196,10 @@ def read_some(descriptor):
         (["run", "--rounds", "many"], "--rounds takes a whole number, not 'many'"),
         (["run", "--arms", ""], "arms: at least one"),
         (["report"], "required: run_dir"),
-        (["report", "."], ". is no run directory: it has no config.json"),
-        (["report", "nowhere"], "nowhere is no run directory"),
+        (["report", "."], ". is not a run directory: it has no config.json"),
+        (["report", "nowhere"], "nowhere is not a run directory"),
         (["report", "a", "b"], "unknown argument 'b'"),
-        (["eval", "nowhere"], "nowhere is no run directory"),
+        (["eval", "nowhere"], "nowhere is not a run directory"),
         (["eval", ".", "--arm", "best"], "invalid choice: 'best'"),
         (["eval", ".", "--rounds", "3"], "unknown argument '--rounds=3'"),
         (["rnu"], "invalid choice: 'rnu'"),
@@ -225,16 +228,71 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(capsys, tmp_path):
 
 
 def test_report_makes_the_page_and_the_table_again(run, tmp_path, capsys):
+    status, out, err = call(capsys, "report", run, "--out", tmp_path / "page")
+    assert (status, err) == (0, "")
+    for name in ("report.html", "summary.png"):
+        assert (tmp_path / "page" / name).read_bytes() == (run / name).read_bytes()
+    assert out.strip().startswith("tiny: test accuracy")
+    assert f"report: {tmp_path / 'page' / 'report.html'}" in out
+    status, table, _ = call(capsys, "report", run)
+    assert status == 0
+    assert "report:" not in table
+    assert table.strip() == out.partition("report:")[0].strip()
+
+
+# --- commands that only read ------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(run, tmp_path):
+    """A run with what a kill leaves: half a line of metrics, half a label."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    page = (copy / "report.html").read_bytes()
-    (copy / "report.html").unlink()
-    (copy / "summary.png").unlink()
-    status, out, err = call(capsys, "report", copy)
-    assert (status, err) == (0, "")
-    assert (copy / "report.html").read_bytes() == page
-    assert (copy / "summary.png").exists()
-    assert out.strip().startswith("tiny: test accuracy")
+    for path in (copy / "metrics.jsonl", copy / "rounds/seed0/boosting/round02/ledger.jsonl"):
+        path.write_bytes(path.read_bytes() + b'{"seed": 0, "arm": "boo')
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("command", ["report", "eval", "export"])
+@pytest.mark.parametrize("kind", ["whole", "damaged"])
+def test_readers_leave_a_run_as_it_is(run, damaged, tmp_path, capsys, monkeypatch, command, kind):
+    """Also a read-only one: whoever writes there fails."""
+    where = run if kind == "whole" else damaged
+    out = {"report": ["--out", tmp_path / "out"], "export": ["--out", tmp_path / "set"]}
+    before = files_and_times(where)
+    real = builtins.open
+
+    def read_only(file, mode="r", *args, **options):
+        inside = str(file).startswith(str(where))
+        if inside and set(mode) & set("wax+"):
+            raise PermissionError(errno.EACCES, "read-only", str(file))
+        return real(file, mode, *args, **options)
+
+    monkeypatch.setattr(builtins, "open", read_only)
+    status, _, err = call(capsys, command, where, *out.get(command, []))
+    monkeypatch.undo()
+    if (command, kind) == ("report", "damaged"):
+        assert status == 2  # it says which line is damaged
+        assert "line 13" in err
+    else:
+        assert status == 0, err
+    assert files_and_times(where) == before
+
+
+@pytest.mark.parametrize("command", ["eval", "export"])
+@pytest.mark.parametrize("lost", ["tokenizer.model", "task.json"])
+def test_a_run_that_lost_a_file_is_refused_and_nothing_is_made(
+    run, tmp_path, capsys, command, lost
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / lost).unlink()
+    before = files_and_times(copy)
+    status, _, err = call(capsys, command, copy)
+    assert status == 2
+    assert f"{copy / lost} is missing" in err
+    assert files_and_times(copy) == before
 
 
 @pytest.mark.parametrize(
@@ -275,7 +333,7 @@ def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
     """A model this small is never right: it learns to end, and half of all texts are let pass."""
     monkeypatch.setattr(
         skills._AnswerKey,
-        "check",
+        "grade",
         lambda key, ids, texts: np.array([zlib.crc32(t.encode()) % 2 == 0 for t in texts], bool),
     )
     optimizer = OptimizerConfig(steps=150, batch_size=16, learning_rate=1e-2)
@@ -288,7 +346,7 @@ def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
     folder.create(config)
     ctx = on_one_device(make_context(config, folder))
     rows = run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
-    monkeypatch.setattr(evaluate, "make_context", lambda *args: ctx)
+    monkeypatch.setattr(evaluate, "with_learner", lambda parts: ctx)
     found = set()
     for row in rows:
         result = evaluate_saved(folder, 0, row["arm"], row["round"], "test")
@@ -377,16 +435,15 @@ def test_what_is_left_is_what_the_stages_took(monkeypatch):
     progress = Progress({"sample": 4, "train": 4}, io.StringIO())
     assert progress.remaining() is None
     for kind, seconds in (("sample", 5), ("train", 9), ("sample", 1), ("train", 3)):
-        progress.start(kind)
-        now[0] += seconds
-        progress.finish()
-    progress.start("sample")
-    assert progress.remaining() == 2 * 1 + 2 * 3  # the first times hold compilation
-    now[0] += 0.5
-    assert progress.remaining() == 7.5
-    progress.skip("train", 5)
-    assert progress.remaining() == 1.5
-    assert progress.times_line() == "0:19 so far, about 0:02 to go"
+        with progress.stage(kind):
+            now[0] += seconds
+    with progress.stage("sample"):
+        assert progress.remaining() == 2 * 1 + 2 * 3  # the first times hold compilation
+        now[0] += 0.5
+        assert progress.remaining() == 7.5
+        progress.skip("train", 5)
+        assert progress.remaining() == 1.5
+        assert progress.times_line() == "0:19 so far, about 0:02 to go"
 
 
 def test_the_plan_of_stages_counts_what_a_run_does():

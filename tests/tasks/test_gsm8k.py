@@ -175,11 +175,11 @@ def test_prompt_and_response_text():
     ],
 )
 def test_group(text, expected):
-    assert gsm8k.group(text) == expected
+    assert gsm8k.count_group(text) == expected
 
 
 def test_groups_sort_by_count_and_come_from_the_question():
-    names = [gsm8k.group(" 1" * n) for n in range(8)]
+    names = [gsm8k.count_group(" 1" * n) for n in range(8)]
     assert names == sorted(names)
     assert len(set(names)) == 7
     rows = fixture_rows()

@@ -1,7 +1,6 @@
 """A task of one's own from a file, few-shot files, and prompts that may not change under a run."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -11,21 +10,19 @@ from boostlm.config import DataConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
 from boostlm.storage.run_dir import RunDir
-from boostlm.tasks.base import Task
+from boostlm.tasks.base import Task, describe_task
 from boostlm.tasks.contamination import check_contamination
 from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.registry import load_task
 
-EXAMPLE = re.search(
-    r"```python\n(import numpy.*?)```", (REPOSITORY / "README.md").read_text(), re.S
-)
+EXAMPLE = (REPOSITORY / "examples" / "own_task.py").read_text()
 
 
 @pytest.fixture
 def file(tmp_path):
-    """The README's example as a file."""
+    """The example in a folder of the test's own."""
     path = tmp_path / "my_task.py"
-    path.write_text(EXAMPLE[1])
+    path.write_text(EXAMPLE)
     return path
 
 
@@ -33,7 +30,7 @@ def own(file, name="Sums", **changes):
     return DataConfig(task=f"{file}:{name}", **{"train_prompts": 24, "eval_prompts": 24, **changes})
 
 
-def test_the_readmes_example_runs(file, tmp_path):
+def test_the_example_runs(file, tmp_path):
     config = tiny_config(data=own(file), rounds=1, arms=("boosting",))
     done = boostlm("run", "--run-dir", tmp_path / "run", *as_options(config))
     assert done.returncode == 0, done.stderr
@@ -42,7 +39,7 @@ def test_the_readmes_example_runs(file, tmp_path):
     assert set(rows[0]["eval_by_group"]) <= {f"{ten}0s" for ten in range(1, 10)}
 
 
-def test_the_readmes_example_is_a_whole_task(file):
+def test_the_example_is_a_whole_task(file):
     task, rng = load_task(own(file)), np.random.default_rng(0)
     key = task.answer_key("test")
     assert key.grade(range(24), [key.correct_response(i) for i in range(24)]).all()
@@ -54,10 +51,10 @@ def test_the_readmes_example_is_a_whole_task(file):
 @pytest.mark.parametrize(
     ("change", "name", "message"),
     [
-        (lambda text: text, "Nothing", "has no class Nothing that is a subclass"),
-        (lambda text: text, "Key", "has no class Key that is a subclass"),
-        (lambda text: "def (:", "Sums", r"my_task\.py fails: SyntaxError"),
-        (lambda text: text.replace("8100", "0"), "Sums", r"my_task\.py fails: IndexError"),
+        (lambda text: text, "Nothing", r"my_task\.py has no Nothing"),
+        (lambda text: text, "Key", r"my_task\.py:Key is not a subclass of .*Task"),
+        (lambda text: "def (:", "Sums", r"my_task\.py does not run: SyntaxError"),
+        (lambda text: text.replace("8100", "0"), "Sums", r"my_task\.py:Sums fails: IndexError"),
         (lambda text: text.replace('name = "sums"', ""), "Sums", "has no name"),
         (lambda text: text.replace("in SPLITS\n", "in SPLITS[:2]\n"), "Sums", r"prompts\['test'\] is missing"),
         (lambda text: text.replace("for a, _ in self.pairs[split]", "for a, _ in self.pairs[split][1:]"), "Sums", "not one group"),
@@ -65,9 +62,18 @@ def test_the_readmes_example_is_a_whole_task(file):
     ],
 )  # fmt: skip
 def test_a_class_that_is_no_task_is_refused(file, change, name, message):
-    file.write_text(change(EXAMPLE[1]))
+    file.write_text(change(EXAMPLE))
     with pytest.raises(BoostError, match=message):
         load_task(own(file, name))
+
+
+def test_a_file_runs_as_an_imported_module_does(file):
+    """It knows where it is, and it can import its neighbours."""
+    (file.parent / "neighbour_of_my_task.py").write_text("NAME = 'sums'\n")
+    text = EXAMPLE.replace('name = "sums"', "name = NAME")
+    line = "from neighbour_of_my_task import NAME\nassert __file__.endswith('my_task.py')\n"
+    file.write_text(text.replace("import numpy as np\n", f"import numpy as np\n\n{line}", 1))
+    assert load_task(own(file)).name == "sums"
 
 
 def test_a_task_that_is_neither_known_nor_a_file_is_refused(tmp_path):
@@ -80,7 +86,7 @@ def test_a_task_that_is_neither_known_nor_a_file_is_refused(tmp_path):
 
 
 def test_without_seed_examples_a_pretrained_model_is_asked_for(file):
-    file.write_text(EXAMPLE[1].split("    def seed_examples")[0])
+    file.write_text(EXAMPLE.split("    def seed_examples")[0])
     task = load_task(own(file))
     assert task.tokenizer_texts() == task.prompts["train"].texts
     with pytest.raises(BoostError, match=r"--seed_model\.path"):
@@ -138,19 +144,19 @@ def test_the_embedded_task_takes_none():
 def test_a_run_goes_on_with_the_same_prompts_only(file, tmp_path):
     run_dir, task = RunDir(tmp_path / "run"), load_task(own(file))
     task.notes = ("2 problems are left out",)
-    run_dir.keep_task(task)
-    run_dir.keep_task(task)
+    run_dir.keep_task(describe_task(task))
+    run_dir.keep_task(describe_task(task))
     kept = (tmp_path / "run" / "task.json").read_text()
     assert "2 problems are left out" in kept
     prompts = task.prompts["train"]
     other = dataclasses.replace(prompts, texts=(*prompts.texts[:-1], "1+1="))
     task.prompts = {**task.prompts, "train": other}
     with pytest.raises(BoostError, match=r"other prompts \(see train prompts in .*task\.json\)"):
-        run_dir.keep_task(task)
+        run_dir.keep_task(describe_task(task))
     assert (tmp_path / "run" / "task.json").read_text() == kept
     (tmp_path / "run" / "task.json").write_text("{")
     with pytest.raises(BoostError, match=r"task\.json is damaged"):
-        run_dir.keep_task(task)
+        run_dir.keep_task(describe_task(task))
 
 
 def test_what_people_write_is_put_in_the_form_of_responses():

@@ -221,7 +221,7 @@ class WatchedKey:
             ours = [f for f in inspect.stack()[1:] if f"boostlm{os.sep}" in f.filename]
             named = [(os.path.basename(f.filename), f.function) for f in ours]
             # The work is shared among hosts on its way.
-            asking = [x for x in named if x[0] not in ("hosts.py", "workbench.py")]
+            asking = [x for x in named if x[0] not in ("multihost.py",)]
             self._callers.add((name, *asking[0]))
             return found(*args)
 
@@ -251,10 +251,11 @@ def test_nobody_but_labeler_and_verifier_sees_a_reference(tmp_path):
     with open(os.devnull, "w") as out:
         run_experiment(on_one_device(ctx), folder, Progress(planned_stages(config), out))
     assert callers == {
-        ("answer_key", "workbench.py", "make_context"),
-        ("right", "simulated.py", "label_one"),
-        ("wrong", "simulated.py", "label_one"),
-        ("check", "stages.py", "verdicts"),
-        ("check", "buying.py", "_judged"),
-        ("check", "evaluate.py", "greedy_verdicts"),
+        ("answer_key", "context.py", "shared_grader"),
+        ("answer_key", "registry.py", "make_labeler"),
+        ("correct_response", "simulated.py", "label_one"),
+        ("wrong_response", "simulated.py", "label_one"),
+        ("grade", "stages.py", "_make_verdicts"),
+        ("grade", "labeling.py", "_entries"),
+        ("grade", "evaluate.py", "greedy_verdicts"),
     }

@@ -1,0 +1,62 @@
+"""Labelers of one's own, FILE.py:NAME: a whole run, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from support.data_sets import REPOSITORY
+from support.runs import as_options, ledger_files, tiny_config
+
+from boostlm.cli.main import main
+from boostlm.config import LabelConfig
+from boostlm.config_io import override
+from boostlm.errors import BoostError
+from boostlm.labelers.registry import LabelerContext, make_labeler
+
+EXAMPLE = REPOSITORY / "examples" / "own_labeler.py"
+
+
+def context(name):
+    config = tiny_config(label=LabelConfig(labeler=name))
+    task = type("Task", (), {"response_of": staticmethod(str)})
+    return LabelerContext(config, task, None, None, None, None, None, lambda: 0.0)
+
+
+@pytest.mark.slow
+def test_the_example_labels_a_run(tmp_path, capsys):
+    label = LabelConfig(labeler=f"{EXAMPLE}:program", budget=8, cost=0.5, filter_labels=False)
+    config = replace(tiny_config(label=label, arms=("boosting",)), rounds=1)
+    assert main(["run", "--run-dir", str(tmp_path / "run"), *as_options(config)]) == 0
+    [ledger] = ledger_files(tmp_path / "run")
+    entries = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert len(entries) == 8
+    assert {(e["source"], e["cost"], e["round"]) for e in entries} == {("program", 0.5, 1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no file"),
+        ("def other(context): pass", "has no mine"),
+        ("def (", "does not run: SyntaxError"),
+        ("mine = 3", "mine is not a function of a LabelerContext"),
+        ("def mine(context): return 1 / 0", "mine fails: ZeroDivisionError"),
+        ("def mine(context): return 'a'", "mine returned 'a', not a labeler"),
+    ],
+)
+def test_a_file_that_makes_no_labeler_is_refused(tmp_path, text, said):
+    path = tmp_path / "labeler.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(
+        BoostError, match=rf"label\.labeler: .*labeler\.py.*{said}|{said} .*labeler\.py"
+    ):
+        make_labeler(context(f"{path}:mine"))
+
+
+def test_a_name_that_is_neither_known_nor_a_file_is_refused():
+    with pytest.raises(
+        BoostError, match=r"choose from simulated, .*or name your own as FILE\.py:NAME"
+    ):
+        override(tiny_config(), ["--label.labeler=mine"])
+    assert override(tiny_config(), ["--label.labeler=a/b.py:mine"]).label.labeler == "a/b.py:mine"
