@@ -59,7 +59,7 @@ class LanguageLearner:
         devices: Sequence[jax.Device] | None = None,
         split: bool = False,
         sampling_model: LanguageModel | None = None,
-    ):
+    ) -> None:
         """Sets up sampling and training; nothing is compiled yet.
 
         Args:

@@ -23,7 +23,7 @@ class Tokenizer:
 
     def __init__(
         self, model: bytes, spm_stop_ids: Sequence[int] = (), kept: np.ndarray | None = None
-    ):
+    ) -> None:
         """Wraps a serialized SentencePiece model.
 
         Args:

@@ -73,7 +73,7 @@ class ArmStages:
         run_dir: RunDir,
         seed_id: RoundId,
         progress: Progress,
-    ):
+    ) -> None:
         """Takes the labeler of this seed, and round 0 of the arm."""
         self._ctx = ctx
         self._labeler = labeler

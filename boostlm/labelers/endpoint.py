@@ -118,7 +118,7 @@ def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
 class _TryAgain(Exception):
     """What went wrong, and how many seconds the server wants to be left alone, if it said."""
 
-    def __init__(self, message: str, wait: float | None = None):
+    def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
 
@@ -133,7 +133,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _Server:
     """One request at a time, from any thread."""
 
-    def __init__(self, config: Config, key: str):
+    def __init__(self, config: Config, key: str) -> None:
         self._config = config
         self._settings = config.label.endpoint
         self._url = self._settings.url.rstrip("/") + "/chat/completions"

@@ -23,7 +23,7 @@ sigterm = threading.Event()  # set once SIGTERM came within `watching`
 class Preempted(BaseException):
     """The process was asked to leave. Not an error, so `except Exception` does not catch it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(MESSAGE)
 
 

@@ -48,7 +48,7 @@ class Entry:
 class Ledger:
     """One append-only file of JSON lines: the labels of one seed, arm and round."""
 
-    def __init__(self, path: epath.Path):
+    def __init__(self, path: epath.Path) -> None:
         """Reads the file if there is one; ignores a torn last line, which a kill left."""
         self.path = path
         self.entries: dict[tuple[int, int], Entry] = _read_entries(path)

@@ -20,7 +20,7 @@ from boostlm.storage.stage_arrays import load_arrays, save_arrays
 class PartialSamples:
     """The prompts that a sampling stage has finished, in one file; there may be none."""
 
-    def __init__(self, path: epath.Path):
+    def __init__(self, path: epath.Path) -> None:
         """Takes the path of a file of its own."""
         self._path = path
 
@@ -45,7 +45,7 @@ class PartialSamples:
 class PartialTraining:
     """The state of a training stage after some of its steps, as a checkpoint; there may be none."""
 
-    def __init__(self, path: epath.Path):
+    def __init__(self, path: epath.Path) -> None:
         """Takes the path of a checkpoint folder of its own."""
         self._path = path
 

@@ -67,7 +67,7 @@ class RoundDir(NamedTuple):
 class RunDir:
     """The files of one run."""
 
-    def __init__(self, root: str | os.PathLike):
+    def __init__(self, root: str | os.PathLike) -> None:
         """Only names the directory; `create` and `read_config` look at it.
 
         Raises:
