@@ -187,7 +187,9 @@ def _decode_until_free(
 class _Plan:
     """Which response is in which row, which come next, and what has come out."""
 
-    def __init__(self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups) -> None:
+    def __init__(
+        self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups
+    ) -> None:
         (M, K), self._prompts, self._groups = groups.sample_MxK.shape, prompts, groups
         self.D, self.K = D, K
         self.A, self.S, self.C = layout_of(rows, D, M, K)

@@ -14,6 +14,7 @@ from boostlm.config import OptimizerConfig
 from boostlm.lm.cross_entropy import cross_entropy
 from boostlm.lm.language_model import LanguageModel, Params
 from boostlm.lm.sharding import replicated_sharding, row_sharding, shardings
+from boostlm.numerics import AnyArray
 
 
 class Batch(NamedTuple):
@@ -25,8 +26,8 @@ class Batch(NamedTuple):
         the prompt and on padding, so a row of padding weighs nothing. Column 0 is not used.
     """
 
-    tokens_BxT: Array
-    weight_BxT: Array
+    tokens_BxT: AnyArray
+    weight_BxT: AnyArray
 
 
 class TrainState(NamedTuple):
@@ -123,11 +124,11 @@ def train_step(
       axis_name: the mapped axis under pmap; None on one device and on sharded arrays.
     """
 
-    def loss(params, part):
+    def loss(params: Params, part: Batch) -> tuple[Array, Array]:
         variables = state._replace(params=params).variables()
         return weighted_loss(model, variables, part, prefix_P)
 
-    def sums_of(part):
+    def sums_of(part: Batch) -> tuple[Array, Array, Params]:
         (total, weight), grads = jax.value_and_grad(loss, has_aux=True)(state.params, part)
         return total, weight, grads
 
@@ -152,7 +153,7 @@ def _sum_over_parts(sums_of: Callable[[Batch], Any], batch: Batch, parts: int) -
     first = jax.eval_shape(sums_of, jax.tree.map(lambda x: x[0], split))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
 
-    def add(sums, part):
+    def add(sums: Any, part: Batch) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, sums_of(part)), None
 
     return jax.lax.scan(add, zeros, split)[0]
@@ -206,7 +207,12 @@ def shard_train_step(
     )
 
 
-def _partial(model, optimizer, micro_batches, **options) -> Step:
+def _partial(
+    model: LanguageModel,
+    optimizer: optax.GradientTransformation,
+    micro_batches: int,
+    **options: str,
+) -> Step:
     return functools.partial(
         train_step, model=model, optimizer=optimizer, micro_batches=micro_batches, **options
     )
