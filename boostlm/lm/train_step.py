@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +63,26 @@ class StepMetrics(NamedTuple):
     grad_norm: Array
 
 
-Step = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
+class Step(Protocol):
+    """A compiled `train_step`: (state, batch, prefix_P) -> (state, metrics)."""
+
+    def __call__(
+        self, state: TrainState, batch: Batch, prefix_P: AnyArray, /
+    ) -> tuple[TrainState, StepMetrics]:
+        """Takes one step."""
+        ...
+
+    def trace(self, *args: Any, **kwargs: Any) -> jax.stages.Traced:
+        """The step as a jaxpr, for arguments or their shapes."""
+        ...
+
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """The step as an XLA program, for arguments or their shapes."""
+        ...
 
 
 def weighted_loss(
-    model: LanguageModel, params: Params, batch: Batch, prefix_P: Array
+    model: LanguageModel, params: Params, batch: Batch, prefix_P: AnyArray
 ) -> tuple[Array, Array]:
     """Weighted token cross-entropy of rows as (weighted sum in nats, weight sum), two scalars.
 
@@ -100,7 +115,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def train_step(
     state: TrainState,
     batch: Batch,
-    prefix_P: Array,
+    prefix_P: AnyArray,
     *,
     model: LanguageModel,
     optimizer: optax.GradientTransformation,
@@ -212,7 +227,7 @@ def _partial(
     optimizer: optax.GradientTransformation,
     micro_batches: int,
     **options: str,
-) -> Step:
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]:
     return functools.partial(
         train_step, model=model, optimizer=optimizer, micro_batches=micro_batches, **options
     )

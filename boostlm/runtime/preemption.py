@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again
@@ -28,7 +28,7 @@ class Preempted(BaseException):
 
 
 @contextmanager
-def watching(grace_s: float = GRACE_S) -> Iterator[None]:
+def watching(grace_s: float = GRACE_S) -> Generator[None]:
     """Within the block, SIGTERM sets `sigterm` and ends the process at most `grace_s` later.
 
     Main thread only. Enter it after `join_hosts`: JAX's runtime for several hosts handles SIGTERM

@@ -6,7 +6,7 @@ Call these functions as `durable_files.NAME`: tests of crashes replace them here
 import os
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from etils import epath
@@ -97,7 +97,7 @@ def _ends_in_line_feed(path: epath.Path) -> bool:
 
 
 @contextmanager
-def _errors_name(path: epath.Path) -> Iterator[None]:
+def _errors_name(path: epath.Path) -> Generator[None]:
     """Puts the file's name in an OSError; that of a full disk has none."""
     try:
         yield
@@ -116,7 +116,7 @@ def sync_folder(path: epath.Path) -> None:
 
 
 @contextmanager
-def new_folder(path: epath.Path) -> Iterator[epath.Path]:
+def new_folder(path: epath.Path) -> Generator[epath.Path]:
     """A folder to fill. It is renamed to `path` when the block ends without an error."""
     if path.exists():
         raise BoostError(f"{path} exists: name a new folder, or remove it first")

@@ -5,6 +5,7 @@ left it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -49,7 +50,7 @@ class PartialTraining:
         """Takes the path of a checkpoint folder of its own."""
         self._path = path
 
-    def load(self, like: TrainState, steps: int) -> tuple[TrainState | None, list]:
+    def load(self, like: TrainState, steps: int) -> tuple[TrainState | None, list[Any]]:
         """The saved state as numpy arrays and the losses up to it, or None and no losses.
 
         Args:
@@ -58,11 +59,11 @@ class PartialTraining:
         """
         if not checkpoint.is_good(self._path):
             return None, []
-        like = {"state": like, "loss": np.zeros(steps, np.float32), "done": 0}
-        saved = checkpoint.restore(self._path, like)
+        like_all = {"state": like, "loss": np.zeros(steps, np.float32), "done": 0}
+        saved = checkpoint.restore(self._path, like_all)
         return to_host(saved["state"]), list(saved["loss"][: int(saved["done"])])
 
-    def save(self, state: TrainState, losses: Sequence, steps: int) -> None:
+    def save(self, state: TrainState, losses: Sequence[Any], steps: int) -> None:
         """Saves the state after len(losses) of `steps` steps.
 
         If there is not enough time to save it, there is no checkpoint and the stage starts again.

@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from etils import epath
 
+from boostlm.numerics import AnyArray
 from boostlm.runtime.multihost import on_host0
 from boostlm.storage import durable_files
 
@@ -29,8 +30,8 @@ def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.nda
 
 
 @on_host0
-def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
+def save_arrays(path: epath.Path, **arrays: AnyArray) -> None:
     """Commits arrays."""
     buffer = BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     durable_files.write_atomically(path, buffer.getvalue())
