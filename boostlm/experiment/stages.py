@@ -7,7 +7,7 @@ The functions take the number of rounds done, as keys count: labels that are bou
 rounds, and the model that is then trained, belong to round `done + 1`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Verdicts(NamedTuple):
 
 
 @contextmanager
-def stage(id_: RoundId, name: str, progress: Progress) -> Iterator[OnProgress]:
+def stage(id_: RoundId, name: str, progress: Progress) -> Generator[OnProgress]:
     """Times a stage, names the place in every error, and leaves if SIGTERM came."""
     raise_if_preempted()
     try:
