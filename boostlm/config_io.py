@@ -5,7 +5,7 @@ import difflib
 import json
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from boostlm.config import Config, validate
@@ -47,13 +47,13 @@ def _similar_files(file: "epath.Path") -> str:
     return f"; did you mean {_join(str(file.parent / n) for n in close)}?" if close else ""
 
 
-def _join(names) -> str:
+def _join(names: Iterable[str]) -> str:
     return " or ".join(names)
 
 
 def fields_of(config: Any, prefix: str = "") -> dict[str, Any]:
     """Every leaf as {dotted name: value}, in the order of definition."""
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -103,7 +103,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 def _parse(name: str, text: str, current: Any) -> Any:
     """Text as the type that the field has now."""
-    kind = type(current)
+    kind, given = type(current), text
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
@@ -111,8 +111,8 @@ def _parse(name: str, text: str, current: Any) -> Any:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         if kind is float and "/" in text:
             above, _, below = text.partition("/")
-            text = float(above) / float(below)
-        value = kind(text)
+            given = float(above) / float(below)
+        value = kind(given)
         if kind is float and not math.isfinite(value):
             raise ValueError
         return value
@@ -152,7 +152,7 @@ def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
     values = {}
     for name, hint in types.items():
         value = raw[name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             value = from_dict(hint, value, where, f"{prefix}{name}.")
         elif typing.get_origin(hint) is tuple:
             if not isinstance(value, list | tuple) or not all(type(v) is str for v in value):

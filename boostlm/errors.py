@@ -18,6 +18,6 @@ class WaitingForPeople(BoostError):
       queries: what they are asked.
     """
 
-    def __init__(self, message: str, queries: Sequence[Any] = ()):
+    def __init__(self, message: str, queries: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.queries = tuple(queries)

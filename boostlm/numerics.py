@@ -10,7 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+AnyArray = Array | np.ndarray  # on a device, or in the memory of the host
 
 FIXED_POINT_BITS = 16
 

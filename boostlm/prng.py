@@ -9,6 +9,8 @@ import enum
 import jax
 from jax import Array
 
+from boostlm.numerics import AnyArray
+
 
 class Purpose(enum.IntEnum):
     """What randomness is for. The numbers are part of what a seed means: never reorder them."""
@@ -31,7 +33,7 @@ def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(purpose)), round_)
 
 
-def pair_keys(key: Array, prompt_id_B: Array, sample_BxK: Array) -> Array:
+def pair_keys(key: Array, prompt_id_B: AnyArray, sample_BxK: AnyArray) -> Array:
     """Keys [B, K] of samples of prompts: fold_in(fold_in(key, prompt), sample)."""
     fold = jax.random.fold_in
     per_prompt = jax.vmap(fold, (None, 0))(key, prompt_id_B)

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +28,7 @@ def run_file(path: str, setting: str) -> ModuleType:
     if not file.exists():
         raise BoostError(f"{setting}: there is no file {path}")
     name = f"boostlm_user_{file.stem}"
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader=None))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader=None))
     module.__file__ = str(file)
     sys.modules[name] = module  # dataclasses and pickle look their module up
     folder = str(file.parent.resolve()) if "://" not in str(file) else ""
@@ -51,7 +52,10 @@ def load_named(file_and_name: str, setting: str) -> Any:
     Raises:
       BoostError: the file does not run, or has no such name.
     """
-    path, name = FILE_AND_NAME.fullmatch(file_and_name).groups()
+    match = FILE_AND_NAME.fullmatch(file_and_name)
+    if match is None:
+        raise BoostError(f"{setting}: {file_and_name} is not FILE.py:NAME")
+    path, name = match.groups()
     module = run_file(path, setting)
     if not hasattr(module, name):
         raise BoostError(f"{setting}: {path} has no {name}")

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from boostlm.cli.options import FLAGS, TAKE_FIELDS, make_parser
 from boostlm.config import Config
@@ -65,7 +65,14 @@ def _join_values(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     print(f"boostlm: warning: {message}", file=sys.stderr)
 
 
@@ -128,6 +135,7 @@ def cache_compiled_programs() -> None:
     """
     import jax
 
+    # pyrefly: ignore[missing-attribute]  # JAX makes its settings attributes when it is imported
     if jax.config.jax_compilation_cache_dir is None:
         caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "boostlm"))
@@ -141,7 +149,7 @@ def _quieten_orbax() -> None:
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
-    def show(unraisable) -> None:
+    def show(unraisable: "sys.UnraisableHookArgs") -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             sys.__unraisablehook__(unraisable)
 

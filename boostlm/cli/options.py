@@ -4,9 +4,13 @@ import argparse
 import dataclasses
 import inspect
 import re
+from typing import TYPE_CHECKING, Any
 
 from boostlm import config as config_module
 from boostlm.config import ARM_NAMES, SPLITS, Config
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 TAKE_FIELDS = ("run", "compile")  # commands to which every config field is an option
 FLAGS = ("--help", "--json")  # options that take no value
@@ -55,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands) -> None:
+def _add_run(commands: "Commands") -> None:
     run = commands.add_parser(
         "run",
         help="run an experiment, or continue one",
@@ -68,7 +72,7 @@ def _add_run(commands) -> None:
     run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
 
 
-def _add_compile(commands) -> None:
+def _add_compile(commands: "Commands") -> None:
     compile_ = commands.add_parser(
         "compile",
         help="what a config takes on a TPU that is not there: memory, time, cost",
@@ -106,7 +110,7 @@ def _add_compile(commands) -> None:
     )
 
 
-def _add_convert(commands) -> None:
+def _add_convert(commands: "Commands") -> None:
     convert = commands.add_parser(
         "convert",
         help="make a pretrained model's folder, or turn a model back for transformers",
@@ -131,7 +135,7 @@ def _add_convert(commands) -> None:
     convert.add_argument("--round", type=int, help="of a run directory; default: the last one")
 
 
-def _add_report(commands) -> None:
+def _add_report(commands: "Commands") -> None:
     report = commands.add_parser(
         "report",
         help="print the table, and write report.html",
@@ -142,7 +146,7 @@ def _add_report(commands) -> None:
     report.add_argument("--out", metavar="FOLDER", help="folder for report.html and summary.png")
 
 
-def _add_evaluate(commands) -> None:
+def _add_evaluate(commands: "Commands") -> None:
     evaluate = commands.add_parser(
         "eval",
         help="greedy accuracy of a model that a run trained",
@@ -157,7 +161,7 @@ def _add_evaluate(commands) -> None:
     evaluate.add_argument("--split", default="test", choices=SPLITS, help="default: test")
 
 
-def _add_export(commands) -> None:
+def _add_export(commands: "Commands") -> None:
     export = commands.add_parser(
         "export",
         help="write the curated set that a round trained on",
@@ -174,7 +178,7 @@ def _add_export(commands) -> None:
     )
 
 
-def _add_plan(commands) -> None:
+def _add_plan(commands: "Commands") -> None:
     plan = commands.add_parser(
         "plan",
         help="rounds and labels that a target takes, by the theory",
@@ -194,7 +198,7 @@ def _add_plan(commands) -> None:
     )
 
 
-def _add_label(commands) -> None:
+def _add_label(commands: "Commands") -> None:
     label = commands.add_parser(
         "label",
         help="answer what a run with the people labeler asks",
@@ -209,12 +213,13 @@ def _add_label(commands) -> None:
 def field_help() -> str:
     """Every config field with its default and the comment beside its definition."""
     comments = {}
-    for name, value in inspect.getmembers(config_module, dataclasses.is_dataclass):
-        source = inspect.getsource(value)
-        comments[name] = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.MULTILINE))
+    for name, value in inspect.getmembers(config_module, inspect.isclass):
+        if dataclasses.is_dataclass(value):
+            source = inspect.getsource(value)
+            comments[name] = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.MULTILINE))
     lines = []
 
-    def walk(part, prefix):
+    def walk(part: Any, prefix: str) -> None:
         for field in dataclasses.fields(part):
             value = getattr(part, field.name)
             if dataclasses.is_dataclass(value):

@@ -3,8 +3,10 @@
 import jax.numpy as jnp
 from jax import Array
 
+from boostlm.numerics import AnyArray
 
-def distinct_fraction(tokens_NxKxR: Array) -> Array:
+
+def distinct_fraction(tokens_NxKxR: AnyArray) -> Array:
     """How many of a prompt's K responses differ, over K.
 
     From k draws of an ideal learner trained on its own output, diversity shrinks by (1 - 1/k) a

@@ -125,7 +125,7 @@ def simulate(
     def at(stage: int, round_: int) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, stage), round_)
 
-    def judge(answer_NxK, round_):
+    def judge(answer_NxK: Array, round_: int) -> Array:
         return noisy_verdict(
             at(1, round_), answer_NxK == 0, world.miss_rate, world.false_accept_rate
         )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from boostlm.curation.allocate import allocate
-from boostlm.numerics import expand
+from boostlm.numerics import AnyArray, expand
 
 
 class Mixture(NamedTuple):
@@ -34,7 +34,9 @@ class Mixture(NamedTuple):
     weak: Array
 
 
-def noisy_verdict(key: Array, correct: Array, miss_rate: float, false_accept_rate: float) -> Array:
+def noisy_verdict(
+    key: Array, correct: AnyArray, miss_rate: float, false_accept_rate: float
+) -> Array:
     """The gamma-noisy filter: flips exact verdicts with its two error rates.
 
     Args:
@@ -58,7 +60,7 @@ def noisy_verdict(key: Array, correct: Array, miss_rate: float, false_accept_rat
     return jnp.where(correct, noise >= miss_rate, noise < false_accept_rate)
 
 
-def failing(accepted_NxK: Array) -> Array:
+def failing(accepted_NxK: AnyArray) -> Array:
     """P-: bool [N], the prompts with no accepted response.
 
     Example:

@@ -17,14 +17,17 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+
+Rates = float | np.ndarray  # one number, or an array of them
 
 
-def do_nothing(p):
+def do_nothing(p: Rates) -> Rates:
     """Expected p after training on own samples unfiltered: p, a martingale. Nothing is gained."""
     return p
 
 
-def do_nothing_diversity(diversity, k):
+def do_nothing_diversity(diversity: Rates, k: int | np.ndarray) -> Rates:
     """Expected chance that two answers differ, after training on k own draws: shrinks by 1 - 1/k.
 
     The process ends fixed on one answer: collapse.
@@ -32,7 +35,7 @@ def do_nothing_diversity(diversity, k):
     return diversity * (1 - 1 / k)
 
 
-def filter_only(p, miss_rate=0.0, false_accept_rate=0.0):
+def filter_only(p: Rates, miss_rate: Rates = 0.0, false_accept_rate: Rates = 0.0) -> np.ndarray:
     """p after training on what the filter accepts, from many draws.
 
     The odds are multiplied by (1 - m) / a; a perfect filter solves every prompt with p > 0.
@@ -42,7 +45,7 @@ def filter_only(p, miss_rate=0.0, false_accept_rate=0.0):
     return np.where(accepted > 0, right / np.where(accepted > 0, accepted, 1), p)
 
 
-def filter_only_plateau(p, k: int) -> float:
+def filter_only_plateau(p: npt.ArrayLike, k: int) -> float:
     """Mean accuracy that filtering alone reaches in one round of k draws and never leaves.
 
     1 - E[(1 - p)^k] over prompts, with a perfect filter.
@@ -50,7 +53,9 @@ def filter_only_plateau(p, k: int) -> float:
     return float(1 - np.mean((1 - np.asarray(p)) ** k))
 
 
-def boosting(p, beta, miss_rate=0.0, false_accept_rate=0.0):
+def boosting(
+    p: Rates, beta: Rates, miss_rate: Rates = 0.0, false_accept_rate: Rates = 0.0
+) -> Rates:
     """p' = p (1 - m) + [1 - p (1 - m) - (1 - p) a] beta: rejected draws are relabeled.
 
     With a perfect filter the error shrinks by the factor 1 - beta a round.
@@ -60,7 +65,9 @@ def boosting(p, beta, miss_rate=0.0, false_accept_rate=0.0):
     return kept_right + rejected * beta
 
 
-def boosting_fixed_point(beta, miss_rate=0.0, false_accept_rate=0.0):
+def boosting_fixed_point(
+    beta: Rates, miss_rate: Rates = 0.0, false_accept_rate: Rates = 0.0
+) -> Rates:
     """Where `boosting` comes to rest.
 
     With m = a = gamma: beta (1 - gamma) / (gamma + beta (1 - 2 gamma)); 1 with a perfect filter.
@@ -69,7 +76,7 @@ def boosting_fixed_point(beta, miss_rate=0.0, false_accept_rate=0.0):
     return beta * (1 - a) / (m + beta * (1 - m - a))
 
 
-def budgeted(unsolved, beta, budget_fraction, hardest_first: bool):
+def budgeted(unsolved: Rates, beta: Rates, budget_fraction: Rates, hardest_first: bool) -> Rates:
     """Failing fraction u after a round of B = budget_fraction * N labels, one a prompt.
 
     Hardest first: u - beta min(u, B / N). Uniform: u (1 - beta B / N). The first is never behind.
@@ -79,7 +86,7 @@ def budgeted(unsolved, beta, budget_fraction, hardest_first: bool):
     return unsolved * (1 - beta * budget_fraction)
 
 
-def turned_by(labels, beta):
+def turned_by(labels: int | np.ndarray, beta: Rates) -> Rates:
     """Chance that some of `labels` filtered labels on a failing prompt is right."""
     return 1 - (1 - beta) ** labels
 
@@ -128,11 +135,12 @@ def plan_to_target(
       false_accept_rate: of the filter.
       max_rounds: give up after these.
     """
-    p, unsolved, labels = start, [1 - start], []
+    p, unsolved = start, [1 - start]
+    labels: list[int] = []
     while unsolved[-1] > target_error and len(labels) < max_rounds:
         rejected = 1 - p * (1 - miss_rate) - (1 - p) * false_accept_rate
         share = min(1.0, budget / (prompts * rejected)) if rejected > 0 else 0.0
-        p_next = p + share * (boosting(p, beta, miss_rate, false_accept_rate) - p)
+        p_next = p + share * (float(boosting(p, beta, miss_rate, false_accept_rate)) - p)
         if p_next - p < 1e-6:
             break
         labels.append(math.ceil(share * rejected * prompts - 1e-9))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
@@ -22,6 +23,7 @@ from boostlm.lm.lora import merged
 from boostlm.lm.sharding import device_mesh
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
+from boostlm.numerics import AnyArray
 from boostlm.runtime import preemption
 from boostlm.runtime.multihost import gather_shards
 from boostlm.runtime.preemption import Preempted
@@ -65,7 +67,7 @@ class LanguageLearner:
         devices: Sequence[jax.Device] | None = None,
         split: bool = False,
         sampling_model: LanguageModel | None = None,
-    ):
+    ) -> None:
         """Sets up sampling and training; nothing is compiled yet.
 
         Args:
@@ -232,9 +234,9 @@ class LanguageLearner:
                         partial.save(jax.tree.map(take, train_state), losses, config.steps)
                     raise Preempted
         train_state = jax.tree.map(take, train_state)
-        losses = np.array([float(x) for x in losses])
-        loss = np.mean(losses[-max(1, config.steps // 10) :])
-        loss = np.float32(loss if np.all(np.isfinite(losses)) else np.nan)
+        loss_S = np.array([float(x) for x in losses])
+        loss = np.mean(loss_S[-max(1, config.steps // 10) :])
+        loss = np.float32(loss if np.all(np.isfinite(loss_S)) else np.nan)
         if adapters is None:
             return LearnerState(train_state.params, train_state.optimizer_state, loss)
         return LearnerState(jax.jit(merged)(train_state.variables()), None, loss)
@@ -243,9 +245,9 @@ class LanguageLearner:
         self,
         begin: TrainState,
         config: OptimizerConfig,
-        optimizer: Any,
+        optimizer: optax.GradientTransformation,
         partial: PartialTraining | None,
-    ) -> tuple[TrainState, list]:
+    ) -> tuple[TrainState, list[Any]]:
         """The state to continue from, as a step takes it, and the losses so far.
 
         Args:
@@ -254,7 +256,7 @@ class LanguageLearner:
           optimizer: made from them.
           partial: where a state after some of the steps may be saved.
         """
-        losses: list = []
+        losses: list[Any] = []
         if partial and partial.exists:
             state = begin.optimizer_state or jax.eval_shape(optimizer.init, begin.params)
             saved, losses = partial.load(begin._replace(optimizer_state=state), config.steps)
@@ -269,7 +271,9 @@ class LanguageLearner:
             optimizer_state = put(begin.optimizer_state)
         return TrainState(params, optimizer_state, put(begin.frozen)), losses
 
-    def step_of(self, config: OptimizerConfig, optimizer: Any, state: TrainState) -> Step:
+    def step_of(
+        self, config: OptimizerConfig, optimizer: optax.GradientTransformation, state: TrainState
+    ) -> Step:
         """The compiled training step for a state, or for its shapes."""
         name = config, bool(state.frozen)
         if name not in self._steps:
@@ -277,7 +281,7 @@ class LanguageLearner:
         return self._steps[name]
 
 
-def texts_of(tokenizer: Tokenizer, tokens_CxR: np.ndarray, length_C: np.ndarray) -> list[str]:
+def texts_of(tokenizer: Tokenizer, tokens_CxR: AnyArray, length_C: AnyArray) -> list[str]:
     """Decoded responses, without stop tokens and padding."""
     return [
         tokenizer.decode(row[:length].tolist())

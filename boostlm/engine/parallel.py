@@ -120,7 +120,7 @@ def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         _require_divisible(config, len(devices))
         return config.steps, config.batch_size
 
-    def shapes(make: Callable, *args) -> Any:
+    def shapes(make: Callable[..., Any], *args: Any) -> Any:
         found = jax.eval_shape(make, *args)
         return jax.tree.map(
             lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),

@@ -1,6 +1,6 @@
 """Tokenized prompts, with what all of them begin with kept once; and the rows to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
 from boostlm.lm.train_step import Batch
+from boostlm.numerics import AnyArray
 
 
 class PromptTable(NamedTuple):
@@ -25,7 +26,7 @@ class PromptTable(NamedTuple):
 
 
 def tokenize_prompts(
-    tokenizer: Tokenizer, texts_by_split: dict[str, Sequence[str]], limit: int
+    tokenizer: Tokenizer, texts_by_split: Mapping[str, Sequence[str]], limit: int
 ) -> dict[str, PromptTable]:
     """Tokenizes the prompts of several splits; they share one prefix.
 
@@ -50,14 +51,14 @@ def tokenize_prompts(
     return {split: _table(prompts, common) for split, prompts in rows.items()}
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix(rows: Sequence[list[int]]) -> int:
     """How many tokens all rows begin with; at least one of each row is left over."""
     first, last = min(rows), max(rows)  # what these two share, all share
     most = min(len(row) for row in rows) - 1
     return next((i for i in range(most) if first[i] != last[i]), most)
 
 
-def _table(rows: Sequence[Sequence[int]], common: int) -> PromptTable:
+def _table(rows: Sequence[list[int]], common: int) -> PromptTable:
     own = [row[common:] for row in rows]
     length_N = np.array([len(row) for row in own], np.int32)
     tokens_NxP = pad_rows(own, int(length_N.max()))
@@ -73,7 +74,7 @@ def pad_rows(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
 
 
 def training_rows(
-    prompts: PromptTable, prompt_id_C: np.ndarray, tokens_CxR: np.ndarray, length_C: np.ndarray
+    prompts: PromptTable, prompt_id_C: AnyArray, tokens_CxR: AnyArray, length_C: AnyArray
 ) -> Batch:
     """Rows of prompt and response, with weight 1 on the response's tokens, EOS included.
 
@@ -94,5 +95,7 @@ def training_rows(
     tokens = np.full((C, width), PAD_ID, np.int32)
     tokens[:, : prompts.tokens_NxP.shape[1]] = prompts.tokens_NxP[prompt_id_C]
     source = np.clip(place_T - start_C, 0, R - 1)
-    tokens = np.where(in_response, np.take_along_axis(tokens_CxR, source, axis=1), tokens)
+    tokens = np.where(
+        in_response, np.take_along_axis(np.asarray(tokens_CxR), source, axis=1), tokens
+    )
     return Batch(tokens, in_response.astype(np.float32))

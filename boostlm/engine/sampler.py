@@ -31,7 +31,7 @@ from boostlm.engine.slot_layout import (
 from boostlm.engine.tokenizer import PAD_ID
 from boostlm.lm import generate as decode_slots
 from boostlm.lm.generate import DecodeConfig, DecodeSlots, PrefillBatch, Responses
-from boostlm.lm.language_model import LanguageModel, Params
+from boostlm.lm.language_model import Cache, LanguageModel, Params
 from boostlm.lm.sharding import AXIS, replicate_on, row_sharding
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.prng import pair_keys
@@ -42,10 +42,10 @@ OnProgress = Callable[[int, int], None]
 class SamplingPrograms(NamedTuple):
     """The compiled parts, for one rule of drawing tokens."""
 
-    read_prefix: Callable
-    empty: Callable
-    insert: Callable
-    decode: Callable
+    read_prefix: jax.stages.Wrapped
+    empty: jax.stages.Wrapped
+    insert: jax.stages.Wrapped
+    decode: jax.stages.Wrapped
 
 
 class Sampler:
@@ -58,7 +58,7 @@ class Sampler:
         max_new_tokens: int,
         batch_size: int,
         mesh: Mesh,
-    ):
+    ) -> None:
         """Sets up sampling; nothing is compiled yet.
 
         Args:
@@ -126,14 +126,18 @@ class Sampler:
             )
             all_, each = Spec(), Spec(AXIS)
 
-            def insert(params, prefix, slots, new: NewPrompts, key):
+            def insert(
+                params: Params, prefix: Cache, slots: DecodeSlots, new: NewPrompts, key: jax.Array
+            ) -> DecodeSlots:
                 slots, new = jax.tree.map(lambda x: x[0], (slots, new))
                 keys = pair_keys(key, new.prompt_id_C, new.sample_CxK)
                 batch = PrefillBatch(new.tokens_CxP, new.length_C, new.slot_C, new.row_CxK, keys)
                 slots = decode_slots.insert(model, params, prefix, slots, batch, decode_config)
                 return jax.tree.map(lambda x: x[None], slots)
 
-            def decode(params, prefix, slots, wanted):
+            def decode(
+                params: Params, prefix: Cache, slots: DecodeSlots, wanted: jax.Array
+            ) -> tuple[DecodeSlots, jax.Array]:
                 slots = jax.tree.map(lambda x: x[0], slots)
                 slots, finished = _decode_until_free(
                     model, params, prefix, slots, wanted, decode_config
@@ -145,7 +149,7 @@ class Sampler:
                 static_argnames=("A", "S", "K", "P", "D"),
                 out_shardings=row_sharding(self._mesh),
             )
-            def empty(key, *, A, S, K, P, D):
+            def empty(key: jax.Array, *, A: int, S: int, K: int, P: int, D: int) -> DecodeSlots:
                 slots = decode_slots.empty_slots(model, key, PAD_ID, A=A, S=S, K=K, P=P, R=R)
                 return jax.tree.map(lambda x: jnp.broadcast_to(x, (D, *x.shape)), slots)
 
@@ -163,18 +167,23 @@ class Sampler:
 
 
 def _decode_until_free(
-    model, params, prefix, slots: DecodeSlots, wanted, decode_config: DecodeConfig
-):
+    model: LanguageModel,
+    params: Params,
+    prefix: Cache,
+    slots: DecodeSlots,
+    wanted: jax.Array,
+    decode_config: DecodeConfig,
+) -> tuple[DecodeSlots, jax.Array]:
     """Decodes until half of the devices have enough free rows and prompts, or all rows ended."""
 
-    def going_on(slots):
+    def going_on(slots: DecodeSlots) -> jax.Array:
         rows, prompts = decode_slots.free(slots)
         ready = (rows >= wanted[0]) & (prompts >= wanted[1])
         votes = jnp.stack([jnp.any(slots.active_A), ready, True]).astype(jnp.int32)
         active, ready, devices = jax.lax.psum(votes, AXIS)
         return (active > 0) & (2 * ready < devices)
 
-    def step(carry):
+    def step(carry: tuple[jax.Array, DecodeSlots]) -> tuple[jax.Array, DecodeSlots]:
         slots = decode_slots.decode_step(model, params, prefix, carry[1], decode_config)
         return going_on(slots), slots
 
@@ -185,7 +194,9 @@ def _decode_until_free(
 class _Plan:
     """Which response is in which row, which come next, and what has come out."""
 
-    def __init__(self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups):
+    def __init__(
+        self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups
+    ) -> None:
         (M, K), self._prompts, self._groups = groups.sample_MxK.shape, prompts, groups
         self.D, self.K = D, K
         self.A, self.S, self.C = layout_of(rows, D, M, K)

@@ -12,7 +12,7 @@ def stop_sequences(
     tokenizer: Tokenizer, stop_strings: Sequence[str]
 ) -> tuple[tuple[int, ...], ...]:
     """Token sequences that end a response: the model's stop tokens and spellings of the texts."""
-    found = [(i,) for i in tokenizer.stop_token_ids]
+    found: list[tuple[int, ...]] = [(i,) for i in tokenizer.stop_token_ids]
     for stop in stop_strings:
         found += tokenizer.spellings(stop)
     return tuple(dict.fromkeys(found))

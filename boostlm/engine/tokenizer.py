@@ -23,7 +23,7 @@ class Tokenizer:
 
     def __init__(
         self, model: bytes, spm_stop_ids: Sequence[int] = (), kept: np.ndarray | None = None
-    ):
+    ) -> None:
         """Wraps a serialized SentencePiece model.
 
         Args:
@@ -97,10 +97,13 @@ class Tokenizer:
         return [*self.encode(text), self.eos_id]
 
     def spellings(self, text: str) -> list[tuple[int, ...]]:
-        """Token sequences that spell a text: its usual one, one a character, and any one token
-        that holds all of it. Other ways to split it there may be."""
+        """Token sequences that spell a text.
+
+        Its usual one, one a character, and any one token that holds all of it. Other ways to split
+        it there may be.
+        """
         pieces = self._spm.decode([[int(piece)] for piece in self.kept])
-        holding = [(i,) for i, piece in enumerate(pieces) if text in piece]
+        holding: list[tuple[int, ...]] = [(i,) for i, piece in enumerate(pieces) if text in piece]
         for parts in ([text], text):
             try:
                 holding.append(tuple(i for part in parts for i in self.encode(part)))

@@ -32,7 +32,7 @@ from boostlm.tasks.contamination import check_contamination
 from boostlm.tasks.registry import load_task
 
 # (prompt_ids, responses) -> bool [len(responses)]: the part of an answer key that a run needs.
-Grader = Callable[[np.ndarray, list[str]], np.ndarray]
+Grader = Callable[[Sequence[int] | np.ndarray, list[str]], np.ndarray]
 
 
 class Assembly(NamedTuple):
@@ -188,9 +188,9 @@ def shared_grader(task: Task, split: str) -> Grader:
     if jax.process_count() == 1:
         return grade
 
-    def grade_shared(prompt_ids: np.ndarray, responses: list[str]) -> np.ndarray:
+    def grade_shared(prompt_ids: Sequence[int] | np.ndarray, responses: list[str]) -> np.ndarray:
         ids = np.asarray(prompt_ids)
-        return gather_shards(len(ids), lambda i: grade(ids[i], [responses[j] for j in i]))
+        return gather_shards(len(ids), lambda i: grade(ids[i].tolist(), [responses[j] for j in i]))
 
     return grade_shared
 

@@ -131,7 +131,9 @@ def _records(
         samples.length_BxK.reshape(-1),
     )
 
-    def record(response, weight, source, prompt_id, sample, finished) -> dict[str, Any]:
+    def record(
+        response: str, weight: float, source: str, prompt_id: int, sample: int, finished: bool
+    ) -> dict[str, Any]:
         return {
             "prompt": prompts[prompt_id],
             "response": response,
@@ -140,14 +142,14 @@ def _records(
             "source": source,
             "prompt_id": int(prompt_id),
             "sample": int(sample),
-            "finished": bool(finished),
+            "finished": finished,
             "seed": id_.seed,
             "arm": id_.arm,
         }
 
     own_NxK = np.asarray(mixture.synthetic_NxK)
     for n, k in np.argwhere(own_NxK > 0):
-        finished = samples.finished_BxK[n, k]
+        finished = bool(samples.finished_BxK[n, k])
         yield record(responses[n * K + k], own_NxK[n, k], OWN, n, k, finished)
     for entry, weight in zip(labels, np.asarray(mixture.weak_L), strict=True):
         if weight > 0:

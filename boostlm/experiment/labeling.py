@@ -124,7 +124,9 @@ def _has_tokens(ctx: RunContext, text: str) -> bool:
     return len(tokens) <= ctx.config.sample.max_new_tokens
 
 
-def _labels_from(ctx: RunContext, ledger: Ledger, place_of: dict, L: int) -> Labels:
+def _labels_from(
+    ctx: RunContext, ledger: Ledger, place_of: dict[tuple[int, int], int], L: int
+) -> Labels:
     """The ledger's labels in the order of the request."""
     R = ctx.config.sample.max_new_tokens
     kept_L = np.zeros((L,), bool)

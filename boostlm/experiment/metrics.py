@@ -110,7 +110,9 @@ def metrics_row(
         "prompts_by_failures": [int(np.sum(failures_N == f)) for f in levels],
         "train_loss": float(state.learner.loss),
         "tail_loss": tail_loss(
-            np.asarray(state.log_weight_N), responses.logprob_BxKxR, responses.length_BxK
+            np.asarray(state.log_weight_N),
+            np.asarray(responses.logprob_BxKxR),
+            np.asarray(responses.length_BxK),
         ),
         "churn": None,
         "against_start": None,

@@ -1,7 +1,7 @@
 """Round states and models as checkpoints: shapes, saving, loading, and the last good one."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -75,7 +75,8 @@ def last_good(
 def save_state(path: epath.Path, state: RoundState) -> None:
     """Commits the state after a round of training."""
     counts = {"labels_spent": state.labels_spent, "labels_kept": state.labels_kept}
-    checkpoint.save(path, state._replace(**{k: np.int64(v) for k, v in counts.items()}))
+    as_arrays: dict[str, Any] = {k: np.int64(v) for k, v in counts.items()}
+    checkpoint.save(path, state._replace(**as_arrays))
 
 
 def load_state(path: epath.Path, shapes: SavedShapes) -> RoundState:

@@ -66,13 +66,13 @@ def run_experiment(
     if config.label.labeler == "endpoint":  # a missing key is reported before any work
         on_host0(read_key)(config.label.endpoint)
     for seed in range(config.seeds):
-        seed_model = None
+        seed_model, labeler = None, None
         for arm in config.arms:
             seed_id = RoundId(seed, arm, 0)
             if _is_finished(config, run_dir, metrics, seed_id):
                 _skip_rounds(config, arm, config.rounds, progress)
                 continue
-            if seed_model is None:
+            if seed_model is None or labeler is None:
                 seed_model = seed_learner(ctx, run_dir, seed, progress)
                 labeler = labeler_of(_labeler_context(ctx, run_dir, seed_model))
             try:

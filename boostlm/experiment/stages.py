@@ -7,7 +7,7 @@ The functions take the number of rounds done, as keys count: labels that are bou
 rounds, and the model that is then trained, belong to round `done + 1`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -54,7 +54,7 @@ Arrays = TypeVar("Arrays", Responses, Verdicts, Answers)
 
 
 @contextmanager
-def stage(id_: RoundId, name: str, progress: Progress) -> Iterator[OnProgress]:
+def stage(id_: RoundId, name: str, progress: Progress) -> Generator[OnProgress]:
     """Times a stage, and names the place in every error."""
     try:
         with progress.stage(name) as report:
@@ -75,7 +75,7 @@ class ArmStages:
         run_dir: RunDir,
         seed_id: RoundId,
         progress: Progress,
-    ):
+    ) -> None:
         """Takes the labeler of this seed, and round 0 of the arm."""
         self._ctx = ctx
         self._labeler = labeler

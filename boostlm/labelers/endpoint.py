@@ -64,7 +64,8 @@ def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
 
     def label(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
         server = _Server(config, key)
-        waiting, arrived = deque(queries), queue.SimpleQueue()
+        waiting = deque(queries)
+        arrived: queue.SimpleQueue[tuple[Query, Label | BaseException]] = queue.SimpleQueue()
         total, under_way, failure = spent(), 0, None
         counted = settings.prompt_price > 0 or settings.response_price > 0
         dearest = None if counted else config.label.cost
@@ -118,7 +119,7 @@ def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
 class _TryAgain(Exception):
     """What went wrong, and how many seconds the server wants to be left alone, if it said."""
 
-    def __init__(self, message: str, wait: float | None = None):
+    def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
 
@@ -126,14 +127,14 @@ class _TryAgain(Exception):
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Treats a redirect as an error: following it could hand the key to another server."""
 
-    def redirect_request(self, *args) -> None:
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
 
 
 class _Server:
     """One request at a time, from any thread."""
 
-    def __init__(self, config: Config, key: str):
+    def __init__(self, config: Config, key: str) -> None:
         self._config = config
         self._settings = config.label.endpoint
         self._url = self._settings.url.rstrip("/") + "/chat/completions"
@@ -240,7 +241,7 @@ class _Server:
         prices = self._settings.prompt_price, self._settings.response_price
         if prices == (0, 0):
             return self._config.label.cost
-        counts = [usage.get(k) if isinstance(usage, dict) else None for k in _COUNTED]
+        counts: list[Any] = [usage.get(k) if isinstance(usage, dict) else None for k in _COUNTED]
         if not all(type(n) is int and n >= 0 for n in counts):
             raise BoostError(
                 f"{self._url} does not say how many tokens it took (usage), so prices cannot be "
@@ -267,6 +268,8 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header, which holds seconds or a date."""
+    if value is None:
+        return None
     try:
         return max(0.0, float(value))
     except (TypeError, ValueError):

@@ -226,9 +226,10 @@ def _checked(row: dict[str, Any] | str, asked: dict[Key, Query]) -> tuple[Query,
     if isinstance(row, str):
         raise BoostError(row)
     try:
-        key = tuple(int(str(row[name])) for name in _KEY)
+        seed, round_, prompt, sample = (int(str(row[name])) for name in _KEY)
     except (KeyError, ValueError):
         raise BoostError(f"{', '.join(_KEY)} are not all whole numbers") from None
+    key = seed, round_, prompt, sample
     if not isinstance(row.get("answer"), str):
         raise BoostError("the answer is not text")
     if key not in asked:

@@ -6,7 +6,7 @@ each of them, D head width, E model width. In einsums of whole rows s is keys.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from jax.sharding import Mesh
 from boostlm.config import ModelConfig
 from boostlm.lm.language_model import Caches, DecodeRows
 from boostlm.lm.linear import Linear
+
+KeysValues = tuple[Array, Array]  # of one layer
 
 _MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
 
@@ -69,7 +71,7 @@ class Segment(NamedTuple):
     read: Callable[[Array], Array]
 
 
-def attend(segments: Sequence[Segment], cap: float, dtype) -> Array:
+def attend(segments: Sequence[Segment], cap: float, dtype: jnp.dtype) -> Array:
     """Softmax attention over the keys of all segments together: [..., D].
 
     Args:
@@ -81,7 +83,7 @@ def attend(segments: Sequence[Segment], cap: float, dtype) -> Array:
     weight = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(dtype)
     bounds = np.cumsum([score.shape[-1] for score in scores])[:-1]
     parts = jnp.split(weight, bounds, axis=-1)
-    return sum(s.read(part) for s, part in zip(segments, parts, strict=True))
+    return cast(Array, sum(s.read(part) for s, part in zip(segments, parts, strict=True)))
 
 
 def products(spec: str, query: Array, key: Array) -> Array:
@@ -104,7 +106,7 @@ class Attention(nn.Module):
     dtype: jnp.dtype
     mesh: Mesh | None
 
-    def setup(self):
+    def setup(self) -> None:
         c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
         self.query = Linear((c.heads, c.head_dim), **how)
         self.key = Linear((c.kv_heads, c.head_dim), **how)
@@ -135,7 +137,7 @@ class Attention(nn.Module):
         mixed = attend(segments, self.config.attention_cap, x.dtype)
         return self.out(mixed.reshape(*x.shape[:-1], self.config.heads, self.config.head_dim))
 
-    def full(self, x_BxTxE: Array, prefix) -> tuple[Array, tuple[Array, Array]]:
+    def full(self, x_BxTxE: Array, prefix: KeysValues) -> tuple[Array, KeysValues]:
         """Causal attention of rows to themselves and to a prefix; also their keys and values."""
         (prefix_key_GxDxP, prefix_value_GxPxD), T = prefix, x_BxTxE.shape[1]
         P = prefix_value_GxPxD.shape[1]
@@ -158,7 +160,9 @@ class Attention(nn.Module):
         cache = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
         return self.merge(segments, x_BxTxE), cache
 
-    def decode(self, x_AxE: Array, position_A: Array, rows: DecodeRows, caches: Caches):
+    def decode(
+        self, x_AxE: Array, position_A: Array, rows: DecodeRows, caches: Caches
+    ) -> tuple[Array, KeysValues]:
         """One new token for each row: what attention adds, and the rows' new cache."""
         query, key, value = self.project(x_AxE, position_A)
         (A, G, Q, D), B = query.shape, caches.response[0].shape[0]
@@ -177,15 +181,15 @@ class Attention(nn.Module):
             segments.insert(0, self._of_prefix(query, position_A, caches.prefix))
         return self.merge(segments, x_AxE), (key_BxDxR, value_BxRxD)
 
-    def _of_prefix(self, query: Array, position_A: Array, prefix) -> Segment:
+    def _of_prefix(self, query: Array, position_A: Array, prefix: KeysValues) -> Segment:
         """All rows look at the prefix's keys together."""
         (key_GxDxP, value_GxPxD), (A, G, Q, D) = prefix, query.shape
         distance = position_A[:, None] - jnp.arange(value_GxPxD.shape[1])
 
-        def to_rows(x):  # [G, A * Q, ...] -> [A, G, Q, ...]
+        def to_rows(x: Array) -> Array:  # [G, A * Q, ...] -> [A, G, Q, ...]
             return x.reshape(G, A, Q, -1).transpose(1, 0, 2, 3)
 
-        def read(weight):
+        def read(weight: Array) -> Array:
             return to_rows(weight.transpose(1, 0, 2, 3).reshape(G, A * Q, -1) @ value_GxPxD)
 
         together = query.transpose(1, 0, 2, 3).reshape(G, A * Q, D)
@@ -202,11 +206,11 @@ class Attention(nn.Module):
         seen = place_P < rows.length_S[rows.prompt_A][:, None]
         distance = position_A[:, None] - caches.prefix[1].shape[1] - place_P
 
-        def by_prompt(x):  # [A, G, Q, X] -> [S, G, K * Q, X]
+        def by_prompt(x: Array) -> Array:  # [A, G, Q, X] -> [S, G, K * Q, X]
             x = x[rows.row_SxK]
             return x.transpose(0, 2, 1, 3, 4).reshape(S, G, K * Q, x.shape[-1])
 
-        def by_row(x):  # and back
+        def by_row(x: Array) -> Array:  # and back
             x = x.reshape(S, G, K, Q, x.shape[-1]).transpose(0, 2, 1, 3, 4)
             return x[rows.prompt_A, rows.place_A]
 

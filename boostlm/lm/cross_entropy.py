@@ -13,19 +13,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from boostlm.numerics import expand
+from boostlm.numerics import AnyArray, expand
 
 Head = Any  # a pytree of float arrays: the parameters that logits are made with
+Unembed = Callable[[Head, Array], Array]
 
 CHUNK_LOGITS = 2**27  # logits of a chunk at the most, unless one token has more: 512 MiB
 
 
 def cross_entropy(
-    unembed: Callable[[Head, Array], Array],
+    unembed: Unembed,
     head: Head,
     x_BxTxE: Array,
-    target_BxT: Array,
-    weight_BxT: Array,
+    target_BxT: AnyArray,
+    weight_BxT: AnyArray,
     chunk: int | None = None,
 ) -> tuple[Array, Array]:
     """Weighted token cross-entropy as (weighted sum in nats, weight sum), never as a mean.
@@ -58,8 +59,10 @@ def cross_entropy(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _weighted_sum(unembed, chunk, head, x_NxE, target_N, weight_N):
-    def loss(x_CxE, target_C, weight_C):
+def _weighted_sum(
+    unembed: Unembed, chunk: int, head: Head, x_NxE: Array, target_N: Array, weight_N: Array
+) -> Array:
+    def loss(x_CxE: Array, target_C: Array, weight_C: Array) -> tuple[Array, tuple[()]]:
         nats_C, _ = _nats(unembed(head, x_CxE), target_C)
         return jnp.sum(weight_C * nats_C), ()
 
@@ -67,10 +70,14 @@ def _weighted_sum(unembed, chunk, head, x_NxE, target_N, weight_N):
     return total
 
 
-def _forward(unembed, chunk, head, x_NxE, target_N, weight_N):
+def _forward(
+    unembed: Unembed, chunk: int, head: Head, x_NxE: Array, target_N: Array, weight_N: Array
+) -> tuple[Array, tuple[Head, Array]]:
     """The loss, and its gradients in `head` and x as what is kept for the backward pass."""
 
-    def loss_and_gradients(x_CxE, target_C, weight_C):
+    def loss_and_gradients(
+        x_CxE: Array, target_C: Array, weight_C: Array
+    ) -> tuple[Array, tuple[Head, Array]]:
         logits_CxV, pull = jax.vjp(unembed, head, x_CxE)
         nats_C, total_C = _nats(logits_CxV, target_C)
         hit_CxV = jnp.arange(logits_CxV.shape[1], dtype=target_C.dtype) == target_C[:, None]
@@ -85,7 +92,9 @@ def _forward(unembed, chunk, head, x_NxE, target_N, weight_N):
     return total, (d_head, d_x_NxE)
 
 
-def _backward(unembed, chunk, gradients, d_total):
+def _backward(
+    unembed: Unembed, chunk: int, gradients: tuple[Head, Array], d_total: Array
+) -> tuple[Head, Array, None, None]:
     d_head, d_x_NxE = jax.tree.map(lambda g: (g * d_total).astype(g.dtype), gradients)
     return d_head, d_x_NxE, None, None
 
@@ -100,7 +109,14 @@ def _nats(logits_CxV: Array, target_C: Array) -> tuple[Array, Array]:
     return total_C - own_C, total_C
 
 
-def _over_chunks(run, chunk: int, x_NxE: Array, target_N: Array, weight_N: Array, zeros):
+def _over_chunks(
+    run: Callable[[Array, Array, Array], tuple[Array, Any]],
+    chunk: int,
+    x_NxE: Array,
+    target_N: Array,
+    weight_N: Array,
+    zeros: Any,
+) -> tuple[Array, Any, Any]:
     """Adds up `run` over chunks of the tokens that have weight.
 
     Args:
@@ -118,7 +134,7 @@ def _over_chunks(run, chunk: int, x_NxE: Array, target_N: Array, weight_N: Array
     index_P, valid_P = expand(weighs_N.astype(jnp.int32), places)
     count = jnp.sum(weighs_N, dtype=jnp.int32)
 
-    def body(state):
+    def body(state: tuple[Array, Array, Any]) -> tuple[Array, Array, Any]:
         start, total, sums = state
         index_C = jax.lax.dynamic_slice_in_dim(index_P, start, chunk)
         valid_C = jax.lax.dynamic_slice_in_dim(valid_P, start, chunk)

@@ -7,6 +7,8 @@ names their configs. Suffixes as in `boostlm.lm.attention`, and V vocabulary.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +17,13 @@ from jax import Array
 from jax.sharding import Mesh
 
 from boostlm.config import ModelConfig
-from boostlm.lm.attention import Attention, RMSNorm, soft_cap
-from boostlm.lm.language_model import NO_PREFIX, Caches, DecodeRows, LanguageModel
+from boostlm.lm.attention import Attention, KeysValues, RMSNorm, soft_cap
+from boostlm.lm.language_model import NO_PREFIX, Caches, DecodeRows, LanguageModel, Params
 from boostlm.lm.linear import Linear
 from boostlm.lm.sharding import gather, shard_rows
+from boostlm.numerics import AnyArray
+
+Layers = tuple[KeysValues, ...]  # keys and values of each layer
 
 
 class Block(nn.Module):
@@ -32,7 +37,7 @@ class Block(nn.Module):
     dtype: jnp.dtype
     mesh: Mesh | None
 
-    def setup(self):
+    def setup(self) -> None:
         c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
         self.attention_norm, self.mlp_norm = RMSNorm(), RMSNorm()
         if c.post_norms:
@@ -48,11 +53,13 @@ class Block(nn.Module):
         y = self.down(nn.gelu(self.gate(y), approximate=True) * self.up(y))
         return x + (self.post_mlp_norm(y) if self.config.post_norms else y)
 
-    def full(self, x_BxTxE, prefix):
+    def full(self, x_BxTxE: Array, prefix: KeysValues) -> tuple[Array, KeysValues]:
         mixed, cache = self.attention.full(self.attention_norm(x_BxTxE), prefix)
         return self.add(x_BxTxE, mixed), cache
 
-    def decode(self, x_AxE, position_A, rows, caches):
+    def decode(
+        self, x_AxE: Array, position_A: Array, rows: DecodeRows, caches: Caches
+    ) -> tuple[Array, KeysValues]:
         mixed, cache = self.attention.decode(self.attention_norm(x_AxE), position_A, rows, caches)
         return self.add(x_AxE, mixed), cache
 
@@ -75,7 +82,7 @@ class Decoder(nn.Module):
     remat: bool = False
     mesh: Mesh | None = None
 
-    def setup(self):
+    def setup(self) -> None:
         c = self.config
         block = nn.remat(Block, methods=["full"]) if self.remat else Block
         self.embedding = nn.Embed(
@@ -85,7 +92,7 @@ class Decoder(nn.Module):
         self.blocks = [block(c, local[i], self.dtype, self.mesh) for i in range(c.layers)]
         self.final_norm = RMSNorm()
 
-    def embed(self, tokens: Array) -> Array:
+    def embed(self, tokens: AnyArray) -> Array:
         x = self.embedding(tokens) * jnp.sqrt(jnp.float32(self.config.width))
         return shard_rows(x.astype(self.dtype), self.mesh)
 
@@ -97,7 +104,7 @@ class Decoder(nn.Module):
         logits = jnp.einsum("...e,ve->...v", x, table_VxE, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.config.logit_cap)
 
-    def full(self, tokens_BxT: Array, prefix):
+    def full(self, tokens_BxT: AnyArray, prefix: Layers) -> tuple[Array, Layers]:
         """The stream after the last block, [B, T, E], and each block's keys and values.
 
         Args:
@@ -110,24 +117,24 @@ class Decoder(nn.Module):
             caches.append(cache)
         return x_BxTxE, tuple(caches)
 
-    def read_prefix(self, tokens_P: Array):
+    def read_prefix(self, tokens_P: AnyArray) -> Layers:
         nothing = empty_cache(self.config, self.dtype, 0)
         if not tokens_P.size:
             return nothing
         return jax.tree.map(lambda x: x[0], self.full(tokens_P[None], nothing)[1])
 
-    def hidden(self, tokens_BxT: Array, prefix_P: Array) -> Array:
+    def hidden(self, tokens_BxT: Array, prefix_P: AnyArray) -> Array:
         return self.full(tokens_BxT, self.read_prefix(prefix_P))[0]
 
     def __call__(self, tokens_BxT: Array) -> Array:
         return self.unembed(self.hidden(tokens_BxT, NO_PREFIX))
 
-    def prefill(self, tokens_BxP: Array, length_B: Array, prefix):
+    def prefill(self, tokens_BxP: Array, length_B: Array, prefix: Layers) -> tuple[Array, Layers]:
         x_BxPxE, cache = self.full(tokens_BxP, prefix)
         last_BxE = jnp.take_along_axis(x_BxPxE, (length_B - 1)[:, None, None], axis=1)[:, 0]
         return self.unembed(last_BxE), cache
 
-    def decode(self, token_A: Array, rows: DecodeRows, caches: Caches):
+    def decode(self, token_A: Array, rows: DecodeRows, caches: Caches) -> tuple[Array, Layers]:
         prefix_length = caches.prefix[0][1].shape[1]
         position_A = prefix_length + rows.length_S[rows.prompt_A] + rows.index_A
         x_AxE, response = self.embed(token_A), []
@@ -137,7 +144,7 @@ class Decoder(nn.Module):
         return self.unembed(x_AxE), tuple(response)
 
 
-def empty_cache(config: ModelConfig, dtype: jnp.dtype, *shape: int):
+def empty_cache(config: ModelConfig, dtype: jnp.dtype, *shape: int) -> Layers:
     """Each layer's keys [..., G, D, T] and values [..., G, T, D] for a shape of (..., T), zeros.
 
     In these layouts a step of decoding multiplies by them as they are, without a transposed copy.
@@ -148,7 +155,7 @@ def empty_cache(config: ModelConfig, dtype: jnp.dtype, *shape: int):
     return (cache,) * config.layers
 
 
-def response_cache(config: ModelConfig, dtype: jnp.dtype, rows: int, length: int):
+def response_cache(config: ModelConfig, dtype: jnp.dtype, rows: int, length: int) -> Layers:
     """The same for rows, [A * G, ...]: with the two axes apart, XLA copies all of it at each step.
 
     (It fuses the write with the reshape that a product over two batch axes begins with, does so
@@ -176,13 +183,13 @@ def decoder_lm(
     """
     module = Decoder(config, vocab_size, dtype, remat, mesh)
 
-    def compact(x):
+    def compact(x: Array) -> Array:
         return x.astype(dtype) if x.ndim > 1 else x
 
-    def method(function):
+    def method(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda params, *args: module.apply(params, *args, method=function)
 
-    def head(params):
+    def head(params: Params) -> Params:
         return {"params": {name: params["params"][name] for name in ("embedding", "final_norm")}}
 
     return LanguageModel(

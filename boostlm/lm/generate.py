@@ -24,6 +24,7 @@ from boostlm.lm.language_model import (
     Params,
 )
 from boostlm.lm.token_sampling import SamplingParams, draw_token
+from boostlm.numerics import AnyArray
 
 
 class Responses(NamedTuple):
@@ -45,10 +46,10 @@ class Responses(NamedTuple):
       [5, 6, 2]
     """
 
-    tokens_BxKxR: Array
-    length_BxK: Array
-    finished_BxK: Array
-    logprob_BxKxR: Array
+    tokens_BxKxR: AnyArray
+    length_BxK: AnyArray
+    finished_BxK: AnyArray
+    logprob_BxKxR: AnyArray
 
 
 class DecodeConfig(NamedTuple):
@@ -110,10 +111,10 @@ class PrefillBatch(NamedTuple):
       key_CxK: keys.
     """
 
-    tokens_CxP: Array
-    length_C: Array
-    slot_C: Array
-    row_CxK: Array
+    tokens_CxP: AnyArray
+    length_C: AnyArray
+    slot_C: AnyArray
+    row_CxK: AnyArray
     key_CxK: Array
 
 
@@ -175,7 +176,7 @@ def insert(
     return _emit(slots, logits_CxV[of_A], starts_A, decode_config)
 
 
-def _put(slot_C: Array, into: Array, new: Array) -> Array:
+def _put(slot_C: AnyArray, into: Array, new: Array) -> Array:
     """Writes caches of C prompts into their slots; they may be shorter than what slots hold."""
     fill = [(0, 0)] + [(0, n - m) for n, m in zip(into.shape[1:], new.shape[1:], strict=True)]
     return into.at[slot_C].set(jnp.pad(new, fill), mode="drop")

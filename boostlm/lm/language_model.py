@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax import Array
 
+from boostlm.numerics import AnyArray
+
 Params = Any  # a pytree of float arrays
 Cache = Any  # a pytree; what a model keeps of the tokens it has seen
 NO_PREFIX = np.zeros(0, np.int32)
@@ -80,12 +82,12 @@ class LanguageModel(NamedTuple):
     """
 
     init: Callable[[Array], Params]
-    hidden: Callable[[Params, Array, Array], Array]
+    hidden: Callable[[Params, AnyArray, AnyArray], Array]
     unembed: Callable[[Params, Array], Array]
     head: Callable[[Params], Params]
     compact: Callable[[Params], Params]
-    read_prefix: Callable[[Params, Array], Cache]
-    prefill: Callable[[Params, Array, Array, Cache], tuple[Array, Cache]]
+    read_prefix: Callable[[Params, AnyArray], Cache]
+    prefill: Callable[[Params, AnyArray, AnyArray, Cache], tuple[Array, Cache]]
     prompt_cache: Callable[[int, int], Cache]
     response_cache: Callable[[int, int], Cache]
     decode: Callable[[Params, Array, DecodeRows, Caches], tuple[Array, Cache]]

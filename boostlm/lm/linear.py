@@ -56,11 +56,15 @@ def product(x: Array, kernel: Array, inputs: int, mesh: Mesh | None) -> Array:
     return shard_rows(jnp.tensordot(x, gather(kernel.astype(x.dtype), mesh), inputs), mesh)
 
 
-def _forward(x, kernel, inputs, mesh):
+def _forward(
+    x: Array, kernel: Array, inputs: int, mesh: Mesh | None
+) -> tuple[Array, tuple[Array, Array]]:
     return product(x, kernel, inputs, mesh), (x, kernel)
 
 
-def _backward(inputs, mesh, kept, d_y):
+def _backward(
+    inputs: int, mesh: Mesh | None, kept: tuple[Array, Array], d_y: Array
+) -> tuple[Array, Array]:
     x, kernel = kept
     rows, outputs = x.ndim - inputs, kernel.ndim - inputs
     whole = gather(kernel.astype(x.dtype), mesh)

@@ -5,6 +5,8 @@ A kernel W becomes W + (ALPHA / rank) A B. A decoder's parameters are then two c
 are trained and have optimizer state; `merged` makes them a part of W again.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -48,15 +50,20 @@ def merged(variables: Params) -> Params:
     Args:
       variables: {"params": ..., "lora": ...}.
     """
-    adapters, flat = flatten_dict(variables["lora"]), flatten_dict(variables["params"])
+    adapters, flat = flat_arrays(variables["lora"]), flat_arrays(variables["params"])
     for path in _kernels(variables):
         a, b = adapters[(*path[:-1], "a")], adapters[(*path[:-1], "b")]
         flat[path] = flat[path] + jnp.tensordot(a, b, 1) * (ALPHA / len(b))
     return {"params": unflatten_dict(flat)}
 
 
+def flat_arrays(tree: Params) -> dict[tuple[str, ...], Array]:
+    """The arrays of nested dicts, by path."""
+    return cast(dict[tuple[str, ...], Array], flatten_dict(tree))
+
+
 def _kernels(variables: Params) -> dict[tuple[str, ...], Array]:
-    return {p: x for p, x in flatten_dict(variables["params"]).items() if p[-1] == "kernel"}
+    return {p: x for p, x in flat_arrays(variables["params"]).items() if p[-1] == "kernel"}
 
 
 def _inputs(path: tuple[str, ...]) -> int:

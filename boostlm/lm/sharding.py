@@ -64,7 +64,7 @@ def replicate_on(mesh: Mesh, tree: Any) -> Any:
     """Arrays in any sharding, whole on each device of this host's `mesh`; to be called by all."""
     at = replicated_sharding(mesh)
 
-    def whole(x):
+    def whole(x: Any) -> jax.Array:
         if x.is_fully_addressable:
             return jax.device_put(x, at)
         x = jax.jit(lambda x: x, out_shardings=replicated_sharding(x.sharding.mesh))(x)

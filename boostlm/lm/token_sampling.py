@@ -3,6 +3,7 @@
 Suffixes: A rows, V vocabulary, N blocks of W tokens.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -56,7 +57,7 @@ def restrict(logits: Array, sampling: SamplingParams) -> Array:
     return logits
 
 
-def _keep(logits: Array, enough) -> Array:
+def _keep(logits: Array, enough: Callable[[Array], Array]) -> Array:
     """Drops the unlikeliest tokens for as long as `enough(kept mask [..., V])` holds."""
     bits = ordered_bits(jax.nn.softmax(logits, axis=-1))
     cut = largest_uint32(lambda t: enough(bits >= t[..., None]), logits.shape[:-1])

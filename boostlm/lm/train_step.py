@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from boostlm.config import OptimizerConfig
 from boostlm.lm.cross_entropy import cross_entropy
 from boostlm.lm.language_model import LanguageModel, Params
 from boostlm.lm.sharding import replicated_sharding, row_sharding, shardings
+from boostlm.numerics import AnyArray
 
 
 class Batch(NamedTuple):
@@ -31,8 +32,8 @@ class Batch(NamedTuple):
       [2.0, 1.0]
     """
 
-    tokens_BxT: Array
-    weight_BxT: Array
+    tokens_BxT: AnyArray
+    weight_BxT: AnyArray
 
 
 class TrainState(NamedTuple):
@@ -76,11 +77,26 @@ class StepMetrics(NamedTuple):
     grad_norm: Array
 
 
-Step = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
+class Step(Protocol):
+    """A compiled `train_step`: (state, batch, prefix_P) -> (state, metrics)."""
+
+    def __call__(
+        self, state: TrainState, batch: Batch, prefix_P: AnyArray, /
+    ) -> tuple[TrainState, StepMetrics]:
+        """Takes one step."""
+        ...
+
+    def trace(self, *args: Any, **kwargs: Any) -> jax.stages.Traced:
+        """The step as a jaxpr, for arguments or their shapes."""
+        ...
+
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """The step as an XLA program, for arguments or their shapes."""
+        ...
 
 
 def weighted_loss(
-    model: LanguageModel, params: Params, batch: Batch, prefix_P: Array
+    model: LanguageModel, params: Params, batch: Batch, prefix_P: AnyArray
 ) -> tuple[Array, Array]:
     """Weighted token cross-entropy of rows as (weighted sum in nats, weight sum), two scalars.
 
@@ -123,7 +139,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def train_step(
     state: TrainState,
     batch: Batch,
-    prefix_P: Array,
+    prefix_P: AnyArray,
     *,
     model: LanguageModel,
     optimizer: optax.GradientTransformation,
@@ -160,11 +176,11 @@ def train_step(
       (3.0, True)
     """
 
-    def loss(params, part):
+    def loss(params: Params, part: Batch) -> tuple[Array, Array]:
         variables = state._replace(params=params).variables()
         return weighted_loss(model, variables, part, prefix_P)
 
-    def sums_of(part):
+    def sums_of(part: Batch) -> tuple[Array, Array, Params]:
         (total, weight), grads = jax.value_and_grad(loss, has_aux=True)(state.params, part)
         return total, weight, grads
 
@@ -189,7 +205,7 @@ def _sum_over_parts(sums_of: Callable[[Batch], Any], batch: Batch, parts: int) -
     first = jax.eval_shape(sums_of, jax.tree.map(lambda x: x[0], split))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
 
-    def add(sums, part):
+    def add(sums: Any, part: Batch) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, sums_of(part)), None
 
     return jax.lax.scan(add, zeros, split)[0]
@@ -271,7 +287,12 @@ def shard_train_step(
     )
 
 
-def _partial(model, optimizer, micro_batches, **options) -> Step:
+def _partial(
+    model: LanguageModel,
+    optimizer: optax.GradientTransformation,
+    micro_batches: int,
+    **options: str,
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]:
     return functools.partial(
         train_step, model=model, optimizer=optimizer, micro_batches=micro_batches, **options
     )

@@ -91,7 +91,10 @@ def configured_hosts(
     if len(endpoints) == 1:
         return None
     address = endpoints[0].rpartition(":")[2]  # alone, or after a name and a number
-    return Hosts(f"{address}:{_PORT}", len(endpoints), int(metadata("agent-worker-number")))
+    number = metadata("agent-worker-number")
+    if number is None:
+        raise BoostError("this TPU VM does not say which worker it is (agent-worker-number)")
+    return Hosts(f"{address}:{_PORT}", len(endpoints), int(number))
 
 
 def _metadata(name: str) -> str | None:
@@ -112,7 +115,7 @@ def _call(hosts: Hosts, end: float) -> str:
         server = socket.create_server(("", port))
     except OSError as error:
         raise BoostError(
-            f"port {port} of this host cannot be had ({os.strerror(error.errno)}): another "
+            f"port {port} of this host cannot be had ({os.strerror(error.errno or 0)}): another "
             "program that joined hosts runs here; end it first (tpu_scripts/stop.sh)"
         ) from None
     came: dict[int, socket.socket] = {}

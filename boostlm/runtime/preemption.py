@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again
@@ -23,12 +23,12 @@ sigterm = threading.Event()  # set once SIGTERM came within `watching`
 class Preempted(BaseException):
     """The process was asked to leave. Not an error, so `except Exception` does not catch it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(MESSAGE)
 
 
 @contextmanager
-def watching(grace_s: float = GRACE_S) -> Iterator[None]:
+def watching(grace_s: float = GRACE_S) -> Generator[None]:
     """Within the block, SIGTERM sets `sigterm` and ends the process at most `grace_s` later.
 
     Main thread only. Enter it after `join_hosts`: JAX's runtime for several hosts handles SIGTERM

@@ -27,7 +27,7 @@ class Progress:
     needs no calibration and settles after the first round.
     """
 
-    def __init__(self, planned: dict[str, int], out: TextIO = sys.stdout):
+    def __init__(self, planned: dict[str, int], out: TextIO = sys.stdout) -> None:
         """`planned`: how many times each kind of stage will run."""
         self._left = dict(planned)
         self._times: dict[str, list[float]] = {kind: [] for kind in planned}

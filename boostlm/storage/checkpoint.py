@@ -126,7 +126,7 @@ def _wanted(x: Any) -> Any:
     return ocp.utils.to_shape_dtype_struct(x)
 
 
-def _check_shape(name, like: Any, restored: Any) -> None:
+def _check_shape(name: tuple[Any, ...], like: Any, restored: Any) -> None:
     if np.shape(like) != np.shape(restored):
         shapes = f"{np.shape(restored)}, not {np.shape(like)}"
         raise ValueError(f"{jax.tree_util.keystr(name)} has shape {shapes}")

@@ -7,7 +7,7 @@ import os
 import uuid
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 
@@ -132,7 +132,7 @@ def _ends_in_line_feed(path: epath.Path) -> bool:
 
 
 @contextmanager
-def _errors_name(path: epath.Path) -> Iterator[None]:
+def _errors_name(path: epath.Path) -> Generator[None]:
     """Puts the file's name in an OSError; that of a full disk has none."""
     try:
         yield
@@ -151,7 +151,7 @@ def sync_folder(path: epath.Path) -> None:
 
 
 @contextmanager
-def new_folder(path: epath.Path) -> Iterator[epath.Path]:
+def new_folder(path: epath.Path) -> Generator[epath.Path]:
     """A folder to fill. It is renamed to `path` when the block ends without an error."""
     if path.exists():
         raise BoostError(f"{path} exists: name a new folder, or remove it first")

@@ -22,7 +22,7 @@ class MetricsFile:
       rows: {round: row}, in order of seed, arm and round.
     """
 
-    def __init__(self, run_dir: RunDir, config: Config):
+    def __init__(self, run_dir: RunDir, config: Config) -> None:
         """Reads the file if there is one; drops a damaged line with a warning.
 
         The run makes a dropped row again. Nothing is written before the next `add`.

@@ -5,7 +5,7 @@ left it.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -56,7 +56,7 @@ class PartialTraining(NamedTuple):
     path: epath.Path
     exists: bool = True
 
-    def load(self, like: TrainState, steps: int) -> tuple[TrainState | None, list]:
+    def load(self, like: TrainState, steps: int) -> tuple[TrainState | None, list[Any]]:
         """The saved state as numpy arrays and the losses up to it, or None and no losses.
 
         Args:
@@ -65,11 +65,11 @@ class PartialTraining(NamedTuple):
         """
         if not checkpoint.is_good(self.path):
             return None, []
-        like = {"state": like, "loss": np.zeros(steps, np.float32), "done": 0}
-        saved = checkpoint.restore(self.path, like)
+        like_all = {"state": like, "loss": np.zeros(steps, np.float32), "done": 0}
+        saved = checkpoint.restore(self.path, like_all)
         return to_host(saved["state"]), list(saved["loss"][: int(saved["done"])])
 
-    def save(self, state: TrainState, losses: Sequence, steps: int) -> None:
+    def save(self, state: TrainState, losses: Sequence[Any], steps: int) -> None:
         """Saves the state after len(losses) of `steps` steps.
 
         If there is not enough time to save it, there is no checkpoint and the stage starts again.

@@ -20,7 +20,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class RoundDir(NamedTuple):
 class RunDir:
     """The files of one run."""
 
-    def __init__(self, root: str | os.PathLike):
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         """Only names the directory; `create` and `read_config` look at it.
 
         Raises:
@@ -182,7 +182,7 @@ class RunDir:
             )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Keeps a second run out of a local directory. A dead process holds no lock.
 
         A bucket has no locks: do not start two runs in one bucket folder at a time.

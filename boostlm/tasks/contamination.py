@@ -43,7 +43,7 @@ class NgramIndex:
 
     __test__ = False  # no test case, whatever its name says to pytest
 
-    def __init__(self, problems: Sequence[str]):
+    def __init__(self, problems: Sequence[str]) -> None:
         """Takes the test problems; their order gives them their numbers."""
         self._of: dict[str, list[int]] = {}
         self._short: dict[str, int] = {}  # words of problems that are shorter: their lengths

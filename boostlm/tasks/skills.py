@@ -89,7 +89,7 @@ def wrong_answer(skill: str, given: str, rng: np.random.Generator) -> str:
 class _AnswerKey:
     """The references of one split."""
 
-    def __init__(self, questions: Sequence[tuple[str, str]]):
+    def __init__(self, questions: Sequence[tuple[str, str]]) -> None:
         self._questions = questions
 
     def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
@@ -118,7 +118,7 @@ class SkillsTask(Task):
     name = "skills"
     stop_strings: tuple[str, ...] = ()
 
-    def __init__(self, data: DataConfig):
+    def __init__(self, data: DataConfig) -> None:
         if data.few_shot:
             raise BoostError("the skills task takes no few-shot examples: leave out data.few_shot")
         sizes = {

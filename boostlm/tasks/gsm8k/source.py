@@ -41,7 +41,7 @@ def load_gsm8k_rows(path: str = "") -> Mapping[str, list[Row]]:
 class LocalGsm8k(tfds_gsm8k.Gsm8k, skip_registration=True):
     """The builder with local files in place of its downloads."""
 
-    def __init__(self, *, files: Files, **kwargs):
+    def __init__(self, *, files: Files, **kwargs) -> None:
         """Takes the file of each source split, by its name, and what the builder takes."""
         self._files = files
         super().__init__(**kwargs)

@@ -113,7 +113,7 @@ def _written_like(text: str, value: Decimal) -> str:
 class Gsm8kAnswerKey:
     """The references of one split; see `AnswerKey`."""
 
-    def __init__(self, references: Sequence[str]):
+    def __init__(self, references: Sequence[str]) -> None:
         """Takes one reference a prompt, by prompt id."""
         self._references = tuple(references)
 
@@ -157,7 +157,7 @@ class Gsm8kTask(Task):
     response_prefix = " "
     stop_strings: tuple[str, ...] = ()
 
-    def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig):
+    def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig) -> None:
         """Splits the rows of the data set's "train" and "test" and takes the prompts from them.
 
         Args:

@@ -73,7 +73,7 @@ class LocalMbpp(Mbpp, skip_registration=True):
 
     name = "mbpp"
 
-    def __init__(self, *, files: Files, **kwargs):
+    def __init__(self, *, files: Files, **kwargs) -> None:
         """Takes the file, by its name, and what the builder takes."""
         self._files = files
         super().__init__(**kwargs)

@@ -63,7 +63,7 @@ def task_length_group(problem: MbppProblem) -> str:
 class MbppAnswerKey:
     """The references of one split; see `AnswerKey`."""
 
-    def __init__(self, problems: Sequence[MbppProblem]):
+    def __init__(self, problems: Sequence[MbppProblem]) -> None:
         """Takes one problem a prompt, by prompt id."""
         self._problems = tuple(problems)
 
@@ -187,7 +187,7 @@ class MbppTask(Task):
     name = "mbpp"
     stop_strings = (STOP,)
 
-    def __init__(self, problems: Mapping[str, Sequence[MbppProblem]], data: DataConfig):
+    def __init__(self, problems: Mapping[str, Sequence[MbppProblem]], data: DataConfig) -> None:
         """Takes the prompts from the official splits.
 
         Args:
