@@ -270,9 +270,11 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
     assert ctx.tokenizer.model == open_converted(path)[1].model
     from boostlm.experiment.run import planned_stages, run_experiment
     from boostlm.runtime.progress import Progress
+    from boostlm.tasks.base import describe_task
 
     run_dir = RunDir(tmp_path / "run")
     run_dir.create(config)
+    run_dir.keep_task(describe_task(ctx.task))
     config = dataclasses.replace(config, arms=("uniform",))
     run_experiment(
         dataclasses.replace(ctx, config=config), run_dir, Progress(planned_stages(config))

@@ -80,7 +80,8 @@ def test_a_config_runs_end_to_end_on_a_small_converted_model(name, tmp_path, mon
     bought = {row["arm"]: row["labels_spent"] for row in rows if row["round"] == 1}
     assert bought["do_nothing"] == bought["filter_only"] == 0
     assert 0 < bought["boosting"] <= bought["uniform"] == 4
-    ledger = (tmp_path / "run" / "ledger" / "seed0-uniform-round00.jsonl").read_text()
+    path = tmp_path / "run" / "rounds" / "seed0" / "uniform" / "round01" / "ledger.jsonl"
+    ledger = path.read_text()
     entries = [json.loads(line) for line in ledger.splitlines()]
     assert {entry["source"] for entry in entries} == {"frozen_model"}
     kept = json.loads((tmp_path / "run" / "task.json").read_text())
