@@ -7,10 +7,11 @@ in half a page. Colours are the light theme's; the page swaps them by name (`THE
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
+from typing import Literal, cast
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ STYLE = {
 
 
 @contextmanager
-def _style(size: float = 9.0) -> Iterator[None]:
+def _style(size: float = 9.0) -> Generator[None]:
     with matplotlib.rc_context({**STYLE, "font.size": size}), warnings.catch_warnings():
         # Names may be in any script; the browser has the glyphs that the measuring font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -75,7 +76,7 @@ def _figure(
     return figure, _bare(figure.add_axes(box))
 
 
-def _bare(ax: Axes, grid: str = "y") -> Axes:
+def _bare(ax: Axes, grid: Literal["x", "y"] = "y") -> Axes:
     """No frame, no ticks: a thin grid behind the data."""
     ax.patch.set_visible(False)
     ax.spines[:].set_visible(False)
@@ -108,7 +109,7 @@ def _colour(arm: str) -> str:
 
 def _end_labels(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Labels (x, y, text, colour) right of the axes, nudged apart, each tied to its point."""
-    inches, box = ax.get_figure().get_size_inches(), ax.get_position()
+    inches, box = cast(Figure, ax.get_figure()).get_size_inches(), ax.get_position()
     width, height = 72 * inches[0] * box.width, 72 * inches[1] * box.height
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     x_pt = [(min(x, right) - left) / (right - left) * width for x, _, _, _ in ends]
@@ -160,7 +161,9 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
             line = [(x_of[r][seed], values[seed]) for r, values in table.items() if seed in values]
             ax.plot(*zip(*line), color=ink, linewidth=0.8, alpha=0.35)
         group = [
-            (a, e.low, e.high) for a, e in zip(x, estimates, strict=True) if e.half is not None
+            (a, e.low, e.high)
+            for a, e in zip(x, estimates, strict=True)
+            if e.low is not None and e.high is not None
         ]
         low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
         ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
@@ -194,7 +197,7 @@ def _draw_predicted(ax: Axes, run: RunData, arm: str) -> None:
     everything = [v for table in tables.values() for values in table.values() for v in values]
     measured = {r: list(v.values()) for r, v in run.by_round(arm, "train_accuracy").items()}
     both = (("predicted", tables[arm], MUTED, "--"), ("measured", measured, _colour(arm), "-"))
-    ends = []
+    ends: list[tuple[float, float, str, str]] = []
     for name, table, ink, dashes in both:
         if table:
             x, y = list(table), [sum(v) / len(v) for v in table.values()]
