@@ -9,7 +9,7 @@ in a 3D one).
 import importlib.util
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -101,7 +101,7 @@ _ONE_HOST = {
 def _described(topology: str) -> list[jax.Device]:
     from jax.experimental.topologies import get_topology_desc
 
-    how = {}
+    how: dict[str, Any] = {}
     if topology.startswith("v4:"):
         how["chip_config_name"] = "megacore"  # as on its VMs: a device a chip
     if topology in ("v5e:2x4", "v6e:2x4"):

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from typing import Any
 
 import jax
 
 from boostlm.aot.advice import find_fitting, options
 from boostlm.aot.chips import Chip, chips_of
 from boostlm.aot.compiled import Measured, measure_all
-from boostlm.aot.roofline import by_kind, hours
+from boostlm.aot.roofline import Hours, by_kind, hours
 from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes, parameters
 from boostlm.aot.summary import binary, compile_table
 from boostlm.aot.workload import workload
@@ -70,7 +71,7 @@ def compile_for(
     misfits = [one for one in measured.values() if not one.fits]
     work = []
     if not misfits:
-        seconds = {name: one.cost.seconds for name, one in measured.items()}
+        seconds = {name: one.cost.seconds for name, one in measured.items() if one.cost}
         work = hours(workload(config, programs, response_tokens), seconds)
     report = _report(topology, chip, len(devices), sizes, measured, work, price)
     report["response_tokens"] = response_tokens or limit
@@ -104,7 +105,15 @@ def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[st
     )
 
 
-def _report(topology, chip, chips, sizes: Sizes, measured, work, price) -> dict:
+def _report(
+    topology: str,
+    chip: Chip,
+    chips: int,
+    sizes: Sizes,
+    measured: dict[str, Measured],
+    work: list[Hours],
+    price: float | None,
+) -> dict[str, Any]:
     total = sum(part.hours for part in work)
     return {
         "topology": topology,
@@ -125,9 +134,9 @@ def _report(topology, chip, chips, sizes: Sizes, measured, work, price) -> dict:
     }
 
 
-def _program(one: Measured) -> dict:
+def _program(one: Measured) -> dict[str, Any]:
     found = {"name": one.name, "fits": one.fits, "needs": one.needs, "tokens": one.tokens}
-    if one.cost is None:
+    if one.cost is None or one.memory is None:
         return found
     return found | {
         "memory": one.memory._asdict(),

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -40,6 +40,8 @@ class Measured(NamedTuple):
 
     def with_beside(self, beside: int, chip: Chip) -> "Measured":
         """The same program where the run keeps so much beside it."""
+        if self.memory is None:
+            raise ValueError(f"XLA refused {self.name}, so its memory is not known")
         peak = self.memory.peak - self.memory.beside + beside
         memory = self.memory._replace(beside=beside, peak=peak)
         return self._replace(memory=memory, needs=peak, fits=peak <= chip.memory)
@@ -76,7 +78,7 @@ def measure(
     )
 
 
-def memory_of(found, beside: int) -> Memory:
+def memory_of(found: Any, beside: int) -> Memory:
     """From XLA's `memory_analysis()`."""
     parts = (
         found.argument_size_in_bytes,

@@ -29,7 +29,7 @@ def flops(jaxpr: Any, loops: float = 1.0) -> float:
     return total
 
 
-def _dot(equation) -> float:
+def _dot(equation: Any) -> float:
     left = equation.invars[0].aval.shape
     (contracted, _), _ = equation.params["dimension_numbers"]
     return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)

@@ -104,7 +104,7 @@ def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> 
 def bytes_of(tree: Any) -> int:
     """What arrays take on each chip, without padding."""
 
-    def size(x) -> int:
+    def size(x: Any) -> int:
         shape = x.shape if x.sharding is None else x.sharding.shard_shape(x.shape)
         return math.prod(shape) * x.dtype.itemsize
 
@@ -119,7 +119,7 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
     settings, rank = config.train.optimizer, config.train.lora_rank
     optimizer = make_optimizer(settings)
 
-    def begin(key) -> TrainState:
+    def begin(key: jax.Array) -> TrainState:
         params = learner.model.init(key)
         trained = init_adapters(key, params, rank) if rank else params
         return TrainState(trained, optimizer.init(trained), params if rank else ())
@@ -158,7 +158,9 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
 
 
 def _batch(*shape: int) -> Batch:
-    return Batch(Shape(shape, jnp.int32), Shape(shape, jnp.float32))
+    tokens: Any = Shape(shape, jnp.int32)  # stands for an array
+    weight: Any = Shape(shape, jnp.float32)
+    return Batch(tokens, weight)
 
 
 def _sampling(
@@ -175,7 +177,7 @@ def _sampling(
     D, width = mesh.size, width_of(sizes.prompt)
     A, S, C = layout_of(learner.batch_size, D, prompts, k)
 
-    def with_sharding(tree, sharding):
+    def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
         return jax.tree.map(lambda x: Shape(x.shape, x.dtype, sharding=sharding), tree)
 
     model = learner.sampler.model
@@ -190,7 +192,7 @@ def _sampling(
     )
     insert_args = (params, prefix, slots, new, _key())
     decode_args = (params, prefix, slots, Shape((2,), jnp.int32))
-    common = {"loops": 1, "arguments": bytes_of((params, prefix, slots))}
+    common: dict[str, Any] = {"loops": 1, "arguments": bytes_of((params, prefix, slots))}
     common["settings"] = ("sample.batch_size",)
     return (
         Program(

@@ -1,12 +1,14 @@
 """The report of `boostlm compile` for people."""
 
+from typing import Any
+
 _COLUMNS = (
     "program", "memory", "arguments", "results", "temporary", "code", "beside",
     "FLOP", "HBM bytes", "sent bytes", "time", "bound", "tokens/s",
 )  # fmt: skip
 
 
-def compile_table(report: dict) -> str:
+def compile_table(report: dict[str, Any]) -> str:
     """The report as text."""
     chip, prompts = report["chip"], report["prompts"]
     lines = [
@@ -38,8 +40,8 @@ def compile_table(report: dict) -> str:
     return "\n".join(lines)
 
 
-def _programs(programs: list[dict]) -> list[str]:
-    rows = [_COLUMNS]
+def _programs(programs: list[dict[str, Any]]) -> list[str]:
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for program in programs:
         needs = binary(program["needs"])
         if "cost" not in program:
@@ -63,8 +65,8 @@ def _programs(programs: list[dict]) -> list[str]:
     return _aligned(rows)
 
 
-def _work(report: dict) -> list[str]:
-    rows = [("whole run", "hours", "tokens/s")]
+def _work(report: dict[str, Any]) -> list[str]:
+    rows: list[tuple[str, ...]] = [("whole run", "hours", "tokens/s")]
     rows += [
         (part["name"], f"{part['hours']:.2f}", f"{part['tokens_per_second']:,.0f}")
         for part in report["work"]

@@ -135,7 +135,11 @@ def _closing(text: str) -> int:
 
 
 def _executed(
-    computations: dict[str, Computation], name: str, loops: float, times: float = 1.0, fused=False
+    computations: dict[str, Computation],
+    name: str,
+    loops: float,
+    times: float = 1.0,
+    fused: bool = False,
 ) -> Iterator[tuple[str, Instruction, float, bool]]:
     """(computation, instruction, how often it runs, whether inside a fusion)."""
     for instruction in computations[name].values():
@@ -170,7 +174,7 @@ def arrays(shape: str) -> list[tuple[str, int, bool]]:
     """(text, bytes, whether in HBM) of each array in a shape; sizes are without padding."""
     found = []
     for kind, sizes, layout in _ARRAY.findall(shape):
-        width = _BYTES[kind] if kind in _BYTES else int(re.search(r"\d+", kind)[0]) / 8
+        width = _BYTES[kind] if kind in _BYTES else int(re.findall(r"\d+", kind)[0]) / 8
         count = math.prod(int(n) for n in sizes.split(",") if n)
         found.append((f"{kind}[{sizes}]", int(width * count), "S(" not in layout))
     return found
@@ -234,7 +238,7 @@ def _moved_by_fusion(inside: Computation, shapes: list[str], out: str) -> int:
     for instruction in inside.values():
         if instruction.operation != "parameter":
             continue
-        shape = shapes[int(re.match(r"parameter\((\d+)", instruction.text)[1])]
+        shape = shapes[int(re.findall(r"^parameter\((\d+)", instruction.text)[0])]
         whole, parts = _hbm(shape), 0
         for user, place in users.get(instruction.name, []):
             if user.operation in ("dynamic-slice", "slice", "gather") and place == 0:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -186,7 +186,7 @@ def shared_grader(task: Task, split: str) -> Grader:
     """A split's verifier; every host grades its share."""
     grade = task.answer_key(split).grade
     if jax.process_count() == 1:
-        return grade
+        return cast(Grader, grade)  # an array of ids serves as a sequence of them
 
     def grade_shared(prompt_ids: Sequence[int] | np.ndarray, responses: list[str]) -> np.ndarray:
         ids = np.asarray(prompt_ids)

@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from boostlm.config import ModelConfig
 from boostlm.lm.language_model import Caches, DecodeRows
@@ -71,7 +72,7 @@ class Segment(NamedTuple):
     read: Callable[[Array], Array]
 
 
-def attend(segments: Sequence[Segment], cap: float, dtype: jnp.dtype) -> Array:
+def attend(segments: Sequence[Segment], cap: float, dtype: DTypeLike) -> Array:
     """Softmax attention over the keys of all segments together: [..., D].
 
     Args:
@@ -103,7 +104,7 @@ class Attention(nn.Module):
 
     config: ModelConfig
     local: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
     mesh: Mesh | None
 
     def setup(self) -> None:

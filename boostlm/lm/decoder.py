@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from boostlm.config import ModelConfig
 from boostlm.lm.attention import Attention, KeysValues, RMSNorm, soft_cap
@@ -34,7 +35,7 @@ class Block(nn.Module):
 
     config: ModelConfig
     local: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
     mesh: Mesh | None
 
     def setup(self) -> None:
@@ -78,7 +79,7 @@ class Decoder(nn.Module):
 
     config: ModelConfig
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: bool = False
     mesh: Mesh | None = None
 
@@ -144,7 +145,7 @@ class Decoder(nn.Module):
         return self.unembed(x_AxE), tuple(response)
 
 
-def empty_cache(config: ModelConfig, dtype: jnp.dtype, *shape: int) -> Layers:
+def empty_cache(config: ModelConfig, dtype: DTypeLike, *shape: int) -> Layers:
     """Each layer's keys [..., G, D, T] and values [..., G, T, D] for a shape of (..., T), zeros.
 
     In these layouts a step of decoding multiplies by them as they are, without a transposed copy.
@@ -155,7 +156,7 @@ def empty_cache(config: ModelConfig, dtype: jnp.dtype, *shape: int) -> Layers:
     return (cache,) * config.layers
 
 
-def response_cache(config: ModelConfig, dtype: jnp.dtype, rows: int, length: int) -> Layers:
+def response_cache(config: ModelConfig, dtype: DTypeLike, rows: int, length: int) -> Layers:
     """The same for rows, [A * G, ...]: with the two axes apart, XLA copies all of it at each step.
 
     (It fuses the write with the reshape that a product over two batch axes begins with, does so
@@ -168,7 +169,7 @@ def response_cache(config: ModelConfig, dtype: jnp.dtype, rows: int, length: int
 def decoder_lm(
     config: ModelConfig,
     vocab_size: int,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
     remat: bool = False,
     mesh: Mesh | None = None,
 ) -> LanguageModel:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from boostlm.lm.lora import adapt
 from boostlm.lm.sharding import gather, shard_rows
@@ -25,7 +26,7 @@ class Linear(nn.Module):
 
     outputs: tuple[int, ...]
     inputs: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     mesh: Mesh | None = None
 
     @nn.compact

@@ -118,12 +118,14 @@ def _tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
         raise BoostError(f"{where}: its tokens, scores and token types differ in number")
     roles = {role: fields[f"{prefix}{role}_token_id"] for role in ("padding", "bos", "unknown")}
     # An instruction-tuned model's file names the token that ends a turn here.
-    ends = {fields[f"{prefix}eos_token_id"], fields.get(f"{prefix}eot_token_id")} - {None}
+    given = fields[f"{prefix}eos_token_id"], fields.get(f"{prefix}eot_token_id")
+    ends = {token for token in given if token is not None}
     if "<eos>" not in tokens:
         raise BoostError(f"{where}: its vocabulary has no <eos>")
     eos = tokens.index("<eos>")
     control = {roles["padding"], roles["bos"], eos}
-    model = proto.ModelProto()
+    # Protobuf makes the classes of a module when it is imported.
+    model = proto.ModelProto()  # pyrefly: ignore[missing-attribute]
     for i, (token, score, kind) in enumerate(zip(tokens, scores, kinds)):
         if i == roles["unknown"]:
             kind = _UNKNOWN
@@ -133,7 +135,7 @@ def _tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
         piece = token.replace(" ", "▁") if kind == _USER_DEFINED else token
         model.pieces.add(piece=piece, score=score, type=kind)
     spec = model.trainer_spec
-    spec.model_type = proto.TrainerSpec.BPE
+    spec.model_type = proto.TrainerSpec.BPE  # pyrefly: ignore[missing-attribute]
     spec.vocab_size, spec.byte_fallback = len(tokens), _BYTE in kinds
     spec.pad_id, spec.bos_id, spec.eos_id = roles["padding"], roles["bos"], eos
     spec.unk_id = roles["unknown"]

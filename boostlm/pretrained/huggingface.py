@@ -4,7 +4,7 @@ config.json, one or several safetensors files (with model.safetensors.index.json
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -118,7 +118,8 @@ def _rope_bases(raw: Mapping[str, Any], architecture: str, where: str) -> tuple[
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
             raise BoostError(f"{where}: rotary scaling {kind!r} cannot be converted")
-    return tuple(float(ropes[k]["rope_theta"]) for k in ("full_attention", "sliding_attention"))
+    every, local = (float(ropes[k]["rope_theta"]) for k in ("full_attention", "sliding_attention"))
+    return every, local
 
 
 def _global_every(raw: Mapping[str, Any], architecture: str, where: str) -> int:
@@ -137,7 +138,7 @@ def _layer_types(layers: int, every: int) -> list[str]:
 
 
 @contextmanager
-def _open_tensors(path: epath.Path) -> Iterator[Tensors]:
+def _open_tensors(path: epath.Path) -> Generator[Tensors]:
     """The tensors of model.safetensors, or of the files that its index names."""
     try:
         from safetensors import SafetensorError, safe_open

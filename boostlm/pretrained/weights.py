@@ -6,7 +6,7 @@ RMSNorm's parameter is w.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -97,7 +97,8 @@ class Tensors(NamedTuple):
 def weights_of(config: ModelConfig, vocab_size: int) -> list[Weight]:
     """Every parameter of a decoder."""
     init = decoder_lm(config, vocab_size).init
-    shapes = flatten_dict(jax.eval_shape(init, jax.random.key(0)), sep="/")
+    flat = flatten_dict(jax.eval_shape(init, jax.random.key(0)), sep="/")
+    shapes = cast(dict[str, jax.ShapeDtypeStruct], flat)
     return [_weight(path, x.shape) for path, x in shapes.items()]
 
 

@@ -29,11 +29,13 @@ def conclusions(run: RunData) -> list[str]:
         said.append(_uniform_verdict(found["boosting", "uniform"]))
     if ("do_nothing", "start") in found:
         said.append(_do_nothing_verdict(found["do_nothing", "start"]))
-    trained = [s for s in summaries(run) if s.round >= 1 and s.start is not None]
-    if trained and all(s.final.mean <= s.start.mean for s in trained):
-        best = max(s.final.mean for s in trained)
+    trained = [
+        (s.final.mean, s.start.mean) for s in summaries(run) if s.round >= 1 and s.start is not None
+    ]
+    if trained and all(final <= start for final, start in trained):
+        best = max(final for final, _ in trained)
         said.append(
-            f"No arm ended above the seed model's {percent(trained[0].start.mean)}; the best of "
+            f"No arm ended above the seed model's {percent(trained[0][1])}; the best of "
             f"them is at {percent(best)}."
         )
     return said + unfinished

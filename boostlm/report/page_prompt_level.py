@@ -1,5 +1,6 @@
 """The page's sections on the finer measurements; each is empty if the run has none of them."""
 
+from collections.abc import Callable
 from html import escape
 
 from boostlm.report.html import arm_name, count, html_table
@@ -169,7 +170,7 @@ def collapse(run: RunData) -> str:
 
 
 def _signs_line(s: Signs) -> list[str]:
-    def change(ends, words) -> str:
+    def change(ends: tuple[float | None, float | None], words: Callable[[float], str]) -> str:
         start, end = (DASH if v is None else words(v) for v in ends)
         return f"{_soft(f'{start} to')} {end}"
 

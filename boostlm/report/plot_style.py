@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -64,7 +65,7 @@ def new_figure(
     return figure, bare(figure.add_axes(box))
 
 
-def bare(ax: Axes, grid: str = "y") -> Axes:
+def bare(ax: Axes, grid: Literal["both", "x", "y"] = "y") -> Axes:
     """No frame, no ticks: a thin grid behind the data."""
     ax.patch.set_visible(False)
     ax.spines[:].set_visible(False)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
+from typing import cast
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -39,9 +40,9 @@ from boostlm.report.wording import minus, percent, points, short_name
 from boostlm.statistics.intervals import mean_interval
 
 
-def _end_labels(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def _end_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Labels (x, y, text, colour) right of the axes, nudged apart, each tied to its point."""
-    inches, box = ax.get_figure().get_size_inches(), ax.get_position()
+    inches, box = cast(Figure, ax.get_figure()).get_size_inches(), ax.get_position()
     width, height = 72 * inches[0] * box.width, 72 * inches[1] * box.height
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     x_pt = [(min(x, right) - left) / (right - left) * width for x, _, _, _ in ends]
@@ -93,7 +94,9 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
             line = [(x_of[r][seed], values[seed]) for r, values in table.items() if seed in values]
             ax.plot(*zip(*line), color=ink, linewidth=0.8, alpha=0.35)
         group = [
-            (a, e.low, e.high) for a, e in zip(x, estimates, strict=True) if e.half is not None
+            (a, e.low, e.high)
+            for a, e in zip(x, estimates, strict=True)
+            if e.low is not None and e.high is not None
         ]
         low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
         ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)

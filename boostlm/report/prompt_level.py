@@ -63,9 +63,10 @@ def paired(run: RunData, c: Comparison) -> Paired | None:
     ]
     if any(answers is None for side in sides for answers in side):
         return None
-    tests = tuple(mcnemar_of(a, b) for a, b in zip(*sides, strict=True))
+    first, second = ([answers for answers in side if answers is not None] for side in sides)
+    tests = tuple(mcnemar_of(a, b) for a, b in zip(first, second, strict=True))
     pooled = mcnemar(sum(t.first_only for t in tests), sum(t.second_only for t in tests))
-    return Paired(c, tests, pooled, *paired_bootstrap(*sides))
+    return Paired(c, tests, pooled, *paired_bootstrap(first, second))
 
 
 def all_paired(run: RunData) -> list[Paired]:
@@ -175,7 +176,7 @@ def signs(run: RunData) -> list[Signs]:
         churn = [row["churn"] for row in last if row["churn"]]
         total = {key: sum(c[key] for c in churn) for key in (churn[0] if churn else ())}
         ends = {
-            key: tuple(_mean([row[key] for row in part]) for part in (first, last))
+            key: (_mean([row[key] for row in first]), _mean([row[key] for row in last]))
             for key in ("distinct", "tail_loss")
         }
         found.append(

@@ -113,7 +113,7 @@ class Pace:
       every: report after each multiple of so many steps.
     """
 
-    def __init__(self, progress: Callable[[int, int], None], total: int):
+    def __init__(self, progress: Callable[[int, int], None], total: int) -> None:
         """`progress`: called as (steps done, `total`)."""
         self.every = 1
         self._progress, self._total = progress, total

@@ -31,7 +31,7 @@ def run(job: bytes, result_fd: int, max_output_bytes: int) -> None:
 def _execute(job: bytes, room: int) -> bytes:
     code, setup, calls = json.loads(job)
     module = types.ModuleType("candidate")  # some library code looks a class's module up by name
-    module.__builtins__ = builtins
+    module.__dict__["__builtins__"] = builtins
     sys.modules["candidate"] = module
     namespace = module.__dict__
     values = []

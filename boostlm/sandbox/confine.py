@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import resource
+from typing import Any
 
 from boostlm.sandbox import seccomp
 
@@ -29,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Filter(ctypes.Structure):
-    """struct sock_fprog"""
+    """The C struct sock_fprog."""
 
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
 
@@ -38,7 +39,7 @@ _program = seccomp.program()
 _filter = _Filter(len(_program) // 8, _program)
 
 
-def _call(name: str, *arguments) -> None:
+def _call(name: str, *arguments: Any) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")

@@ -5,7 +5,8 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from boostlm.errors import BoostError
 from boostlm.sandbox.jobs import Job, Limits, Outcome, SandboxError
@@ -25,7 +26,7 @@ class Sandbox:
           outcomes = sandbox.check_many([Job("def f(x): return x + 1", calls=("f(1)",))])
     """
 
-    def __init__(self, workers: int | None = None, **limits: float) -> None:
+    def __init__(self, workers: int | None = None, **limits: Any) -> None:
         """Starts nothing yet.
 
         Args:
@@ -118,7 +119,7 @@ class Sandbox:
                     worker = pool[slot]
                     number = worker.job
                     outcome = self._guard(pool, slot, waiting, failures, worker.receive)
-                    if outcome is not None:
+                    if outcome is not None and number is not None:
                         outcomes[number] = outcome
                         unfinished -= 1
                         if worker.suspect or worker.served >= RECYCLE_AFTER:
@@ -130,9 +131,17 @@ class Sandbox:
                 if worker.job is not None:
                     self._replace(pool, slot)
             raise
-        return outcomes
+        return [outcome for outcome in outcomes if outcome is not None]
 
-    def _guard(self, pool, slot, waiting, failures, action, *arguments) -> Outcome | None:
+    def _guard(
+        self,
+        pool: list[Worker],
+        slot: int,
+        waiting: deque[int],
+        failures: list[int],
+        action: Callable[..., Outcome | None],
+        *arguments: Any,
+    ) -> Outcome | None:
         """Does `action`; if its worker is lost, replaces it and puts its job back in the queue."""
         try:
             return action(*arguments)

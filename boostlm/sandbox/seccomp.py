@@ -119,8 +119,9 @@ def program() -> bytes:
         code += [(_IF_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
     code += [(_IF_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
     for numbers in _DENIED.values():
-        if numbers[column] is not None:
-            code.append((_IF_EQUAL, 0, 1, numbers[column]))
+        number = numbers[column]
+        if number is not None:
+            code.append((_IF_EQUAL, 0, 1, number))
             code.append((_RETURN, 0, 0, _ERRNO | errno.EPERM))
     code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)

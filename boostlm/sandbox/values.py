@@ -14,6 +14,7 @@ import json
 import re
 from collections import Counter, OrderedDict, defaultdict
 from json.encoder import encode_basestring_ascii as _quote
+from typing import Any
 
 MAX_DEPTH = 50  # containers inside containers
 _MAX_BRACKETS = 2 * MAX_DEPTH + 4  # a dict takes two of them, a result one more
@@ -41,7 +42,7 @@ def encode(value: object, max_bytes: int) -> str:
     return "".join(pieces)
 
 
-def _write(value: object, depth: int, pieces: list[str], room: list[int]) -> None:
+def _write(value: Any, depth: int, pieces: list[str], room: list[int]) -> None:
     kind = _type(value)
     if value is None:
         text = "null"
@@ -68,7 +69,9 @@ def _write(value: object, depth: int, pieces: list[str], room: list[int]) -> Non
     pieces.append(text)
 
 
-def _write_container(value, kind: type, depth: int, pieces: list[str], room: list[int]) -> None:
+def _write_container(
+    value: Any, kind: type, depth: int, pieces: list[str], room: list[int]
+) -> None:
     # Types are compared by identity throughout: == would ask the candidate's metaclass.
     tag = "d" if any(kind is known for known in _DICTS) else None
     for known, its_tag in _SEQUENCES:
@@ -100,7 +103,7 @@ def _need(size: int, room: list[int]) -> None:
         raise NotPlain("more values than may be returned")
 
 
-def parse(text: bytes) -> list:
+def parse(text: bytes) -> list[Any]:
     """The JSON array in `text`, checked to hold no number and no object; else ValueError."""
     depth = 0
     for token in _TOKEN.findall(text):  # before json's own recursion meets it
@@ -126,7 +129,7 @@ def _refuse(_: object) -> None:
     raise ValueError("only strings and arrays may occur")
 
 
-def decode(tree: object, depth: int = 0) -> object:
+def decode(tree: Any, depth: int = 0) -> object:
     """The value that a parsed text spells, of plain types only; else ValueError."""
     if tree is None or type(tree) in (bool, str):
         return tree
@@ -152,7 +155,7 @@ def decode(tree: object, depth: int = 0) -> object:
     raise ValueError("not a known tag")
 
 
-def _decode_scalar(tag: str, rest: list) -> object:
+def _decode_scalar(tag: str, rest: list[Any]) -> object:
     if any(type(x) is not str for x in rest) or len(rest) != (2 if tag == "c" else 1):
         raise ValueError("not a scalar")
     if tag == "i":
@@ -168,7 +171,7 @@ def _decode_scalar(tag: str, rest: list) -> object:
     return parts[0] if tag == "f" else complex(parts[0], parts[1])
 
 
-def _check_hashes(keys: list) -> None:
+def _check_hashes(keys: list[Any]) -> None:
     """Many keys of one hash take quadratic time to insert: a cheap way to stall the parent."""
     try:
         counts = Counter(hash(key) for key in keys)
@@ -178,7 +181,7 @@ def _check_hashes(keys: list) -> None:
         raise ValueError("too many keys of one hash")
 
 
-def equal(value: object, expected: object, bool_is_int: bool = False) -> bool:
+def equal(value: Any, expected: Any, bool_is_int: bool = False) -> bool:
     """Whether two plain values are the same value, of the same type, all the way down.
 
     The sampling: int, float and complex compare as numbers, exactly as Python's == does (5.0 is 5;

@@ -10,6 +10,7 @@ import select
 import subprocess
 import time
 from dataclasses import asdict
+from typing import IO, cast
 
 from boostlm.sandbox import bubblewrap, values, wire
 from boostlm.sandbox.jobs import STATUSES, Job, Limits, Outcome, SandboxError
@@ -48,7 +49,9 @@ class Worker:
             )
         except OSError as e:
             raise SandboxError(f"cannot run {bwrap}: {e}") from e
-        self.fd = self.process.stdout.fileno()
+        streams = self.process.stdin, self.process.stdout, self.process.stderr
+        self._stdin, self._stdout, self._stderr = (cast(IO[bytes], s) for s in streams)  # pipes
+        self.fd = self._stdout.fileno()
         with contextlib.suppress(BrokenPipeError):  # `receive` will say why
             self._write_frame(json.dumps(asdict(limits)).encode())
 
@@ -70,7 +73,7 @@ class Worker:
     def _write_frame(self, data: bytes) -> None:
         view = memoryview(wire.LENGTH.pack(len(data)) + data)
         while view:
-            view = view[os.write(self.process.stdin.fileno(), view) :]
+            view = view[os.write(self._stdin.fileno(), view) :]
 
     def receive(self) -> Outcome | None:
         """Reads what is there; the outcome once it is complete. Raises Lost."""
@@ -79,7 +82,7 @@ class Worker:
             raise Lost(f"it ended: {self._last_words()}")
         self.received += data
         if not self.ready:
-            if self.received != wire.READY:
+            if bytes(self.received) != wire.READY:
                 raise Lost("it did not start as expected")
             self.ready = True
             self.received.clear()
@@ -109,7 +112,7 @@ class Worker:
 
     def stop(self) -> None:
         """Ends it and everything in it, and waits until that is so."""
-        self.process.stdin.close()  # makes it leave, unless it is at work
+        self._stdin.close()  # makes it leave, unless it is at work
         if self.job is not None:
             self.process.kill()
         try:
@@ -120,13 +123,13 @@ class Worker:
         # A killed bubblewrap takes its sandbox along, but not at once: the pipe ends when it has.
         while _readable(self.fd, _STOP_SECONDS) and os.read(self.fd, 1 << 16):
             pass
-        self.process.stdout.close()
-        self.process.stderr.close()
+        self._stdout.close()
+        self._stderr.close()
 
     def _last_words(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)
-        errors, text = self.process.stderr.fileno(), b""
+        errors, text = self._stderr.fileno(), b""
         while len(text) < 1 << 16 and _readable(errors, 0.1):
             more = os.read(errors, 1 << 12)
             if not more:

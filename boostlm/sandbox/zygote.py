@@ -13,6 +13,7 @@ import select
 import signal
 import time
 import traceback
+from typing import Any
 
 from boostlm.sandbox import child, confine, wire
 
@@ -51,7 +52,7 @@ def serve() -> None:
         __import__(name)
     confine.prepare()
     self_pidfd = os.pidfd_open(os.getpid())
-    limits = json.loads(_read_frame())
+    limits = json.loads(_read_frame() or b"")
     gc.collect()
     gc.freeze()  # the collector leaves shared pages alone, so that forks stay cheap
     results = bytearray(limits["max_output_bytes"] + 2)
@@ -70,7 +71,7 @@ def serve() -> None:
     os._exit(0)
 
 
-def _fork(job: bytearray, limits: dict, self_pidfd: int) -> tuple[int, int]:
+def _fork(job: bytearray, limits: dict[str, Any], self_pidfd: int) -> tuple[int, int]:
     """Starts the check of one job; returns its pid and the read end of its result pipe."""
     result_fd, child_end = os.pipe()
     confine.next_child_in_new_pid_namespace(self_pidfd)
@@ -86,14 +87,14 @@ def _fork(job: bytearray, limits: dict, self_pidfd: int) -> tuple[int, int]:
     return pid, result_fd
 
 
-def _in_child(job: bytearray, child_end: int, limits: dict) -> None:
+def _in_child(job: bytearray, child_end: int, limits: dict[str, Any]) -> None:
     confine.confine(child_end, limits)
     os.write(confine.RESULT_FD, wire.READY)  # from here on the candidate may write
     random.seed(0)  # the same run every time, like the fixed hash seed
     child.run(bytes(job), confine.RESULT_FD, limits["max_output_bytes"])
 
 
-def _collect(pid: int, fd: int, results: bytearray, limits: dict) -> tuple[int, int]:
+def _collect(pid: int, fd: int, results: bytearray, limits: dict[str, Any]) -> tuple[int, int]:
     """Reads what a check writes until it closes the pipe or passes a limit; then kills it.
 
     A check that closed the pipe has nothing more to say, so nothing is lost by killing it. The

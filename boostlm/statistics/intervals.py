@@ -26,7 +26,7 @@ class Estimate:
         return None if self.half is None else self.mean + self.half
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Estimate:
     """Mean and two-sided Student t-interval. One value has no spread, hence no interval."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.size == 0:

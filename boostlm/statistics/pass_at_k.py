@@ -21,7 +21,7 @@ def pass_at_k(correct_NxS: np.ndarray, k: int) -> np.ndarray:
     S = correct_NxS.shape[1]
     if not 1 <= k <= S:
         raise ValueError(f"pass@{k} cannot be estimated from {S} samples")
-    wrong_Nx1 = S - np.sum(correct_NxS, axis=1, dtype=np.int64)[:, None]
+    wrong_Nx1 = S - np.sum(correct_NxS, axis=1, dtype=np.int64, keepdims=True)
     drawn_K = np.arange(k)
     return 1.0 - np.prod(np.maximum(wrong_Nx1 - drawn_K, 0) / (S - drawn_K), axis=1)
 

@@ -15,6 +15,7 @@ import numpy as np
 from etils import epath
 
 from boostlm.errors import BoostError
+from boostlm.numerics import AnyArray
 from boostlm.runtime.multihost import on_host0
 
 _TEMPORARY = ".tmp"
@@ -113,10 +114,10 @@ def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.nda
 
 
 @on_host0
-def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
+def save_arrays(path: epath.Path, **arrays: AnyArray) -> None:
     """Commits arrays."""
     buffer = BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_atomically(path, buffer.getvalue())
 
 

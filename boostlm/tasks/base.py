@@ -115,7 +115,11 @@ def need_prompts(data: DataConfig, sizes: Mapping[str, int], name: str) -> None:
 
 def describe_task(task: Task) -> dict[str, Any]:
     """A task as JSON: its few-shot examples in full, the number and a hash of its prompts."""
-    described = {"name": task.name, "few_shot": task.few_shot, "notes": list(task.notes)}
+    described: dict[str, Any] = {
+        "name": task.name,
+        "few_shot": task.few_shot,
+        "notes": list(task.notes),
+    }
     for split, prompts in task.prompts.items():
         digest = hashlib.sha256("\0".join((*prompts.texts, *prompts.groups)).encode()).hexdigest()
         described[f"{split} prompts"] = {"number": len(prompts.texts), "sha256": digest}

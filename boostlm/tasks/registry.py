@@ -1,5 +1,8 @@
 """From data.task to a task."""
 
+from collections.abc import Callable
+from typing import cast
+
 from boostlm.config import SPLITS, DataConfig
 from boostlm.errors import BoostError
 from boostlm.tasks.base import Prompts, Task
@@ -34,7 +37,7 @@ def _own_task(data: DataConfig) -> Task:
     if not isinstance(found, type) or not issubclass(found, Task):
         raise BoostError(f"{where} is not a subclass of boostlm.tasks.base.Task")
     try:
-        task = found(data)
+        task = cast(Callable[[DataConfig], Task], found)(data)
     except BoostError:
         raise
     except Exception as error:

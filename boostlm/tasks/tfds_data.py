@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import tensorflow_datasets as tfds
 from etils import epath
@@ -24,11 +24,12 @@ _FORMAT = "array_record"
 _ELSEWHERE = "set TFDS_DATA_DIR to a folder that can be written"
 
 Files = Mapping[str, epath.Path]  # by file name
-Rows = Mapping[str, list[Hashable]]  # by source split
+Row = TypeVar("Row", bound=Hashable)  # what a task works with
+Rows = Mapping[str, list[Row]]  # by source split
 
 
 @dataclass(frozen=True)
-class DataSet:
+class DataSet(Generic[Row]):
     """A data set that a task is made of.
 
     Attributes:
@@ -49,11 +50,11 @@ class DataSet:
     splits: tuple[str, ...]
     remote: Callable[..., tfds.core.DatasetBuilder]
     local: Callable[..., tfds.core.DatasetBuilder]
-    row: Callable[[Mapping[str, Any]], Hashable]
-    parse: Callable[[Files, Mapping[str, bytes]], Rows]
+    row: Callable[[Mapping[str, Any]], Row]
+    parse: Callable[[Files, Mapping[str, bytes]], Rows[Row]]
 
 
-def load(data_set: DataSet, path: str = "") -> Rows:
+def load(data_set: DataSet[Row], path: str = "") -> Rows[Row]:
     """Rows by source split, in no particular order.
 
     Args:
@@ -85,7 +86,7 @@ def json_lines(content: bytes, file: epath.Path) -> Iterator[tuple[str, dict[str
         yield where, fields
 
 
-def _downloaded_rows(data_set: DataSet, root: epath.Path) -> Rows:
+def _downloaded_rows(data_set: DataSet[Row], root: epath.Path) -> Rows[Row]:
     """The rows that the builder downloads; a second call finds them prepared under `root`."""
     try:
         if not data_set.remote(data_dir=root).data_path.exists():
@@ -100,7 +101,7 @@ def _downloaded_rows(data_set: DataSet, root: epath.Path) -> Rows:
         ) from error
 
 
-def _download(data_set: DataSet, root: epath.Path) -> None:
+def _download(data_set: DataSet[Row], root: epath.Path) -> None:
     _new_folder(root).rmtree()  # says at once, not after the download, that nothing can be written
     try:
         data_set.remote(data_dir=root).download_and_prepare(file_format=_FORMAT)
@@ -113,7 +114,7 @@ def _download(data_set: DataSet, root: epath.Path) -> None:
             ) from error
 
 
-def _local_rows(data_set: DataSet, folder: epath.Path, root: epath.Path) -> Rows:
+def _local_rows(data_set: DataSet[Row], folder: epath.Path, root: epath.Path) -> Rows[Row]:
     """The rows of local files, through tensorflow-datasets and a cache under `root`.
 
     The cache folder's name has the files' hash, and what it gives must equal the files' rows, so
@@ -135,8 +136,8 @@ def _local_rows(data_set: DataSet, folder: epath.Path, root: epath.Path) -> Rows
 
 
 def _prepare_local(
-    data_set: DataSet, files: Files, expected: Rows, cache: epath.Path, replace: bool
-) -> Rows:
+    data_set: DataSet[Row], files: Files, expected: Rows[Row], cache: epath.Path, replace: bool
+) -> Rows[Row]:
     """Prepares local files in a folder of its own and moves it to `cache` once it is complete.
 
     A process that is killed leaves no more than its own folder, whose name begins with
@@ -168,8 +169,8 @@ def _prepare_local(
 
 
 def _read_if_equal(
-    data_set: DataSet, files: Files, data_dir: epath.Path, expected: Rows
-) -> Rows | None:
+    data_set: DataSet[Row], files: Files, data_dir: epath.Path, expected: Rows[Row]
+) -> Rows[Row] | None:
     """What is prepared in `data_dir` if that is `expected` in any order, else None."""
     rows = _read(data_set, data_set.local(files=files, data_dir=data_dir))
     equal = all(Counter(rows[split]) == Counter(expected[split]) for split in data_set.splits)
@@ -191,7 +192,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line}"
 
 
-def _read(data_set: DataSet, builder: tfds.core.DatasetBuilder) -> Rows:
+def _read(data_set: DataSet[Row], builder: tfds.core.DatasetBuilder) -> Rows[Row]:
     """The rows of a prepared builder."""
     rows = {}
     for split in data_set.splits:
@@ -201,11 +202,11 @@ def _read(data_set: DataSet, builder: tfds.core.DatasetBuilder) -> Rows:
     return rows
 
 
-def _names(data_set: DataSet) -> str:
+def _names(data_set: DataSet[Row]) -> str:
     return " and ".join(data_set.files)
 
 
-def _find(data_set: DataSet, folder: epath.Path) -> dict[str, epath.Path]:
+def _find(data_set: DataSet[Row], folder: epath.Path) -> dict[str, epath.Path]:
     """The data set's files, by name."""
     inner = folder / data_set.folder
     home = inner if inner.is_dir() else folder

@@ -51,7 +51,7 @@ class _Fold(dict):
 
 _FOLD = _Fold(_SAME)
 _BRACED = r"(?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+"  # balanced, with two levels inside
-_RULES = [
+_RULE_TEXTS = [
     (r"<<[^<>\n]*>>", ""),
     (r"<\|[a-zA-Z_]{1,30}\|>|</?s>|<eos>|<end_of_turn>|\[/?INST\]", "\nQuestion: "),
     (r"(?i)<answer>", "\nAnswer: "),
@@ -77,7 +77,7 @@ _RULES = [
     (r"(?im)^([ #*]{0,8})(?:step|part) ?\d{1,3} ?[:.)]", r"\1"),
     (r"(?m)^[ \d.,$]{1,40}\n(?:[-+*x][ \d.,$]{1,40}\n){1,9}[-=]{2,}\n", ""),  # a sum in a column
 ]
-_RULES = [(re.compile(old), new) for old, new in _RULES]
+_RULES = [(re.compile(old), new) for old, new in _RULE_TEXTS]
 
 
 def _plain(text: str) -> str:
@@ -101,14 +101,14 @@ _NUMBER = re.compile(
     rf"|(?:(?P<whole>{_INTEGER})&)?(?P<over>{_INTEGER})/(?P<under>{_INTEGER}))"
     rf"{_UNIT}?[$€£¥₹]*(?:[-/][a-zA-Z][a-zA-Z-]{{0,30}})?"
 )
-_JOINS = [
+_JOIN_TEXTS = [
     (r"^\s*([-+]) (?=[$\d.])", r"\1"),
     (r"(?i)\b(?:minus|negative) (?=[$\d.])", "-"),
     (r"(?i)(?<=\d) and (?:a|one)[ -]half\b", " 1/2"),
     (r"(?<=\d) ?/ ?(?=\d)", "/"),
     (r"(?<=\d)(?: and)? (?=\d{1,99}/\d)", "&"),  # a mixed number, 1&1/2
 ]
-_JOINS = [(re.compile(old), new) for old, new in _JOINS]
+_JOINS = [(re.compile(old), new) for old, new in _JOIN_TEXTS]
 _SPACED = re.compile(r"(?<![\d.,/&])[1-9]\d{0,2}(?: \d{3})+(?![\d/&]|,\d)")  # 1 234
 _ORDINAL = re.compile(r"(?<![\d.,])\d+(?:st|nd|rd|th)\b")
 
@@ -203,8 +203,7 @@ def _quantity(phrase: str, any_lead: bool, qualified: bool) -> Fraction | None:
         any_lead = False  # as "one" is also a pronoun
         words = [_SPELLED.get(word.strip(" .,!").lower(), word) for word in words]
     first = next((i for i, word in enumerate(words) if _NUMERIC.match(word)), None)
-    value = None if first is None else _word_value(words[first])
-    if value is None:
+    if first is None or (value := _word_value(words[first])) is None:
         return None
     lead, tail = " ".join(words[:first]), " ".join(words[first + 1 :])
     asserted = not _NOT_ASSERTED.search(lead if qualified else phrase)
@@ -272,7 +271,7 @@ def _answers(text: str) -> list[Fraction | None]:
         if item and kind != "is" and {"1", "2", str(int(item[1]) - 1 or 1)} <= items:
             continue  # a step in a list, or its heading
         if kind == "hash":
-            line = re.match("[^\n#]*", phrase)[0]
+            line = re.split("[\n#]", phrase, maxsplit=1)[0]
             value = _stated(line)
             closes = value is not None or re.match(r"[-+$€£( ]*\.?\d", line) is not None
         elif kind == "boxed":

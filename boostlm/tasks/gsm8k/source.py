@@ -1,9 +1,10 @@
 """Where GSM8K's rows come from: tensorflow-datasets' builder, with a download or local files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
+import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
@@ -41,12 +42,14 @@ def load_gsm8k_rows(path: str = "") -> Mapping[str, list[Row]]:
 class LocalGsm8k(tfds_gsm8k.Gsm8k, skip_registration=True):
     """The builder with local files in place of its downloads."""
 
-    def __init__(self, *, files: Files, **kwargs) -> None:
+    def __init__(self, *, files: Files, **kwargs: Any) -> None:
         """Takes the file of each source split, by its name, and what the builder takes."""
         self._files = files
         super().__init__(**kwargs)
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(
+        self, dl_manager: "tfds.download.DownloadManager"
+    ) -> dict[str, Generator[tuple[int, Any]]]:
         del dl_manager
         return {
             name.removesuffix(".jsonl"): self._generate_examples(file)

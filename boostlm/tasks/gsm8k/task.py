@@ -1,6 +1,6 @@
-"""GSM8K: grade-school word problems that are solved in words and steps.
+r"""GSM8K: grade-school word problems that are solved in words and steps.
 
-A prompt is "Question: ...\\nAnswer:"; a response is " ...steps...\\n#### N". The data set's
+A prompt is "Question: ...\nAnswer:"; a response is " ...steps...\n#### N". The data set's
 calculator annotations, such as <<6*8=48>>, are taken out of the solutions: they were meant for a
 calculator that runs beside the model, and without one they only say every step twice.
 

@@ -9,12 +9,14 @@ object with its own subtraction pass, and in `f(x) == g(x)` the candidate would 
 import ast
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from boostlm.errors import BoostError
 from boostlm.sandbox import values
 
-_RELATIONS = {
+_RELATIONS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
     ast.Lt: "<",
@@ -51,7 +53,7 @@ class Check:
 
 
 def parse_code(source: str) -> ast.Module:
-    """The syntax tree; the data set's old escapes, such as "\\w" in plain strings, are let pass."""
+    r"""The syntax tree; the data set's old escapes, such as "\w" in plain strings, are let pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(source)
@@ -106,7 +108,8 @@ def parse_assert(source: str, candidate_names: set[str]) -> list[Check]:
 def _parse(test: ast.expr, names: set[str]) -> list[Check] | None:
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
         parts = [_parse(value, names) for value in test.values]
-        return None if None in parts else [check for part in parts for check in part]
+        known = [part for part in parts if part is not None]
+        return [check for part in known for check in part] if len(known) == len(parts) else None
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return _truth(test.operand, "False", names)
     if isinstance(test, ast.Compare) and len(test.ops) == 1:
@@ -137,7 +140,9 @@ def _distance(
     left: ast.expr, relation: str, right: ast.expr, names: set[str]
 ) -> list[Check] | None:
     """abs(f(x) - expected) < tolerance, compared by the host; None if it is not that."""
-    if relation not in ("<", "<=") or not _is_call_of(left, "abs") or len(left.args) != 1:
+    if not isinstance(left, ast.Call) or not _is_call_of(left, "abs") or len(left.args) != 1:
+        return None
+    if relation not in ("<", "<="):
         return None
     gap = left.args[0]
     if not isinstance(gap, ast.BinOp) or not isinstance(gap.op, ast.Sub):
@@ -180,13 +185,13 @@ def _is_question(node: ast.expr, names: set[str]) -> bool:
         return True
     if not isinstance(function, ast.Name) or function.id not in _WRAPPERS or not node.args:
         return False
-    first, *rest = [*node.args, *node.keywords]
+    first, rest = node.args[0], [*node.args[1:], *node.keywords]
     if len(node.args) > 1 and function.id != "round":
         return False
     return _is_question(first, names) and not any(names_in(other) & names for other in rest)
 
 
-def holds(relation: str, value: object, expected: object, bool_is_int: bool = False) -> bool:
+def holds(relation: str, value: Any, expected: Any, bool_is_int: bool = False) -> bool:
     """Whether `value relation expected` for plain values; False where Python would raise.
 
     Equality is `values.equal`; `bool_is_int` is passed on to it.
@@ -220,7 +225,7 @@ def holds(relation: str, value: object, expected: object, bool_is_int: bool = Fa
         return False
 
 
-def _contains(container: object, item: object, same) -> bool:
+def _contains(container: Any, item: object, same: Callable[[object, object], bool]) -> bool:
     if type(container) is str and type(item) is str:
         return item in container
     if type(container) not in (list, tuple, set, frozenset, dict):
@@ -228,7 +233,7 @@ def _contains(container: object, item: object, same) -> bool:
     return any(same(item, member) for member in container)
 
 
-def _ordered(relation: str, value: object, expected: object) -> bool:
+def _ordered(relation: str, value: Any, expected: Any) -> bool:
     if relation == "<":
         return value < expected
     if relation == "<=":

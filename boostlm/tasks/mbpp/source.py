@@ -4,7 +4,7 @@ The builder needs no TensorFlow. It downloads the file that the data set's autho
 a local copy of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,14 +55,18 @@ class Mbpp(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "arXiv:2108.07732",
         )
 
-    def _file(self, dl_manager) -> epath.Path:
+    def _file(self, dl_manager: "tfds.download.DownloadManager") -> epath.Path:
         return epath.Path(dl_manager.download(URL))
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(
+        self, dl_manager: "tfds.download.DownloadManager"
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         file = self._file(dl_manager)
         return {split: self._generate_examples(file, split) for split in OFFICIAL_SPLITS}
 
-    def _generate_examples(self, file: epath.Path, split: str):
+    def _generate_examples(
+        self, file: epath.Path, split: str
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         for _, fields in json_lines(file.read_bytes(), file):
             if fields["task_id"] in OFFICIAL_SPLITS[split]:
                 yield fields["task_id"], fields
@@ -73,12 +77,12 @@ class LocalMbpp(Mbpp, skip_registration=True):
 
     name = "mbpp"
 
-    def __init__(self, *, files: Files, **kwargs) -> None:
+    def __init__(self, *, files: Files, **kwargs: Any) -> None:
         """Takes the file, by its name, and what the builder takes."""
         self._files = files
         super().__init__(**kwargs)
 
-    def _file(self, dl_manager) -> epath.Path:
+    def _file(self, dl_manager: "tfds.download.DownloadManager") -> epath.Path:
         del dl_manager
         return self._files[_FILE]
 

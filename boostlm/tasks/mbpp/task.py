@@ -143,20 +143,22 @@ def _without_results(problem: MbppProblem, called: set[str]) -> str | None:
     """
     own = defined_names(problem.reference)
     [check, *_] = parse_assert(problem.tests[0], own)
-    question = parse_code(check.question).body[0].value
+    statement = parse_code(check.question).body[0]
+    question = statement.value if isinstance(statement, ast.Expr) else None
     tree = parse_code(problem.reference)
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in called]
     try:
         due = ast.literal_eval(check.expected)
     except (ValueError, SyntaxError, TypeError):
         return None
-    plain_call = isinstance(question, ast.Call) and isinstance(question.func, ast.Name)
+    function = question.func if isinstance(question, ast.Call) else None
+    name = function.id if isinstance(function, ast.Name) else None
     if (
-        not plain_call
+        name is None
         or check.relation != "=="
         or due is None
         or len(called) != 1
-        or question.func.id not in called
+        or name not in called
         or len(functions) != 1
         or functions[0].decorator_list
     ):
@@ -172,7 +174,8 @@ def _without_results(problem: MbppProblem, called: set[str]) -> str | None:
 
 def _nodes_of_function(function: ast.FunctionDef) -> list[ast.AST]:
     """The nodes of a function's body without those of functions and classes inside it."""
-    found, waiting = [], list(function.body)
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
         found.append(node)
