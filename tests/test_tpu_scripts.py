@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from support.runs import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = REPOSITORY / "tpu_scripts"
 COMMIT = "git+https://example.org/boostlm@" + "0123456789" * 4
 WHERE = ["--project", "my project", "--zone", "us-west4-a"]
@@ -33,11 +35,13 @@ class Cloud:
     def __init__(self, root, workers=2):
         self.root, self.bin = root, root / "bin"
         self.bin.mkdir()
-        source = (REPOSITORY / "tests" / "tpu_stand_in.py").read_text()
+        source = (REPOSITORY / "tests" / "support" / "tpu_stand_in.py").read_text()
         write(self.bin / "gcloud", f"#!{sys.executable} -IS\n{source}")
         (self.bin / "gcloud").chmod(0o755)
         for name in ["curl", "sudo", "systemctl", "systemd-run", "uv", "python3"]:
-            (self.bin / name).symlink_to(REPOSITORY / "tests" / "tpu_worker_stand_in.sh")
+            (self.bin / name).symlink_to(
+                REPOSITORY / "tests" / "support" / "tpu_worker_stand_in.sh"
+            )
         self.replies()
         self.workers = [root / "workers" / str(i) for i in range(workers)]
         for i, home in enumerate(self.workers):

@@ -24,12 +24,12 @@ _FORMAT = "array_record"
 _ELSEWHERE = "set TFDS_DATA_DIR to a folder that can be written"
 
 Files = Mapping[str, epath.Path]  # by file name
-Row = TypeVar("Row", bound=Hashable)  # what a task works with
-Rows = Mapping[str, list[Row]]  # by source split
+RowT = TypeVar("RowT", bound=Hashable)  # what a task works with
+Rows = Mapping[str, list[RowT]]  # by source split
 
 
 @dataclass(frozen=True)
-class DataSet(Generic[Row]):
+class DataSet(Generic[RowT]):
     """A data set that a task is made of.
 
     Attributes:
@@ -50,11 +50,11 @@ class DataSet(Generic[Row]):
     splits: tuple[str, ...]
     remote: Callable[..., tfds.core.DatasetBuilder]
     local: Callable[..., tfds.core.DatasetBuilder]
-    row: Callable[[Mapping[str, Any]], Row]
-    parse: Callable[[Files, Mapping[str, bytes]], Rows[Row]]
+    row: Callable[[Mapping[str, Any]], RowT]
+    parse: Callable[[Files, Mapping[str, bytes]], Rows[RowT]]
 
 
-def load(data_set: DataSet[Row], path: str = "") -> Rows[Row]:
+def load(data_set: DataSet[RowT], path: str = "") -> Rows[RowT]:
     """Rows by source split, in no particular order.
 
     Args:
@@ -86,7 +86,7 @@ def json_lines(content: bytes, file: epath.Path) -> Iterator[tuple[str, dict[str
         yield where, fields
 
 
-def _downloaded_rows(data_set: DataSet[Row], root: epath.Path) -> Rows[Row]:
+def _downloaded_rows(data_set: DataSet[RowT], root: epath.Path) -> Rows[RowT]:
     """The rows that the builder downloads; a second call finds them prepared under `root`."""
     try:
         if not data_set.remote(data_dir=root).data_path.exists():
@@ -101,7 +101,7 @@ def _downloaded_rows(data_set: DataSet[Row], root: epath.Path) -> Rows[Row]:
         ) from error
 
 
-def _download(data_set: DataSet[Row], root: epath.Path) -> None:
+def _download(data_set: DataSet[RowT], root: epath.Path) -> None:
     _new_folder(root).rmtree()  # says at once, not after the download, that nothing can be written
     try:
         data_set.remote(data_dir=root).download_and_prepare(file_format=_FORMAT)
@@ -114,7 +114,7 @@ def _download(data_set: DataSet[Row], root: epath.Path) -> None:
             ) from error
 
 
-def _local_rows(data_set: DataSet[Row], folder: epath.Path, root: epath.Path) -> Rows[Row]:
+def _local_rows(data_set: DataSet[RowT], folder: epath.Path, root: epath.Path) -> Rows[RowT]:
     """The rows of local files, through tensorflow-datasets and a cache under `root`.
 
     The cache folder's name has the files' hash, and what it gives must equal the files' rows, so
@@ -136,8 +136,8 @@ def _local_rows(data_set: DataSet[Row], folder: epath.Path, root: epath.Path) ->
 
 
 def _prepare_local(
-    data_set: DataSet[Row], files: Files, expected: Rows[Row], cache: epath.Path, replace: bool
-) -> Rows[Row]:
+    data_set: DataSet[RowT], files: Files, expected: Rows[RowT], cache: epath.Path, replace: bool
+) -> Rows[RowT]:
     """Prepares local files in a folder of its own and moves it to `cache` once it is complete.
 
     A process that is killed leaves no more than its own folder, whose name begins with
@@ -169,8 +169,8 @@ def _prepare_local(
 
 
 def _read_if_equal(
-    data_set: DataSet[Row], files: Files, data_dir: epath.Path, expected: Rows[Row]
-) -> Rows[Row] | None:
+    data_set: DataSet[RowT], files: Files, data_dir: epath.Path, expected: Rows[RowT]
+) -> Rows[RowT] | None:
     """What is prepared in `data_dir` if that is `expected` in any order, else None."""
     rows = _read(data_set, data_set.local(files=files, data_dir=data_dir))
     equal = all(Counter(rows[split]) == Counter(expected[split]) for split in data_set.splits)
@@ -192,7 +192,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line}"
 
 
-def _read(data_set: DataSet[Row], builder: tfds.core.DatasetBuilder) -> Rows[Row]:
+def _read(data_set: DataSet[RowT], builder: tfds.core.DatasetBuilder) -> Rows[RowT]:
     """The rows of a prepared builder."""
     rows = {}
     for split in data_set.splits:
@@ -202,11 +202,11 @@ def _read(data_set: DataSet[Row], builder: tfds.core.DatasetBuilder) -> Rows[Row
     return rows
 
 
-def _names(data_set: DataSet[Row]) -> str:
+def _names(data_set: DataSet[RowT]) -> str:
     return " and ".join(data_set.files)
 
 
-def _find(data_set: DataSet[Row], folder: epath.Path) -> dict[str, epath.Path]:
+def _find(data_set: DataSet[RowT], folder: epath.Path) -> dict[str, epath.Path]:
     """The data set's files, by name."""
     inner = folder / data_set.folder
     home = inner if inner.is_dir() else folder

@@ -14,7 +14,7 @@ from boostlm.config import Config
 PACKAGE = Path(config_module.__file__).parent
 # The rooms in the order in which they may import each other: each only from those before it.
 ROOMS = (
-    "errors", "user_code", "config", "config_io", "prng", "numerics", "curation", "lm", "runtime",
+    "errors", "user_code", "config", "config_io", "numerics", "prng", "curation", "lm", "runtime",
     "storage", "engine", "pretrained", "sandbox", "tasks", "labelers", "statistics", "experiment",
     "report", "aot", "cli",
 )  # fmt: skip
@@ -161,7 +161,7 @@ def summary(path: Path) -> str:
 
 def rooms() -> str:
     """One line for every folder and file of the package, in the order of imports."""
-    found = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir()}
+    found = {p.stem for p in PACKAGE.iterdir() if p.is_dir() or p.suffix == ".py"}
     found -= {"__init__", "__main__", "__pycache__"}
     if found != set(ROOMS):
         raise ValueError(f"the rooms differ from ROOMS: {sorted(found ^ set(ROOMS))}")

@@ -36,6 +36,8 @@ from boostlm.config_io import override
 from boostlm.errors import BoostError
 from boostlm.lm.decoder import decoder_lm
 
+pytestmark = pytest.mark.slow
+
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="XLA's TPU compiler is not installed (pip install libtpu)",

@@ -38,6 +38,8 @@ from boostlm.runtime.progress import Progress, clock
 from boostlm.storage.run_dir import RunDir
 from boostlm.tasks import skills
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {
     "run": ["config", "--run-dir", *(f"--{name} " for name in fields_of(Config()))],
     "compile": ["config", "--topology", "--price", "--json", "--model", "--prefix-tokens", "--prompt-tokens", "--response-tokens"],

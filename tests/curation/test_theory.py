@@ -13,6 +13,8 @@ from boostlm.curation import theory
 from boostlm.curation.ideal_learner import World, initial_table, simulate
 from boostlm.errors import BoostError
 
+pytestmark = pytest.mark.slow
+
 N = 6000
 
 

@@ -33,6 +33,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 def docstring_of(name):
     """The docstring of a public name; that of a plain value is the text after its definition."""
     thing = getattr(boostlm, name)
+    thing = inspect.unwrap(thing)  # a jitted function
     if isinstance(thing, types.ModuleType | types.FunctionType | type):
         return inspect.getdoc(thing)
     module = importlib.import_module(boostlm._MODULE_OF[name])

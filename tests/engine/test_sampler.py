@@ -17,6 +17,8 @@ from boostlm.engine.slot_layout import SampleGroups, group_pairs, width_of
 from boostlm.lm.generate import decode_step
 from boostlm.lm.sharding import device_mesh
 
+pytestmark = pytest.mark.slow
+
 V, N, P0, P, R, K = 32, 13, 5, 40, 12, 3
 EOS, PAD = 1, 0
 MODEL = decoder_lm(

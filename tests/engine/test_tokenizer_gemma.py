@@ -13,7 +13,10 @@ from boostlm.pretrained.convert import kept_tokens, texts_in
 from boostlm.pretrained.gguf_file import read_tokenizer
 from boostlm.pretrained.huggingface import TOKENIZER_CONFIG
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module")

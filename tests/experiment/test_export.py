@@ -15,6 +15,8 @@ from boostlm.engine.tokenizer import Tokenizer
 from boostlm.storage.durable_files import load_arrays
 from boostlm.storage.run_dir import RoundId, RunDir
 
+pytestmark = pytest.mark.slow
+
 TYPES = dict(
     prompt=str, response=str, weight=float, round=int, source=str,
     prompt_id=int, sample=int, finished=bool, seed=int, arm=str,

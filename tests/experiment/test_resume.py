@@ -43,6 +43,8 @@ from boostlm.runtime.progress import Progress
 from boostlm.storage import checkpoint, durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tiny_config(arms=("filter_only", "boosting"), keep_checkpoints=1)
 
 

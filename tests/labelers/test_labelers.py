@@ -35,6 +35,8 @@ from boostlm.runtime.progress import Progress
 from boostlm.storage import checkpoint, durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
 
+pytestmark = pytest.mark.slow
+
 BUDGET, ROUNDS = 8, 2
 CONFIG = tiny_config(arms=("boosting",), rounds=ROUNDS)
 ALL_PAIRS = np.repeat(np.arange(24), 2), np.tile(np.arange(2), 24)

@@ -17,7 +17,10 @@ from boostlm.lm.token_sampling import SamplingParams
 from boostlm.prng import row_keys
 
 # `import transformers` and what it imports warn of their own deprecations.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 FAMILIES = ("gemma2", "gemma3")
 BOS = 2

@@ -16,6 +16,8 @@ from boostlm.errors import BoostError
 from boostlm.lm.lora import init_adapters, merged
 from boostlm.lm.sharding import device_mesh
 
+pytestmark = pytest.mark.slow
+
 V, T, B, RANK = 32, 8, 8, 2
 CONFIG = ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=24)
 MODEL = decoder_lm(CONFIG, V)

@@ -24,6 +24,8 @@ from boostlm.lm.sharding import device_mesh, shardings, spec_of
 from boostlm.lm.train_step import make_optimizer, shard_train_step
 from boostlm.storage import checkpoint
 
+pytestmark = pytest.mark.slow
+
 V, T, B = 64, 10, 16
 CONFIG = ModelConfig(layers=2, width=16, heads=4, kv_heads=2, head_dim=8, mlp_width=32)
 MODEL = decoder_lm(CONFIG, V)

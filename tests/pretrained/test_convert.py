@@ -37,7 +37,10 @@ from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.skills import SkillsTask
 
 pytest.importorskip("safetensors", reason="conversion needs the extra `convert`")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 TEXTS = ["abcab cab", "the cab is back", "a bad cat sat"]
 

@@ -22,6 +22,8 @@ from boostlm.pretrained.converted import PretrainedModel, open_converted, save_c
 from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.registry import load_task
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "--seeds=1",
     "--rounds=1",

@@ -27,7 +27,7 @@ from boostlm.pretrained.huggingface import write_huggingface
 from boostlm.prng import row_keys
 
 # A folder of 270M weights goes through three libraries, which warn of each other.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 PROMPTS, NEW = 32, 64
 CHOSEN = range(PROMPTS) if os.environ.get("BOOSTLM_FULL_PARITY") else range(1)

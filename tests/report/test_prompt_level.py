@@ -29,6 +29,8 @@ from boostlm.storage.durable_files import load_arrays
 from boostlm.storage.ledger import Entry
 from boostlm.storage.run_dir import RoundId, RunDir
 
+pytestmark = pytest.mark.slow
+
 # --- what a run leaves ------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ from support.runs import REPOSITORY, environment
 from boostlm.errors import BoostError
 from boostlm.runtime.join_hosts import Hosts, _answer, _call, configured_hosts
 
+pytestmark = pytest.mark.slow
+
 _JOIN = """
 import sys
 from boostlm.runtime.join_hosts import join_hosts

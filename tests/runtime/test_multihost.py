@@ -17,6 +17,8 @@ from support.runs import as_options, command, environment, ledger_files, rows_of
 
 from boostlm.config import ComputeConfig, LabelConfig
 
+pytestmark = pytest.mark.slow
+
 
 def devices(count):
     return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}

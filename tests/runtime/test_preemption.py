@@ -31,6 +31,8 @@ from boostlm.runtime.preemption import Preempted, watching
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 from boostlm.storage.run_dir import RunDir
 
+pytestmark = pytest.mark.slow
+
 
 def sigterm():
     os.kill(os.getpid(), signal.SIGTERM)

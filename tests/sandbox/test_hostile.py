@@ -25,6 +25,8 @@ from boostlm.sandbox import (
 )
 from boostlm.tasks.mbpp.check import judge
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def working():

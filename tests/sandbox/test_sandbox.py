@@ -31,6 +31,8 @@ from boostlm.sandbox import (
     runner,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def working():

@@ -27,6 +27,8 @@ from boostlm.storage import checkpoint
 from boostlm.storage.run_dir import RoundId, RunDir
 from boostlm.tasks.gsm8k.source import load_gsm8k_rows
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tiny_config()
 ROOT = "gs://our-bucket/runs/one"
 

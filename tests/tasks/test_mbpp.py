@@ -15,6 +15,8 @@ from boostlm.tasks.mbpp import source as mbpp_source
 from boostlm.tasks.mbpp import task as mbpp
 from boostlm.tasks.mbpp.source import OFFICIAL_SPLITS, load_problems
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):

@@ -26,6 +26,8 @@ from boostlm.tasks.mbpp.check import (
     judge,
 )
 
+pytestmark = pytest.mark.slow
+
 CORES = len(os.sched_getaffinity(0))
 
 
