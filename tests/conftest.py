@@ -1,19 +1,37 @@
-"""Every test sees 8 virtual CPU devices; warnings are errors."""
+"""Every test sees 8 virtual CPU devices; warnings and implicit rank promotion are errors.
+
+Most of the tests' time is compilation: XLA optimizes little, and all processes share what they compile.
+"""
 
 import os
+import shutil
 import signal
+import tempfile
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # the command line would turn it on
+FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_made = None  # the folder, in the process that made it
+if FOLDER not in os.environ:
+    os.environ[FOLDER] = _made = tempfile.mkdtemp(prefix="boostlm-tests-")
+os.environ |= {
+    "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_ENABLE_COMPILATION_CACHE": "true",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 import jax
 import pytest
 
 # Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    if _made:
+        shutil.rmtree(_made, ignore_errors=True)
 
 
 @pytest.fixture

@@ -20,6 +20,6 @@ def distinct_fraction(tokens_NxKxR: AnyArray) -> Array:
     """
     K = tokens_NxKxR.shape[1]
     same_NxKxK = jnp.all(tokens_NxKxR[:, :, None] == tokens_NxKxR[:, None, :], axis=-1)
-    earlier_KxK = jnp.tril(jnp.ones((K, K), bool), -1)
-    repeats_NxK = jnp.any(same_NxKxK & earlier_KxK, axis=-1)
+    earlier_1xKxK = jnp.tril(jnp.ones((1, K, K), bool), -1)
+    repeats_NxK = jnp.any(same_NxKxK & earlier_1xKxK, axis=-1)
     return jnp.sum(~repeats_NxK, axis=-1) / jnp.float32(K)

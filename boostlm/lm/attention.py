@@ -33,7 +33,8 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.zeros_init(), (x.shape[-1],), jnp.float32)
         wide = x.astype(jnp.float32)
         normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + 1e-6)
-        return jnp.einsum("...d,d->...d", normed, 1.0 + scale).astype(x.dtype)
+        scale = jnp.expand_dims(1.0 + scale, range(x.ndim - 1))
+        return (normed * scale).astype(x.dtype)
 
 
 def soft_cap(logits: Array, cap: float) -> Array:
@@ -51,7 +52,8 @@ def rotate(x: Array, position: Array, base: float) -> Array:
     """
     half = x.shape[-1] // 2
     frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = jnp.einsum("...,d->...d", position.astype(jnp.float32), frequency)[..., None, :]
+    frequency = jnp.expand_dims(frequency, range(x.ndim - 1))
+    angle = position.astype(jnp.float32)[..., None, None] * frequency
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     first, second = x[..., :half], x[..., half:]
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
@@ -147,14 +149,14 @@ class Attention(nn.Module):
         segments = [
             Segment(
                 products("btgqd,bsgd->btgqs", query, key),
-                self.visible(position_T[:, None] - position_T)[:, None, None],
+                self.visible(position_T[:, None] - position_T[None])[None, :, None, None],
                 lambda weight: jnp.einsum("btgqs,bsgd->btgqd", weight, value),
             )
         ]
         if P:
             before = Segment(
                 products("btgqd,gds->btgqs", query, prefix_key_GxDxP),
-                self.visible(position_T[:, None] - jnp.arange(P))[:, None, None],
+                self.visible(position_T[:, None] - jnp.arange(P)[None])[None, :, None, None],
                 lambda weight: jnp.einsum("btgqs,gsd->btgqd", weight, prefix_value_GxPxD),
             )
             segments.insert(0, before)
@@ -171,10 +173,10 @@ class Attention(nn.Module):
         entry = rows.clock % R
         key_BxDxR = write(caches.response[0], key.reshape(B, D, 1), entry, axis=2)
         value_BxRxD = write(caches.response[1], value.reshape(B, 1, D), entry, axis=1)
-        age_R = (rows.clock - jnp.arange(R)) % R
+        age_1xR = (rows.clock - jnp.arange(R)[None]) % R
         own = Segment(
             products("bqd,bdr->bqr", query.reshape(B, Q, D), key_BxDxR).reshape(A, G, Q, R),
-            ((age_R <= rows.index_A[:, None]) & self.visible(age_R))[:, None, None],
+            ((age_1xR <= rows.index_A[:, None]) & self.visible(age_1xR))[:, None, None],
             lambda weight: (weight.reshape(B, Q, R) @ value_BxRxD).reshape(A, G, Q, D),
         )
         segments = [self._of_prompt(query, position_A, rows, caches), own]
@@ -185,7 +187,7 @@ class Attention(nn.Module):
     def _of_prefix(self, query: Array, position_A: Array, prefix: KeysValues) -> Segment:
         """All rows look at the prefix's keys together."""
         (key_GxDxP, value_GxPxD), (A, G, Q, D) = prefix, query.shape
-        distance = position_A[:, None] - jnp.arange(value_GxPxD.shape[1])
+        distance = position_A[:, None] - jnp.arange(value_GxPxD.shape[1])[None]
 
         def to_rows(x: Array) -> Array:  # [G, A * Q, ...] -> [A, G, Q, ...]
             return x.reshape(G, A, Q, -1).transpose(1, 0, 2, 3)
@@ -203,9 +205,9 @@ class Attention(nn.Module):
         """The rows of a prompt look at its keys together, so these are read once for all."""
         key_SxGxDxP, value_SxGxPxD = caches.prompt
         (S, G, P, _), (_, K), Q = value_SxGxPxD.shape, rows.row_SxK.shape, query.shape[2]
-        place_P = jnp.arange(P)
-        seen = place_P < rows.length_S[rows.prompt_A][:, None]
-        distance = position_A[:, None] - caches.prefix[1].shape[1] - place_P
+        place_1xP = jnp.arange(P)[None]
+        seen = place_1xP < rows.length_S[rows.prompt_A][:, None]
+        distance = position_A[:, None] - caches.prefix[1].shape[1] - place_1xP
 
         def by_prompt(x: Array) -> Array:  # [A, G, Q, X] -> [S, G, K * Q, X]
             x = x[rows.row_SxK]

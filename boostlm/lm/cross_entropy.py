@@ -80,7 +80,8 @@ def _forward(
     ) -> tuple[Array, tuple[Head, Array]]:
         logits_CxV, pull = jax.vjp(unembed, head, x_CxE)
         nats_C, total_C = _nats(logits_CxV, target_C)
-        hit_CxV = jnp.arange(logits_CxV.shape[1], dtype=target_C.dtype) == target_C[:, None]
+        token_1xV = jnp.arange(logits_CxV.shape[1], dtype=target_C.dtype)[None]
+        hit_CxV = token_1xV == target_C[:, None]
         d_logits_CxV = (jnp.exp(logits_CxV - total_C[:, None]) - hit_CxV) * weight_C[:, None]
         return jnp.sum(weight_C * nats_C), pull(d_logits_CxV)
 

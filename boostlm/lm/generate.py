@@ -208,9 +208,9 @@ def ends(tokens_AxR: Array, length_A: Array, stop_sequences: tuple[tuple[int, ..
     ended_A = jnp.zeros(length_A.shape, bool)
     for ending in stop_sequences:
         n = len(ending)
-        at_AxN = length_A[:, None] - n + jnp.arange(n)
+        at_AxN = length_A[:, None] - n + jnp.arange(n)[None]
         last_AxN = jnp.take_along_axis(tokens_AxR, jnp.maximum(at_AxN, 0), axis=1)
-        ended_A |= (length_A >= n) & jnp.all(last_AxN == jnp.array(ending), axis=1)
+        ended_A |= (length_A >= n) & jnp.all(last_AxN == jnp.array([ending]), axis=1)
     return ended_A
 
 

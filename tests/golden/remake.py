@@ -1,13 +1,10 @@
 """Remakes the stored results: python -m tests.golden.remake, from the repository's root."""
 
-import os
-
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-
 import json
 import tempfile
 from pathlib import Path
+
+import tests.conftest  # sets how JAX compiles
 
 from tests.golden import tiny_runs
 

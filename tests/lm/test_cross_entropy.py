@@ -16,7 +16,7 @@ V, E, T, B = 40, 8, 6, 16
 
 
 def unembed(head, x):
-    logits = jnp.einsum("ce,ve->cv", x * (1 + head["scale"]), head["table"])
+    logits = jnp.einsum("ce,ve->cv", x * (1 + head["scale"])[None], head["table"])
     return jnp.tanh(logits / 5) * 5
 
 

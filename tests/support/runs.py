@@ -91,23 +91,11 @@ def bits(tree):
     return {name: (str(x.dtype), x.shape, x.tobytes()) for name, x in arrays.items()}
 
 
-@functools.cache
-def _cache_folder():
-    folder = tempfile.TemporaryDirectory(prefix="boostlm-tests-")
-    atexit.register(folder.cleanup)
-    return folder.name
-
-
 def environment():
-    """One device, and a compilation cache that all subprocesses of the tests share."""
+    """JAX as in the tests, but with one device."""
     kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return kept | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_COMPILATION_CACHE": "true",
-        "JAX_COMPILATION_CACHE_DIR": _cache_folder(),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": str(REPOSITORY),
         "COLUMNS": "100",
     }
