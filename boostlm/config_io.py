@@ -1,4 +1,4 @@
-"""Reading, overriding, comparing and writing configs. What does not fit is a BoostError."""
+"""Reads, overrides, compares and writes configs. A wrong field or value raises BoostError."""
 
 import dataclasses
 import difflib
@@ -66,15 +66,15 @@ def fields_of(config: Any, prefix: str = "") -> dict[str, Any]:
 def override(config: Config, arguments: Sequence[str], also: Sequence[str] = ()) -> Config:
     """Applies command-line overrides, `--train.alpha 0.5` or `--train.alpha=0.5`.
 
-    A tuple takes comma-separated values. The result is validated. `also` names other options of the
-    command, for who mistypes one.
+    A tuple takes comma-separated values. The result is validated. `also` names the command's other
+    options, to suggest one of them for a misspelt name.
     """
     values: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise BoostError(f"{word!r} is no option: write --field value")
+            raise BoostError(f"{word!r} is not an option: write --field value")
         name, equals, text = word[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
@@ -133,7 +133,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str, where: str) -> Config:
-    """A config from `to_json`'s text; unknown, missing or ill-typed fields are a BoostError."""
+    """A config from `to_json`'s text; an unknown, missing or ill-typed field raises BoostError."""
     try:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
@@ -142,7 +142,7 @@ def from_json(text: str, where: str) -> Config:
 
 
 def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
-    """A dataclass of this package's configs from nested dicts; what does not fit: BoostError."""
+    """A config dataclass from nested dicts; a wrong field or value raises BoostError."""
     if not isinstance(raw, dict):
         raise BoostError(f"{where}: {prefix or 'the config'} is not an object of fields")
     types = typing.get_type_hints(kind)

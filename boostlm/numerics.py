@@ -35,14 +35,14 @@ def fixed_point_sum(fixed: Array) -> Array:
 
 
 def largest_uint32(holds: Callable[[Array], Array], shape: tuple[int, ...] = ()) -> Array:
-    """The largest uint32 for which a falling predicate holds, found bit by bit in 32 steps.
+    """The largest uint32 for which a monotone predicate holds, found bit by bit in 32 steps.
 
-    It replaces a sort if only a threshold is needed: `holds` counts in one pass over the data.
+    It replaces a sort where only a threshold is needed: `holds` counts in one pass over the data.
 
     Args:
-      holds: uint32 [*shape] -> bool [*shape]; once False, False for everything larger. 0 is
-        returned where it never holds.
-      shape: independent searches.
+      holds: uint32 [*shape] -> bool [*shape]. If it is False for a number, it is False for all
+        larger ones. Where it never holds, the result is 0.
+      shape: the shape of independent searches.
     """
 
     def set_bit(i: Array, found: Array) -> Array:
@@ -60,7 +60,7 @@ def ordered_bits(x: Array) -> Array:
 def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
     """Fixed-shape compaction: index n repeated count_N[n] times, in order.
 
-    With counts of 0 and 1 this is the list of the True places of a mask.
+    For counts of 0 and 1 it lists the True places of a mask.
 
     Args:
       count_N: int32 [N], not negative.

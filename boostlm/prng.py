@@ -1,7 +1,7 @@
-"""Explicit PRNG keys, one a row: a draw depends on its purpose and place in the run alone.
+"""Explicit PRNG keys, one a row: a draw depends only on its purpose and its place in the run.
 
-A key is folded from (seed, purpose, rounds done, prompt, sample). Batch slot, batch size and device
-do not enter, so a row's draws are the same on 1 device and on 8, alone or in a batch.
+A key is folded from (seed, purpose, rounds done, prompt, sample), not from the batch slot, the
+batch size or the device. So a row's draws are the same on 1 device and on 8, alone or in a batch.
 """
 
 import enum
@@ -13,7 +13,7 @@ from boostlm.numerics import AnyArray
 
 
 class Purpose(enum.IntEnum):
-    """What randomness is for. The numbers are part of what a seed means: never reorder them."""
+    """The purposes of random draws. Results depend on these numbers: never change them."""
 
     INIT = 0
     SEED_TRAINING = 1
@@ -29,12 +29,12 @@ class Purpose(enum.IntEnum):
 
 
 def round_key(seed: int, purpose: Purpose, round_: int | Array) -> Array:
-    """The key of one purpose after `round_` rounds of training. Scalar key."""
+    """The scalar key for a purpose after `round_` rounds of training."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(purpose)), round_)
 
 
 def pair_keys(key: Array, prompt_id_B: AnyArray, sample_BxK: AnyArray) -> Array:
-    """Keys [B, K] of samples of prompts: fold_in(fold_in(key, prompt), sample)."""
+    """Keys [B, K] for samples of prompts: fold_in(fold_in(key, prompt), sample)."""
     fold = jax.random.fold_in
     per_prompt = jax.vmap(fold, (None, 0))(key, prompt_id_B)
     return jax.vmap(jax.vmap(fold, (None, 0)))(per_prompt, sample_BxK)

@@ -3,15 +3,15 @@
 Most of the tests' time is compilation: XLA optimizes little, and all processes share what they compile.
 """
 
+import atexit
 import os
 import shutil
 import signal
 import tempfile
 
-FOLDER = "JAX_COMPILATION_CACHE_DIR"
-_made = None  # the folder, in the process that made it
-if FOLDER not in os.environ:
-    os.environ[FOLDER] = _made = tempfile.mkdtemp(prefix="boostlm-tests-")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="boostlm-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ |= {
     "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8",
     "JAX_PLATFORMS": "cpu",
@@ -27,11 +27,6 @@ import pytest
 
 # Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_unconfigure():
-    if _made:
-        shutil.rmtree(_made, ignore_errors=True)
 
 
 @pytest.fixture

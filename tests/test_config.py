@@ -129,7 +129,7 @@ def test_a_field_that_is_near_none_points_to_help():
 def test_a_missing_value_a_stray_word_and_a_second_value_are_refused():
     refused(["--rounds"], "--rounds needs a value")
     refused(["--rounds", "--seeds=3"], "--rounds needs a value")
-    refused(["3"], "'3' is no option")
+    refused(["3"], "'3' is not an option")
     refused(["--rounds=3", "--rounds", "4"], "--rounds is given twice")
 
 

@@ -1,4 +1,4 @@
-"""Spending an integer budget by weight, exactly, without sorting, alike on any device count."""
+"""Spends an integer budget by weight: exactly, without sorting, the same on any device count."""
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,26 @@ from boostlm.numerics import (
     to_fixed_point,
 )
 
-# Shares are rounded down after losing this fraction, so that rounding errors of float32 can never
-# make the floors add up to more than the budget. What it loses is dealt out again below.
+# Shares are shrunk by this factor before they are rounded down, so that float32 errors cannot make
+# the floors add up to more than the budget. The labels that are lost so are dealt out below.
 _SLACK = 1.0 - 2.0**-20
 
 
 def allocate(key: Array, budget: int | Array, weight_N: Array, eligible_N: Array) -> Array:
     """Labels for each prompt: its share of the budget, rounded down or up at random.
 
-    A prompt gets floor(share) for certain; what is left of the budget goes, one label each, to
-    prompts drawn by the fractional parts of their shares (order sampling: the smallest u/f win;
-    Rosen, "Asymptotic theory for order sampling", 1997). The whole budget is spent whenever at
-    least one prompt is eligible and nothing is spent otherwise; it is never exceeded.
+    A prompt gets floor(share) labels for certain. The rest of the budget goes, one label each, to
+    prompts that are drawn by the fractional parts of their shares (order sampling: the smallest u/f
+    win; Rosen, "Asymptotic theory for order sampling", 1997). If at least one prompt is eligible,
+    exactly the budget is spent; otherwise nothing is.
 
-    Policies are arguments: hardest-first passes difficulty weights and the failing prompts,
-    uniform passes equal weights and every prompt.
+    The arguments decide the policy: hardest-first passes difficulty weights and the failing
+    prompts, uniform passes equal weights and every prompt.
 
     Args:
       key: one key; the noise of prompt n depends on the key and n alone.
       budget: labels to spend, below 2**31.
-      weight_N: float32 [N], not negative, of any scale; rounded to 2**-16 of the largest. If all
+      weight_N: float32 [N], not negative, on any scale; rounded to 2**-16 of the largest. If all
         eligible weights are 0, they count as equal.
       eligible_N: bool [N].
 

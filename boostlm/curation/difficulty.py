@@ -34,9 +34,9 @@ def initial_log_weights(prompts: int) -> Array:
 def reweight(log_weight_N: Array, failing_N: Array, theta: float | Array) -> Array:
     """Raises the weight of each failing prompt by e**theta and normalises over all prompts.
 
-    Starting from equal weights, a prompt that failed F rounds weighs in proportion to e**(theta F).
-    The normaliser is added up in fixed point, so the result is the same on any number of devices;
-    it is exact to 2**-16 of the largest weight a prompt.
+    From equal weights on, a prompt that failed F rounds has a weight proportional to e**(theta F).
+    The normaliser is summed in fixed point, so the result is the same on any number of devices.
+    Each weight in the sum is rounded to 2**-16 of the largest.
 
     Args:
       log_weight_N: float32 [N].

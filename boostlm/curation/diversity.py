@@ -7,13 +7,13 @@ from boostlm.numerics import AnyArray
 
 
 def distinct_fraction(tokens_NxKxR: AnyArray) -> Array:
-    """How many of a prompt's K responses differ, over K.
+    """The number of different responses among a prompt's K, divided by K.
 
-    From k draws of an ideal learner trained on its own output, diversity shrinks by (1 - 1/k) a
-    round on average, down to 1/k.
+    An ideal learner that trains on k own draws a round becomes less diverse, until all responses to
+    a prompt are the same: 1/k.
 
     Args:
-      tokens_NxKxR: int32, padded alike.
+      tokens_NxKxR: int32, all padded with the same token.
 
     Returns:
       float32 [N] in [1/K, 1].

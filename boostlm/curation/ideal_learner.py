@@ -1,9 +1,9 @@
-"""Monte Carlo of the ideal learner, curated by the very code that curates a language model.
+"""Monte Carlo of the ideal learner, curated by the same code that curates a language model.
 
-The learner is a table of answer probabilities, one row a prompt, which training replaces by the
-mixture's conditional distribution; a prompt that the mixture leaves out keeps its row. It learns
-nothing about one prompt from another. Suffixes: N prompts, K samples, L labels, A answers; answer 0
-is right and the others are wrong.
+The learner is a table of answer probabilities, one row for each prompt. Training replaces a row by
+the mixture's distribution of answers to that prompt; a prompt that is not in the mixture keeps its
+row. Nothing that it learns about one prompt helps with another. Suffixes: N prompts, K samples,
+L labels, A answers; answer 0 is right and all others are wrong.
 
 Example:
   >>> from boostlm import ARMS, Curation, ideal_learner
@@ -98,7 +98,7 @@ def label_table(key: Array, request: LabelRequest, answers: Array, world: World)
 
 @jax.jit
 def train_table(table_NxA: Array, answer_NxK: Array, labels: Labels, mixture: Mixture) -> Array:
-    """The mixture's distribution over answers given the prompt; other rows stay."""
+    """Replaces the rows of prompts in the mixture by its distribution over answers."""
     prompt_NxK = jnp.broadcast_to(jnp.arange(answer_NxK.shape[0])[:, None], answer_NxK.shape)
     mass_NxA = jnp.zeros_like(table_NxA).at[prompt_NxK, answer_NxK].add(mixture.synthetic_NxK)
     if labels.examples is not None:
@@ -113,13 +113,13 @@ def simulate(
     """Runs the ideal learner.
 
     Args:
-      key: of all draws.
+      key: for all draws.
       table_NxA: the seed model, see `initial_table`.
-      arm: way of curating.
-      curation: its numbers.
-      world: labeler and filter.
-      rounds: of training.
-      k: samples a prompt and round.
+      arm: the way of curating.
+      curation: settings.
+      world: the labeler's and the filter's rates.
+      rounds: rounds of training.
+      k: samples for each prompt in each round.
     """
 
     def at(stage: int, round_: int) -> Array:

@@ -1,4 +1,4 @@
-"""Filter and mix: from verdicts to the weighted training set of a round."""
+"""Filters and mixes: from verdicts to the weighted training set of a round."""
 
 import functools
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from boostlm.numerics import AnyArray, expand
 
 
 class Mixture(NamedTuple):
-    """Example weights of a round (lambda), adding up to 1, or to 0 if there is nothing to train on.
+    """Example weights of a round (lambda). They sum to 1, or to 0 if no example was kept.
 
     Attributes:
-      synthetic_NxK: float32, of each of the model's own responses.
-      weak_L: float32, of each label.
-      synthetic: int32 scalar, |S+|: own responses that were kept.
-      weak: int32 scalar, |D_weak|: labels that were kept.
+      synthetic_NxK: float32, the weight of each of the model's own responses.
+      weak_L: float32, the weight of each label.
+      synthetic: int32 scalar, |S+|: how many own responses were kept.
+      weak: int32 scalar, |D_weak|: how many labels were kept.
 
     Example:
       >>> mixture = boostlm.mix(jnp.array([[True, True]]), jnp.array([True]), alpha=0.25)
@@ -40,7 +40,7 @@ def noisy_verdict(
     """The gamma-noisy filter: flips exact verdicts with its two error rates.
 
     Args:
-      key: one key for the array; element i's noise depends on the key and on i.
+      key: one key for the array; the noise of element i depends on the key and on i alone.
       correct: bool, any shape.
       miss_rate: chance that a correct response is rejected.
       false_accept_rate: chance that an incorrect one is accepted.
@@ -77,8 +77,8 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
     If either set is empty, the other takes the whole weight.
 
     Args:
-      accepted_NxK: bool, own responses to train on.
-      label_kept_L: bool, labels to train on (False where there is none).
+      accepted_NxK: bool, the own responses to train on.
+      label_kept_L: bool, the labels to train on (False for an empty place).
       alpha: weight of the labels in the mixture, in [0, 1].
 
     Example:
@@ -105,8 +105,8 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
 def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
     """Draws training rows from a mixture: example e appears rows * lambda_e times, floor or ceil.
 
-    The expected gradient is that of the lambda-weighted loss, with the variance of drawing nearly
-    gone. The order is a random permutation.
+    The expected gradient is that of the lambda-weighted loss, with almost no variance from drawing.
+    The order is a random permutation.
 
     Args:
       key: one key.

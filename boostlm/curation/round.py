@@ -1,8 +1,8 @@
 """One round of curation, state -> state, for any learner, filter and labeler.
 
-What touches the host or a model comes in as the typed callables of `RoundFns`; the rest is jitted
-JAX on arrays over prompts. The same code drives a language model, the ideal learner's table and the
-stubs of the tests.
+Everything that touches the host or a model is passed in as the callables of `RoundFns`; the rest is
+jitted JAX on arrays over prompts. The same code drives a language model, the ideal learner's table
+and the stubs of the tests.
 """
 
 import functools
@@ -24,14 +24,14 @@ ResponseTree = Any  # a pytree of arrays with leading axes [N, K]
 
 
 class RoundState(NamedTuple):
-    """What one round hands to the next.
+    """The state that a round takes and returns.
 
     Attributes:
       learner: the model.
       log_weight_N: float32, normalised log difficulty weights.
       failures_N: int32, rounds that each prompt has failed.
       labels_spent: int, labels bought so far.
-      labels_kept: int, of those, the ones trained on.
+      labels_kept: int, labels trained on so far.
 
     Example:
       >>> state = boostlm.initial_state(learner={"w": jnp.zeros(2)}, prompts=4)
@@ -47,12 +47,12 @@ class RoundState(NamedTuple):
 
 
 class LabelRequest(NamedTuple):
-    """The labels to buy in a round, L = budget places.
+    """The labels to buy in a round. It has L = budget places, some of which may stay empty.
 
     Attributes:
       prompt_id_L: int32.
       sample_L: int32, 0, 1, ... for repeated labels of one prompt.
-      valid_L: bool, False for places that are not bought.
+      valid_L: bool, False for empty places.
 
     Example:
       >>> request = boostlm.LabelRequest(
@@ -68,11 +68,11 @@ class LabelRequest(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What a labeler gave for a request.
+    """A labeler's answer to a request.
 
     Attributes:
-      examples: a pytree with leading axis [L], in whatever form `train` takes.
-      kept_L: bool, labels to train on: bought, and accepted where labels are filtered.
+      examples: a pytree with leading axis [L], in the form that `train` takes.
+      kept_L: bool, the labels to train on. Where labels are filtered, these are the accepted ones.
 
     Example:
       >>> def label(request, r):  # the labeler always answers 7; the filter accepts it
@@ -88,14 +88,14 @@ class Labels(NamedTuple):
 
 
 class RoundFns(NamedTuple):
-    """The outside world of a round; each is called with the round number r = 0, 1, ...
+    """The functions that a round calls, each with the number r of rounds done: 0, 1, ...
 
     Attributes:
       sample: (learner, r) -> responses to every prompt.
-      judge: (responses, r) -> accepted_NxK bool, by the filter.
-      label: (request, r) -> labels. Not called when nothing is bought.
-      train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None when
-        nothing was bought.
+      judge: (responses, r) -> accepted_NxK bool, the filter's verdicts.
+      label: (request, r) -> labels. It is called only if labels are bought.
+      train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None if no
+        labels were bought.
 
     Example:
       >>> fns = boostlm.RoundFns(
@@ -115,11 +115,11 @@ class RoundFns(NamedTuple):
 
 
 class Curation(NamedTuple):
-    """The numbers of a round.
+    """Settings of a round.
 
     Attributes:
       theta: reweighting step, see `theta_from_beta`.
-      budget: labels a round (L).
+      budget: labels to buy each round (L).
       alpha: weight of the labels in the mixture.
 
     Example:
@@ -133,7 +133,7 @@ class Curation(NamedTuple):
 
 
 def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
-    """Before the first round: equal weights, nothing failed, nothing bought.
+    """The state before the first round: equal weights, no failures, no labels.
 
     Example:
       >>> state = boostlm.initial_state(learner=None, prompts=4)
@@ -148,10 +148,10 @@ def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
 def plan_labels(
     key: Array, log_weight_N: Array, accepted_NxK: Array, theta: float, *, labels: str, budget: int
 ) -> tuple[Array, LabelRequest]:
-    """Reweights the failing prompts and decides which labels to buy.
+    """Reweights the failing prompts and chooses which labels to buy.
 
     Returns:
-      New log_weight_N, and a request of `budget` places (all invalid for labels="none").
+      New log_weight_N, and a request of `budget` places (all empty for labels="none").
     """
     failing_N = failing(accepted_NxK)
     log_weight_N = reweight(log_weight_N, failing_N, theta)
@@ -169,11 +169,11 @@ def plan_labels(
 
 @functools.partial(jax.jit, static_argnames="arm")
 def curate(arm: Arm, accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
-    """What an arm trains on in a round: the weight of every own response and of every label.
+    """An arm's training mixture: the weight of every own response and of every label.
 
     Args:
       arm: the way of curating.
-      accepted_NxK: bool, the filter's verdicts on the own responses.
+      accepted_NxK: bool, the filter's verdicts on the model's own responses.
       label_kept_L: bool, as in `Labels`.
       alpha: weight of the labels in the mixture.
     """
@@ -188,11 +188,11 @@ def curation_round(
 
     Args:
       state: from `initial_state` or the previous round.
-      fns: the outside world.
+      fns: the functions to call.
       arm: the way of curating.
-      curation: its numbers.
-      key: decides where the odd labels of this round go.
-      round_: r, handed to `fns`.
+      curation: settings.
+      key: for the random rounding of label counts.
+      round_: r, passed to `fns`.
 
     Example:
       >>> fns = boostlm.RoundFns(
@@ -207,7 +207,7 @@ def curation_round(
       >>> state = boostlm.curation_round(state, fns, arm, curation, key, 0)
       >>> state.learner, state.labels_spent, state.failures_N.tolist()
       (4, 4, [0, 1, 1])
-      >>> print(jnp.exp(state.log_weight_N).round(3))  # what fails weighs twice as much
+      >>> print(jnp.exp(state.log_weight_N).round(3))  # failing prompts weigh twice as much
       [0.2 0.4 0.4]
     """
     responses = fns.sample(state.learner, round_)

@@ -1,15 +1,15 @@
 """The ideal learner: what curation does when training reproduces its data's distribution exactly.
 
 p is the chance that the model answers a prompt correctly; m is the filter's miss rate and a its
-false-accept rate; beta is the labeler's rate of right answers. Functions are vectorised over numpy
-arrays. The setting is that of arXiv 2502.08924; the rates are worked out for one draw a prompt
-and round and unfiltered labels unless said otherwise. `ideal_learner` is the same by Monte Carlo.
+false-accept rate; beta is the share of labels that are right. Functions are vectorised over numpy
+arrays. The setting is that of arXiv 2502.08924. Unless a docstring says otherwise, each prompt gets
+one draw a round and labels are not filtered. `ideal_learner` simulates the same by Monte Carlo.
 
 Example:
   >>> from boostlm import theory
   >>> float(theory.boosting(0.4, beta=0.1))  # the error 0.6 shrinks by the factor 0.9
   0.46
-  >>> theory.filter_only_plateau([0.0, 0.5, 1.0], k=8)  # p = 0 is never solved
+  >>> theory.solved_in_one_round([0.0, 0.5, 1.0], k=8)  # p = 0 is never solved
   0.665...
 """
 
@@ -28,9 +28,9 @@ def do_nothing(p: Rates) -> Rates:
 
 
 def do_nothing_diversity(diversity: Rates, k: int | np.ndarray) -> Rates:
-    """Expected chance that two answers differ, after training on k own draws: shrinks by 1 - 1/k.
+    """Expected chance that two answers differ, after training on k own draws.
 
-    The process ends fixed on one answer: collapse.
+    It shrinks by the factor 1 - 1/k a round. In the end the model gives one answer only: collapse.
     """
     return diversity * (1 - 1 / k)
 
@@ -45,10 +45,11 @@ def filter_only(p: Rates, miss_rate: Rates = 0.0, false_accept_rate: Rates = 0.0
     return np.where(accepted > 0, right / np.where(accepted > 0, accepted, 1), p)
 
 
-def filter_only_plateau(p: npt.ArrayLike, k: int) -> float:
-    """Mean accuracy that filtering alone reaches in one round of k draws and never leaves.
+def solved_in_one_round(p: npt.ArrayLike, k: int) -> float:
+    """Share of the prompts that one filtered round of k draws solves, with a perfect filter.
 
-    1 - E[(1 - p)^k] over prompts, with a perfect filter.
+    1 - E[(1 - p)^k]: a prompt with a right answer among its draws is solved from then on. The other
+    prompts keep their p, so later rounds solve more, up to the share of prompts with p > 0.
     """
     return float(1 - np.mean((1 - np.asarray(p)) ** k))
 
@@ -68,7 +69,7 @@ def boosting(
 def boosting_fixed_point(
     beta: Rates, miss_rate: Rates = 0.0, false_accept_rate: Rates = 0.0
 ) -> Rates:
-    """Where `boosting` comes to rest.
+    """The fixed point of `boosting`: p no longer changes from round to round.
 
     With m = a = gamma: beta (1 - gamma) / (gamma + beta (1 - 2 gamma)); 1 with a perfect filter.
     """
@@ -79,7 +80,7 @@ def boosting_fixed_point(
 def budgeted(unsolved: Rates, beta: Rates, budget_fraction: Rates, hardest_first: bool) -> Rates:
     """Failing fraction u after a round of B = budget_fraction * N labels, one a prompt.
 
-    Hardest first: u - beta min(u, B / N). Uniform: u (1 - beta B / N). The first is never behind.
+    Hardest first: u - beta min(u, B / N). Uniform: u (1 - beta B / N), which is never less.
     """
     if hardest_first:
         return unsolved - beta * np.minimum(unsolved, budget_fraction)
@@ -87,7 +88,7 @@ def budgeted(unsolved: Rates, beta: Rates, budget_fraction: Rates, hardest_first
 
 
 def turned_by(labels: int | np.ndarray, beta: Rates) -> Rates:
-    """Chance that some of `labels` filtered labels on a failing prompt is right."""
+    """Chance that at least one of `labels` labels on a prompt is right."""
     return 1 - (1 - beta) ** labels
 
 

@@ -99,7 +99,7 @@ def test_do_nothing_diversity_shrinks_by_one_minus_one_over_k():
 def test_filter_only_stops_at_the_prompts_it_could_solve():
     p = np.where(np.arange(N) % 2 == 0, 0.0, 0.3)
     trace = run("filter_only", world=World(0.3), k=8, rounds=8, p=p)
-    after_one = theory.filter_only_plateau(p, 8) + np.mean(p * (1 - p) ** 8)
+    after_one = theory.solved_in_one_round(p, 8) + np.mean(p * (1 - p) ** 8)
     within(trace.accuracy[1], after_one)  # a prompt with no accepted draw keeps its row
     assert trace.accuracy[-1] <= 0.5 + 1e-6  # prompts with p = 0 are never solved
     assert trace.accuracy[-1] > 0.49
