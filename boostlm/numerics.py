@@ -2,7 +2,7 @@
 
 Floating-point sums differ in their last bits between 1 device and 8, and one bit can move a label
 from one prompt to another. These functions count in integers instead. They run under jit on sharded
-arrays (XLA inserts the collectives), for up to 2**24 elements.
+arrays (XLA inserts the collectives), for up to MAX_ENTRIES entries.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,17 @@ from jax import Array
 AnyArray = Array | np.ndarray  # on a device, or in the memory of the host
 
 FIXED_POINT_BITS = 16
+MAX_ENTRIES = 2**31 - 1  # entries are numbered by int32
+
+
+def check_entries(entries: int) -> None:
+    """Refuses arrays whose entries int32 cannot number, before anything is computed.
+
+    Raises:
+      ValueError: there are more than MAX_ENTRIES.
+    """
+    if entries > MAX_ENTRIES:
+        raise ValueError(f"{entries:,} entries: at most {MAX_ENTRIES:,} can be numbered by int32")
 
 
 def to_fixed_point(x: Array) -> Array:
@@ -27,11 +38,23 @@ def to_fixed_point(x: Array) -> Array:
 def fixed_point_sum(fixed: Array) -> Array:
     """Sum of values from `to_fixed_point`, as a float32 scalar in units of 2**-16.
 
-    Adds low and high bytes apart, so that 2**24 summands do not overflow 32 bits.
+    The sum is exact before it is rounded once to float32: it has 64 bits, of which the reduction
+    carries the low and the high half.
     """
-    low = jnp.sum(fixed & 0xFF, dtype=jnp.uint32)
-    high = jnp.sum(fixed >> 8, dtype=jnp.uint32)
-    return high.astype(jnp.float32) * 256.0 + low.astype(jnp.float32)
+    check_entries(fixed.size)
+    low, high = jax.lax.reduce(
+        (fixed, jnp.zeros_like(fixed)),
+        (jnp.uint32(0), jnp.uint32(0)),
+        _add_with_carry,
+        tuple(range(fixed.ndim)),
+    )
+    return high.astype(jnp.float32) * 2.0**32 + low.astype(jnp.float32)
+
+
+def _add_with_carry(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The sum of two 64-bit numbers, each given as (low, high) uint32."""
+    low = a[0] + b[0]
+    return low, a[1] + b[1] + (low < a[0]).astype(jnp.uint32)
 
 
 def largest_uint32(holds: Callable[[Array], Array], shape: tuple[int, ...] = ()) -> Array:
@@ -69,11 +92,15 @@ def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
     Returns:
       index_C int32 [C] and valid_C bool [C]; index is 0 where not valid.
 
+    Raises:
+      ValueError: there are more than MAX_ENTRIES entries.
+
     Example:
       >>> index_C, valid_C = boostlm.expand(jnp.array([2, 0, 1]), capacity=4)
       >>> index_C.tolist(), valid_C.tolist()
       ([0, 0, 2, 0], [True, True, True, False])
     """
+    check_entries(count_N.size)
     end_N = jnp.cumsum(count_N)
     place_C = jnp.arange(capacity, dtype=jnp.int32)
     start_N = jnp.where(count_N > 0, end_N - count_N, capacity)

@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BoostError as error:
         print(f"boostlm: {error}", file=sys.stderr)
         return 3 if isinstance(error, WaitingForPeople) else 2
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(
@@ -243,19 +247,10 @@ def _export(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    from boostlm.cli.plan import describe_plan
+    from boostlm.cli.plan import plan
 
-    print(
-        describe_plan(
-            beta=args.beta,
-            start=args.start,
-            target_error=args.target_error,
-            budget=args.budget,
-            prompts=args.prompts,
-            miss_rate=args.miss_rate,
-            false_accept_rate=args.false_accept_rate,
-        )
-    )
+    for line in plan(args):
+        print(line, flush=True)
 
 
 _COMMANDS = {

@@ -181,17 +181,30 @@ def _add_export(commands: "Commands") -> None:
 def _add_plan(commands: "Commands") -> None:
     plan = commands.add_parser(
         "plan",
-        help="rounds and labels that a target takes, by the theory",
-        description="The ideal learner's way to a target error: hardest prompts first, one sample "
-        "and at most one unfiltered label a prompt and round.",
+        help="rounds and labels that a target takes, for an ideal learner",
+        description="Simulates an ideal learner under the real curation code. With a run directory "
+        "it starts from that run: its seed model's verdicts, its measured labels and its prices; "
+        "then only --arms, --beta and --target-error are read.",
     )
-    plan.add_argument("--beta", type=float, required=True, help="fraction of labels that are right")
-    plan.add_argument("--target-error", type=float, required=True, help="1 - accuracy to reach")
-    plan.add_argument("--budget", type=int, required=True, help="labels a round")
-    plan.add_argument("--prompts", type=int, required=True, help="training prompts (N)")
+    plan.add_argument("run_dir", nargs="?", help=f"{_RUN_DIR_HELP}; default: the options below")
+    plan.add_argument("--beta", type=float, help="fraction of labels that are right")
+    plan.add_argument("--target-error", type=float, help="1 - accuracy to reach")
+    plan.add_argument("--budget", type=int, help="labels a round")
+    plan.add_argument("--prompts", type=int, help="training prompts (N)")
     plan.add_argument(
         "--start", type=float, default=0.0, help="the seed model's accuracy; default: 0"
     )
+    plan.add_argument(
+        "--start-spread",
+        type=float,
+        metavar="S",
+        help="how the chance p of a right answer is spread over prompts: 0 if all are alike, 1 if "
+        "every p is 0 or 1, 1/(a+b+1) for Beta(a, b); default: both ends are shown",
+    )
+    plan.add_argument("--arms", default="boosting,uniform,filter_only", help="default: %(default)s")
+    plan.add_argument("--k", type=int, default=8, help="samples a prompt and round; default: 8")
+    plan.add_argument("--alpha", type=float, default=1 / 3, help="weight of labels; default: 1/3")
+    plan.add_argument("--unfiltered", action="store_true", help="train on wrong labels as well")
     plan.add_argument("--miss-rate", type=float, default=0.0, help=_RATE_HELP.format("correct"))
     plan.add_argument(
         "--false-accept-rate", type=float, default=0.0, help=_RATE_HELP.format("incorrect")

@@ -1,61 +1,184 @@
-"""boostlm plan: rounds and labels that a target takes, by the theory."""
+"""boostlm plan: the rounds and labels that a target takes, simulated for an ideal learner."""
 
-from boostlm.curation import theory
+import argparse
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from boostlm.config import ARM_NAMES, Config
+from boostlm.curation.arms import ARMS
+from boostlm.curation.planning import RUNS, PlannedRun, PlanSettings, plan_arm, spread_rates
 from boostlm.errors import BoostError
+from boostlm.report.label_rate import measured_rate
+from boostlm.report.run_data import RunData
+from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
+from boostlm.storage.run_dir import RunDir
+
+_MOST_PROMPTS = 10_000  # more of them are simulated by so many, with a budget in proportion
+_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the run's, along the frontier
+_ASSUMES = (
+    "Assumed: an ideal learner. It reproduces its training data exactly, and nothing that it\n"
+    "learns about one prompt helps with another. A model that generalises needs fewer labels,\n"
+    "one that forgets needs more."
+)
 
 
-def describe_plan(
-    *,
-    beta: float,
-    start: float,
-    target_error: float,
-    budget: int,
-    prompts: int,
-    miss_rate: float = 0.0,
-    false_accept_rate: float = 0.0,
+def plan(args: argparse.Namespace) -> Iterable[str]:
+    """The lines that `boostlm plan` prints."""
+    arms = [name.strip() for name in args.arms.split(",") if name.strip()]
+    for name in arms:
+        if name not in ARMS:
+            raise BoostError(
+                f"--arms: there is no arm {name!r}; choose from {', '.join(ARM_NAMES)}"
+            )
+    if args.run_dir is not None:
+        return _from_run(args, arms)
+    return _from_options(args, arms)
+
+
+def _from_options(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
+    _check(args)
+    shown = min(args.prompts, _MOST_PROMPTS)
+    settings = PlanSettings(
+        beta=args.beta,
+        budget=max(1, round(args.budget * shown / args.prompts)),
+        k=args.k,
+        alpha=args.alpha,
+        miss_rate=args.miss_rate,
+        false_accept_rate=args.false_accept_rate,
+        filter_labels=not args.unfiltered,
+    )
+    spreads = (0.0, 1.0) if args.start_spread is None else (args.start_spread,)
+    kind = "unfiltered" if args.unfiltered else "filtered"
+    yield (
+        f"Target error {args.target_error:g} from {1 - args.start:g}: {args.prompts:,} prompts, "
+        f"k = {args.k}, {args.budget:,} {kind} labels a round, {args.beta:.0%} of them right"
+    )
+    yield ""
+    yield "arm          spread of p      rounds            labels       error at the end"
+    for name in arms:
+        for spread in spreads:
+            p_RxN = np.tile(spread_rates(args.start, spread, shown), (RUNS, 1))
+            runs = plan_arm(ARMS[name], settings, p_RxN, target_error=args.target_error)
+            yield _line(name, spread, runs, args, args.prompts / shown)
+    yield ""
+    if args.start_spread is None:
+        yield (
+            "Accuracy alone does not determine a plan. The lines are its two ends: all prompts\n"
+            "alike (spread 0), and each prompt always or never answered (spread 1). Give\n"
+            "--start-spread for a value between them, or a run directory, from which it is fitted."
+        )
+    yield _ASSUMES
+    yield f"Ranges are those of {RUNS} simulated runs."
+
+
+def _line(
+    name: str, spread: float, runs: list[PlannedRun], args: argparse.Namespace, scale: float
 ) -> str:
-    """What `boostlm plan` prints: the predicted curve and what the target takes in all."""
-    rates = {"start": start, "miss-rate": miss_rate, "false-accept-rate": false_accept_rate}
-    for name, rate in rates.items():
-        if not 0 <= rate <= 1:
-            raise BoostError(f"--{name} {rate} is not in [0, 1]")
-    for name, rate in {"beta": beta, "target-error": target_error}.items():
-        if not 0 < rate < 1:
-            raise BoostError(f"--{name} {rate} is not in (0, 1)")
-    for name, count in {"budget": budget, "prompts": prompts}.items():
-        if count < 1:
-            raise BoostError(f"--{name} {count} is below 1")
-    steps = theory.plan_to_target(
-        beta=beta,
-        start=start,
-        target_error=target_error,
-        budget=budget,
-        prompts=prompts,
-        miss_rate=miss_rate,
-        false_accept_rate=false_accept_rate,
-    )
-    reached = steps.unsolved[-1] <= target_error
-    lines = ["round  error   labels so far"]
-    spent = [sum(steps.labels[:r]) for r in range(steps.rounds + 1)]
-    shown = sorted({*range(min(steps.rounds, 20) + 1), steps.rounds})
-    for r in shown:
-        if r > 21 and r == shown[-1]:
-            lines.append("  ...")
-        bar = "#" * round(40 * steps.unsolved[r])
-        lines.append(f"{r:5d}  {steps.unsolved[r]:.4f} {spent[r]:9d}  {bar}")
-    if reached:
-        lines.append(
-            f"\nerror {target_error:g} takes {steps.rounds} rounds and {spent[-1]} labels, "
-            f"of which about {beta * spent[-1]:.0f} are right"
-        )
+    """One arm's runs, in columns."""
+    rounds = [run.reached(args.target_error) for run in runs]
+    errors = [float(run.error_R[-1]) for run in runs]
+    row = f"{name:<12} {spread:<12g}"
+    if any(r is None for r in rounds):
+        row += f"{'not reached':>11} {'':>17}"
     else:
-        rest = 1 - theory.boosting_fixed_point(beta, miss_rate, false_accept_rate)
-        lines.append(
-            f"\nerror {target_error:g} is out of reach: with this filter and these labels the "
-            f"error comes to rest at {rest:.4f}. A better filter or a larger beta would lower it"
-        )
-    lines.append(
-        "An ideal learner that learns nothing about one prompt from another; a model that\n"
-        "generalises needs fewer labels, one that forgets needs more."
+        labels = [round(int(run.labels_R[-1]) * scale) for run in runs]
+        row += f"{_range(rounds):>11} {_range(labels):>17}"
+    return f"{row} {_range(errors, '.4f'):>22}"
+
+
+def _range(values: Iterable[float | None], form: str = ",") -> str:
+    numbers = [v for v in values if v is not None]
+    low, high = format(min(numbers), form), format(max(numbers), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _check(args: argparse.Namespace) -> None:
+    missing = [f"--{n}" for n in ("beta", "target-error", "budget", "prompts")
+               if getattr(args, n.replace("-", "_")) is None]  # fmt: skip
+    if missing:
+        raise BoostError(f"give {', '.join(missing)}, or the directory of a run to plan from")
+    closed = ("start", "miss_rate", "false_accept_rate", "start_spread", "alpha")
+    for name in (*closed, "beta", "target_error"):
+        value, inside = getattr(args, name), name in closed
+        if value is None or (0 <= value <= 1 if inside else 0 < value < 1):
+            continue
+        bounds = "[0, 1]" if inside else "(0, 1)"
+        raise BoostError(f"--{name.replace('_', '-')} {value} is not in {bounds}")
+    for name in ("budget", "prompts", "k"):
+        if getattr(args, name) < 1:
+            raise BoostError(f"--{name} {getattr(args, name)} is below 1")
+
+
+def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
+    """The frontier of error against labels and cost, from a run's fitted prior and labels."""
+    from boostlm.report.write import read_run, start_verdicts
+
+    run_dir = RunDir(args.run_dir)
+    config, run = run_dir.read_config(), read_run(run_dir, predictions=False)
+    of_seeds = [v.correct for seed in run.seeds if (v := start_verdicts(run_dir, seed)) is not None]
+    if not of_seeds:
+        raise BoostError(f"{run_dir.name} has no verdicts of round 0 to plan from")
+    beta, source = _beta_of(args, config, run)
+    right_N, k = of_seeds[0].sum(axis=1), of_seeds[0].shape[1]
+    posterior = fit_prior(np.concatenate(of_seeds).sum(axis=1), k)
+    rng = np.random.default_rng(0)
+    p_RxN = np.stack([draw_rates(rng, draw_prior(rng, posterior), right_N, k) for _ in range(RUNS)])
+    never = float(posterior.priors.never @ posterior.weight_G)
+    yield (
+        f"{run.config['name']}: {len(right_N):,} prompts, seed model right on "
+        f"{np.mean(right_N) / k:.1%} of {k} samples each; about {never:.0%} of the prompts never."
     )
-    return "\n".join(lines)
+    yield f"Labels right: {beta:.1%} ({source}). Cost of a label: {config.label.cost:g}."
+    yield ""
+    yield f"After {config.rounds} rounds:"
+    yield f"{'arm':<12} {'labels a round':>15} {'labels':>10} {'cost':>10}    training error"
+    best: tuple[float, str] | None = None
+    for name in arms:
+        budgets = _BUDGETS if ARMS[name].labels != "none" else (1.0,)
+        for part in budgets:
+            budget = max(1, round(config.label.budget * part))
+            settings = PlanSettings(
+                beta=beta,
+                budget=budget,
+                k=config.sample.k,
+                alpha=config.train.alpha,
+                miss_rate=config.filter.miss_rate,
+                false_accept_rate=config.filter.false_accept_rate,
+                filter_labels=config.label.filter_labels,
+            )
+            runs = plan_arm(
+                ARMS[name], settings, p_RxN, target_error=-1.0, max_rounds=config.rounds
+            )
+            errors = [float(r.error_R[-1]) for r in runs]
+            labels = round(float(np.mean([r.labels_R[-1] for r in runs])))
+            cost = labels * config.label.cost
+            yield (
+                f"{name:<12} {budget if labels else 0:>15,} {labels:>10,} {cost:>10,.6g}"
+                f"    {_range(errors, '.4f')}"
+            )
+            if args.target_error is not None and max(errors) <= args.target_error:
+                said = f"{name} with {budget if labels else 0:,} labels a round, cost {cost:,.6g}"
+                best = min(best or (np.inf, ""), (cost, said))
+    yield ""
+    if args.target_error is not None:
+        yield (
+            f"Cheapest that reaches a training error of {args.target_error:g}: {best[1]}"
+            if best
+            else f"None of these reaches a training error of {args.target_error:g}."
+        )
+    yield _ASSUMES
+    yield f"Ranges are those of {RUNS} simulated runs, each with rates drawn for every prompt."
+
+
+def _beta_of(args: argparse.Namespace, config: Config, run: RunData) -> tuple[float, str]:
+    """The labels' rate to plan with, and where it is from."""
+    if args.beta is not None:
+        return args.beta, "as given by --beta"
+    for arm in ("boosting", *run.arms):
+        measured = measured_rate(run.rows, arm)
+        if measured is not None:
+            checked, (estimate, low, high) = measured
+            source = f"measured on {checked:,} labels of {arm}: 95% {low:.1%} to {high:.1%}"
+            return min(max(float(estimate), 1e-3), 1 - 1e-3), source
+    return config.label.beta, "as set by label.beta; none was checked"

@@ -35,7 +35,11 @@ def allocate(key: Array, budget: int | Array, weight_N: Array, eligible_N: Array
       eligible_N: bool [N].
 
     Returns:
-      int32 [N], zero where not eligible, adding up to `budget` (or to 0).
+      int32 [N], zero where not eligible, adding up to `budget` (or to 0). A share above 2**20 is
+      met to a part in 2**20, not to one label.
+
+    Raises:
+      ValueError: there are more than `numerics.MAX_ENTRIES` prompts.
 
     Example:
       >>> weight_N = jnp.array([4.0, 2.0, 1.0, 1.0])

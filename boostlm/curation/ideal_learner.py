@@ -13,7 +13,7 @@ Example:
   >>> trace = ideal_learner.simulate(
   ...     jax.random.key(0), table_NxA, ARMS["boosting"], curation, world, rounds=2, k=4
   ... )
-  >>> trace.accuracy[0] < trace.accuracy[1] < trace.accuracy[2], trace.labels[0]
+  >>> bool(trace.accuracy[0] < trace.accuracy[1] < trace.accuracy[2]), int(trace.labels[0])
   (True, 0)
 """
 
@@ -33,6 +33,7 @@ from boostlm.curation.round import (
     LabelRequest,
     Labels,
     RoundFns,
+    RoundState,
     curation_round,
     initial_state,
 )
@@ -43,20 +44,20 @@ class World(NamedTuple):
     """Rates of the labeler and the filter.
 
     Attributes:
-      beta: fraction of labels that are right.
+      beta: fraction of labels that are right; one number, or one for each prompt [N].
       miss_rate: of the filter.
       false_accept_rate: of the filter.
       filter_labels: keep only labels that the filter accepts.
     """
 
-    beta: float
-    miss_rate: float = 0.0
-    false_accept_rate: float = 0.0
-    filter_labels: bool = False
+    beta: float | Array
+    miss_rate: float | Array = 0.0
+    false_accept_rate: float | Array = 0.0
+    filter_labels: bool | Array = False
 
 
 class Trace(NamedTuple):
-    """An ideal learner's rounds, each a list of rounds + 1 numbers.
+    """An ideal learner's rounds, each float32 or int32 [rounds + 1].
 
     Attributes:
       accuracy: mean over prompts of the chance to be right.
@@ -64,12 +65,24 @@ class Trace(NamedTuple):
       labels: bought so far.
     """
 
-    accuracy: list[float]
-    distinct: list[float]
-    labels: list[int]
+    accuracy: Array
+    distinct: Array
+    labels: Array
 
 
-def initial_table(p_N: np.ndarray, wrong_answers: int = 16) -> Array:
+class FirstSamples(NamedTuple):
+    """What a model that was sampled gave before the first round.
+
+    Attributes:
+      correct_NxK: bool, the exact verdicts.
+      accepted_NxK: bool, the filter's.
+    """
+
+    correct_NxK: Array
+    accepted_NxK: Array
+
+
+def initial_table(p_N: np.ndarray | Array, wrong_answers: int = 16) -> Array:
     """Chance p_N of the right answer, the rest spread evenly over wrong ones: float32 [N, A]."""
     right_Nx1 = jnp.asarray(p_N, jnp.float32)[:, None]
     wrong_NxW = jnp.tile((1 - right_Nx1) / wrong_answers, (1, wrong_answers))
@@ -80,17 +93,21 @@ def initial_table(p_N: np.ndarray, wrong_answers: int = 16) -> Array:
 def sample_table(key: Array, table_NxA: Array, k: int) -> Array:
     """K answers to each prompt, int32 [N, K]."""
     keys_NxK = row_keys(key, jnp.arange(table_NxA.shape[0]), k)
-    draw = jax.vmap(jax.vmap(jax.random.categorical, (0, None)))
-    return draw(keys_NxK, jnp.log(table_NxA))
+    uniform_NxK = jax.vmap(jax.vmap(jax.random.uniform))(keys_NxK)
+    below_NxKxA = uniform_NxK[:, :, None] >= jnp.cumsum(table_NxA, axis=1)[:, None, :]
+    # Rounding may leave the last sum below 1; then the last answer with mass is drawn.
+    last_Nx1 = table_NxA.shape[1] - 1 - jnp.argmax(table_NxA[:, ::-1] > 0, axis=1)[:, None]
+    return jnp.minimum(jnp.sum(below_NxKxA, axis=2, dtype=jnp.int32), last_Nx1)
 
 
 @jax.jit
-def label_table(key: Array, request: LabelRequest, answers: Array, world: World) -> Labels:
+def label_table(key: Array, request: LabelRequest, table_NxA: Array, world: World) -> Labels:
     """Labels that are right at rate beta; examples are (prompt_L, answer_L)."""
     right_key, wrong_key, filter_key = jax.random.split(key, 3)
-    L = request.valid_L.shape
-    right_L = jax.random.uniform(right_key, L) < world.beta
-    answer_L = jnp.where(right_L, 0, jax.random.randint(wrong_key, L, 1, answers))
+    L, (N, A) = request.valid_L.shape, table_NxA.shape
+    beta_L = jnp.broadcast_to(jnp.asarray(world.beta), (N,))[request.prompt_id_L]
+    right_L = jax.random.uniform(right_key, L) < beta_L
+    answer_L = jnp.where(right_L, 0, jax.random.randint(wrong_key, L, 1, A))
     accepted_L = noisy_verdict(filter_key, right_L, world.miss_rate, world.false_accept_rate)
     kept_L = request.valid_L & (accepted_L | ~jnp.asarray(world.filter_labels))
     return Labels((request.prompt_id_L, answer_L), kept_L)
@@ -108,9 +125,16 @@ def train_table(table_NxA: Array, answer_NxK: Array, labels: Labels, mixture: Mi
 
 
 def simulate(
-    key: Array, table_NxA: Array, arm: Arm, curation: Curation, world: World, rounds: int, k: int
+    key: Array,
+    table_NxA: Array,
+    arm: Arm,
+    curation: Curation,
+    world: World,
+    rounds: int,
+    k: int,
+    first: FirstSamples | None = None,
 ) -> Trace:
-    """Runs the ideal learner.
+    """Runs the ideal learner. Can be vmapped over everything but `arm`, `rounds` and `k`.
 
     Args:
       key: for all draws.
@@ -120,31 +144,76 @@ def simulate(
       world: the labeler's and the filter's rates.
       rounds: rounds of training.
       k: samples for each prompt in each round.
+      first: samples of round 0 that are known; None: they are drawn.
     """
+    places = int(curation.budget) if curation.places is None else curation.places
+    start = initial_state(table_NxA, table_NxA.shape[0])
+    settings = curation._replace(places=None), world, first
+    # The trace is taken before each round, so the last round is there to be measured only.
+    return advance(
+        key, start, jnp.int32(0), *settings, arm=arm, places=places, rounds=rounds + 1, k=k
+    )[1]
 
-    def at(stage: int, round_: int) -> Array:
-        return jax.random.fold_in(jax.random.fold_in(key, stage), round_)
 
-    def judge(answer_NxK: Array, round_: int) -> Array:
-        return noisy_verdict(
-            at(1, round_), answer_NxK == 0, world.miss_rate, world.false_accept_rate
+@functools.partial(jax.jit, static_argnames=("arm", "places", "rounds", "k"))
+def advance(
+    key: Array,
+    state: RoundState,
+    done: Array,
+    curation: Curation,
+    world: World,
+    first: FirstSamples | None,
+    *,
+    arm: Arm,
+    places: int | None,
+    rounds: int,
+    k: int,
+) -> tuple[RoundState, Trace]:
+    """Some more rounds of an ideal learner: the state after them, and the trace before each.
+
+    Args:
+      key: for all draws, the same for all rounds of a learner.
+      state: to start from, with a table as its learner.
+      done: int32 scalar, rounds so far.
+      curation: settings.
+      world: the labeler's and the filter's rates.
+      first: as in `simulate`.
+      arm: the way of curating.
+      places: L.
+      rounds: how many more.
+      k: samples for each prompt in each round.
+    """
+    curation = curation._replace(places=places)
+
+    def sample(table_NxA: Array, r: Array) -> tuple[Array, Array]:
+        answer_NxK = sample_table(_key(key, 0, r), table_NxA, k)
+        accepted_NxK = noisy_verdict(
+            _key(key, 1, r), answer_NxK == 0, world.miss_rate, world.false_accept_rate
         )
+        if first is not None:
+            wrong_NxK = jnp.maximum(answer_NxK, 1)
+            known_NxK = jnp.where(first.correct_NxK, 0, wrong_NxK)
+            answer_NxK = jnp.where(r == 0, known_NxK, answer_NxK)
+            accepted_NxK = jnp.where(r == 0, first.accepted_NxK, accepted_NxK)
+        return answer_NxK, accepted_NxK
 
-    fns = RoundFns(
-        sample=lambda table, r: sample_table(at(0, r), table, k),
-        judge=judge,
-        label=lambda request, r: label_table(at(2, r), request, table_NxA.shape[1], world),
-        train=lambda table, answers, labels, mixture, r: train_table(
-            table, answers, labels, mixture
-        ),
-    )
-    state = initial_state(table_NxA, table_NxA.shape[0])
-    trace = Trace([], [], [])
-    for round_ in range(rounds + 1):
-        answers = fns.sample(state.learner, round_)
-        trace.accuracy.append(float(jnp.mean(state.learner[:, 0])))
-        trace.distinct.append(float(jnp.mean(distinct_fraction(answers[..., None]))))
-        trace.labels.append(state.labels_spent)
-        if round_ < rounds:
-            state = curation_round(state, fns, arm, curation, at(3, round_), round_)
-    return trace
+    def one_round(state: RoundState, r: Array) -> tuple[RoundState, Trace]:
+        table_NxA = state.learner
+        answer_NxK, accepted_NxK = sample(table_NxA, r)
+        fns = RoundFns(
+            sample=lambda table, r: (answer_NxK, accepted_NxK),
+            judge=lambda responses, r: responses[1],
+            label=lambda request, r: label_table(_key(key, 2, r), request, table_NxA, world),
+            train=lambda table, responses, labels, mixture, r: train_table(
+                table, responses[0], labels, mixture
+            ),
+        )
+        after = curation_round(state, fns, arm, curation, _key(key, 3, r), r)
+        distinct = jnp.mean(distinct_fraction(answer_NxK[..., None]))
+        return after, Trace(jnp.mean(table_NxA[:, 0]), distinct, jnp.asarray(state.labels_spent))
+
+    return jax.lax.scan(one_round, state, done + jnp.arange(rounds))
+
+
+def _key(key: Array, stage: int, r: Array) -> Array:
+    return jax.random.fold_in(jax.random.fold_in(key, stage), r)

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from boostlm.curation.allocate import allocate
-from boostlm.numerics import AnyArray, expand
+from boostlm.numerics import (
+    FIXED_POINT_BITS,
+    AnyArray,
+    expand,
+    fixed_point_sum,
+    to_fixed_point,
+)
 
 
 class Mixture(NamedTuple):
@@ -106,7 +112,8 @@ def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
     """Draws training rows from a mixture: example e appears rows * lambda_e times, floor or ceil.
 
     The expected gradient is that of the lambda-weighted loss, with almost no variance from drawing.
-    The order is a random permutation.
+    The order is a random permutation. Own responses and labels are drawn apart, so that a label
+    that weighs a million times as much as an own response takes no more than its share.
 
     Args:
       key: one key.
@@ -117,6 +124,9 @@ def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
       index_C int32 [C] into the flattened own responses followed by the labels (n * K + k, or
       N * K + l), and valid_C bool [C], all False if the mixture is empty.
 
+    Raises:
+      ValueError: N * K + L is more than `numerics.MAX_ENTRIES`.
+
     Example:
       >>> accepted_NxK = jnp.array([[True, False], [True, False]])
       >>> mixture = boostlm.mix(accepted_NxK, jnp.array([True, False]), alpha=0.5)
@@ -126,8 +136,27 @@ def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
       >>> bool(valid_C.all())
       True
     """
-    weight = jnp.concatenate([mixture.synthetic_NxK.reshape(-1), mixture.weak_L])
-    allocate_key, order_key = jax.random.split(key)
-    index_C, valid_C = expand(allocate(allocate_key, rows, weight, weight > 0), rows)
+    own, weak = mixture.synthetic_NxK.reshape(-1), mixture.weak_L
+    own_key, weak_key, split_key, order_key = jax.random.split(key, 4)
+    weak_rows = _rows_of(split_key, rows, _mass(weak), _mass(own))
+    own_count = allocate(own_key, rows - weak_rows, own, own > 0)
+    weak_count = allocate(weak_key, weak_rows, weak, weak > 0)
+    index_C, valid_C = expand(jnp.concatenate([own_count, weak_count]), rows)
     order_C = jax.random.permutation(order_key, rows)
     return index_C[order_C], valid_C[order_C]
+
+
+def _mass(weight: Array) -> Array:
+    """The sum of weights, the same on any number of devices: float32 scalar."""
+    largest = jnp.max(weight, initial=0.0)
+    relative = weight / jnp.where(largest > 0, largest, 1.0)
+    return fixed_point_sum(to_fixed_point(relative)) * 2.0**-FIXED_POINT_BITS * largest
+
+
+def _rows_of(key: Array, rows: int, mass: Array, other: Array) -> Array:
+    """The part of `rows` that a mass takes beside another: int32, floor or ceil at random."""
+    share = rows * (mass / jnp.where(mass + other > 0, mass + other, 1.0))
+    whole = jnp.round(share)
+    share = jnp.where(jnp.abs(share - whole) < 2.0**-20 * jnp.maximum(whole, 1), whole, share)
+    drawn = jnp.floor(share + jax.random.uniform(key)).astype(jnp.int32)
+    return jnp.clip(drawn, jnp.where(other > 0, 0, rows), jnp.where(mass > 0, rows, 0))

@@ -30,20 +30,20 @@ class RoundState(NamedTuple):
       learner: the model.
       log_weight_N: float32, normalised log difficulty weights.
       failures_N: int32, rounds that each prompt has failed.
-      labels_spent: int, labels bought so far.
-      labels_kept: int, labels trained on so far.
+      labels_spent: int32 scalar, labels bought so far.
+      labels_kept: int32 scalar, labels trained on so far.
 
     Example:
       >>> state = boostlm.initial_state(learner={"w": jnp.zeros(2)}, prompts=4)
-      >>> state.failures_N.tolist(), state.labels_spent
+      >>> state.failures_N.tolist(), int(state.labels_spent)
       ([0, 0, 0, 0], 0)
     """
 
     learner: LearnerTree
     log_weight_N: Array
     failures_N: Array
-    labels_spent: int
-    labels_kept: int
+    labels_spent: int | Array
+    labels_kept: int | Array
 
 
 class LabelRequest(NamedTuple):
@@ -93,9 +93,10 @@ class RoundFns(NamedTuple):
     Attributes:
       sample: (learner, r) -> responses to every prompt.
       judge: (responses, r) -> accepted_NxK bool, the filter's verdicts.
-      label: (request, r) -> labels. It is called only if labels are bought.
-      train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None if no
-        labels were bought.
+      label: (request, r) -> labels. It is called only if the arm buys labels; then a request may
+        still be empty, if no prompt fails.
+      train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None if the
+        arm buys no labels.
 
     Example:
       >>> fns = boostlm.RoundFns(
@@ -108,10 +109,10 @@ class RoundFns(NamedTuple):
       (3, 2)
     """
 
-    sample: Callable[[LearnerTree, int], ResponseTree]
-    judge: Callable[[ResponseTree, int], Array]
-    label: Callable[[LabelRequest, int], Labels]
-    train: Callable[[LearnerTree, ResponseTree, Labels, Mixture, int], LearnerTree]
+    sample: Callable[[LearnerTree, Any], ResponseTree]
+    judge: Callable[[ResponseTree, Any], Array]
+    label: Callable[[LabelRequest, Any], Labels]
+    train: Callable[[LearnerTree, ResponseTree, Labels, Mixture, Any], LearnerTree]
 
 
 class Curation(NamedTuple):
@@ -119,17 +120,19 @@ class Curation(NamedTuple):
 
     Attributes:
       theta: reweighting step, see `theta_from_beta`.
-      budget: labels to buy each round (L).
+      budget: labels to buy each round.
       alpha: weight of the labels in the mixture.
+      places: L, the length of requests; None: `budget`. Needed where `budget` is traced.
 
     Example:
       >>> boostlm.Curation(theta=boostlm.theta_from_beta(0.5), budget=100, alpha=1 / 3).budget
       100
     """
 
-    theta: float
-    budget: int
-    alpha: float
+    theta: float | Array
+    budget: int | Array
+    alpha: float | Array
+    places: int | None = None
 
 
 def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
@@ -140,18 +143,25 @@ def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
       >>> jnp.exp(state.log_weight_N).tolist()
       [0.25, 0.25, 0.25, 0.25]
     """
-    zeros_N = jnp.zeros((prompts,), jnp.int32)
-    return RoundState(learner, initial_log_weights(prompts), zeros_N, 0, 0)
+    zeros_N, zero = jnp.zeros((prompts,), jnp.int32), jnp.int32(0)
+    return RoundState(learner, initial_log_weights(prompts), zeros_N, zero, zero)
 
 
-@functools.partial(jax.jit, static_argnames=("labels", "budget"))
+@functools.partial(jax.jit, static_argnames=("labels", "places"))
 def plan_labels(
-    key: Array, log_weight_N: Array, accepted_NxK: Array, theta: float, *, labels: str, budget: int
+    key: Array,
+    log_weight_N: Array,
+    accepted_NxK: Array,
+    theta: float | Array,
+    budget: int | Array,
+    *,
+    labels: str,
+    places: int,
 ) -> tuple[Array, LabelRequest]:
     """Reweights the failing prompts and chooses which labels to buy.
 
     Returns:
-      New log_weight_N, and a request of `budget` places (all empty for labels="none").
+      New log_weight_N, and a request of L = `places`, all empty for labels="none".
     """
     failing_N = failing(accepted_NxK)
     log_weight_N = reweight(log_weight_N, failing_N, theta)
@@ -161,9 +171,9 @@ def plan_labels(
         count_N = allocate(key, budget, jnp.ones_like(log_weight_N), jnp.ones_like(failing_N))
     else:
         count_N = jnp.zeros_like(failing_N, jnp.int32)
-    prompt_id_L, valid_L = expand(count_N, budget)
+    prompt_id_L, valid_L = expand(count_N, places)
     first_N = jnp.cumsum(count_N) - count_N
-    sample_L = jnp.where(valid_L, jnp.arange(budget) - first_N[prompt_id_L], 0)
+    sample_L = jnp.where(valid_L, jnp.arange(places) - first_N[prompt_id_L], 0)
     return log_weight_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
 
 
@@ -182,9 +192,16 @@ def curate(arm: Arm, accepted_NxK: Array, label_kept_L: Array, alpha: float) -> 
 
 
 def curation_round(
-    state: RoundState, fns: RoundFns, arm: Arm, curation: Curation, key: Array, round_: int
+    state: RoundState,
+    fns: RoundFns,
+    arm: Arm,
+    curation: Curation,
+    key: Array,
+    round_: int | Array,
 ) -> RoundState:
     """Sample, filter, reweight, label, mix, train: one round.
+
+    With functions that JAX can trace, the round itself can be jitted, scanned and vmapped.
 
     Args:
       state: from `initial_state` or the previous round.
@@ -205,7 +222,7 @@ def curation_round(
       >>> curation = boostlm.Curation(theta=boostlm.theta_from_beta(0.5), budget=4, alpha=1 / 3)
       >>> arm, key = boostlm.ARMS["boosting"], jax.random.key(0)
       >>> state = boostlm.curation_round(state, fns, arm, curation, key, 0)
-      >>> state.learner, state.labels_spent, state.failures_N.tolist()
+      >>> state.learner, int(state.labels_spent), state.failures_N.tolist()
       (4, 4, [0, 1, 1])
       >>> print(jnp.exp(state.log_weight_N).round(3))  # failing prompts weigh twice as much
       [0.2 0.4 0.4]
@@ -217,17 +234,19 @@ def curation_round(
         state.log_weight_N,
         accepted_NxK,
         curation.theta,
+        curation.budget,
         labels=arm.labels,
-        budget=curation.budget,
+        places=int(curation.budget) if curation.places is None else curation.places,
     )
-    spent = int(jnp.sum(request.valid_L))
-    labels = fns.label(request, round_) if spent else Labels(None, jnp.zeros_like(request.valid_L))
+    labels = Labels(None, jnp.zeros_like(request.valid_L))
+    if arm.labels != "none":
+        labels = fns.label(request, round_)
     mixture = curate(arm, accepted_NxK, labels.kept_L, curation.alpha)
     learner = fns.train(state.learner, responses, labels, mixture, round_)
     return RoundState(
         learner=learner,
         log_weight_N=log_weight_N,
         failures_N=state.failures_N + failing(accepted_NxK),
-        labels_spent=state.labels_spent + spent,
-        labels_kept=state.labels_kept + int(mixture.weak),
+        labels_spent=state.labels_spent + jnp.sum(request.valid_L, dtype=jnp.int32),
+        labels_kept=state.labels_kept + mixture.weak,
     )

@@ -13,9 +13,6 @@ Example:
   0.665...
 """
 
-import math
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -90,61 +87,3 @@ def budgeted(unsolved: Rates, beta: Rates, budget_fraction: Rates, hardest_first
 def turned_by(labels: int | np.ndarray, beta: Rates) -> Rates:
     """Chance that at least one of `labels` labels on a prompt is right."""
     return 1 - (1 - beta) ** labels
-
-
-class Plan(NamedTuple):
-    """What a target takes.
-
-    Attributes:
-      unsolved: expected error before each round and after the last.
-      labels: bought in each round.
-    """
-
-    unsolved: list[float]
-    labels: list[int]
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of training."""
-        return len(self.labels)
-
-
-def plan_to_target(
-    *,
-    beta: float,
-    start: float,
-    target_error: float,
-    budget: int,
-    prompts: int,
-    miss_rate: float = 0.0,
-    false_accept_rate: float = 0.0,
-    max_rounds: int = 1000,
-) -> Plan:
-    """Rounds and labels until the expected error is at most `target_error`.
-
-    One draw a prompt and round, labels unfiltered, at most one label for each rejected draw and at
-    most `budget` a round; with too few labels, the rejected draws left over are dropped and their
-    prompts stay as they were. Ends early where the error no longer falls by 1e-6 a round.
-
-    Args:
-      beta: fraction of labels that are right.
-      start: accuracy of the seed model, in [0, 1].
-      target_error: in [0, 1].
-      budget: labels a round.
-      prompts: N.
-      miss_rate: of the filter.
-      false_accept_rate: of the filter.
-      max_rounds: give up after these.
-    """
-    p, unsolved = start, [1 - start]
-    labels: list[int] = []
-    while unsolved[-1] > target_error and len(labels) < max_rounds:
-        rejected = 1 - p * (1 - miss_rate) - (1 - p) * false_accept_rate
-        share = min(1.0, budget / (prompts * rejected)) if rejected > 0 else 0.0
-        p_next = p + share * (float(boosting(p, beta, miss_rate, false_accept_rate)) - p)
-        if p_next - p < 1e-6:
-            break
-        labels.append(math.ceil(share * rejected * prompts - 1e-9))
-        unsolved.append(1 - p_next)
-        p = p_next
-    return Plan(unsolved, labels)

@@ -129,14 +129,12 @@ def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         )
 
     def init_optimizer(optimizer: optax.GradientTransformation) -> Callable[[Any], Any]:
+        @jax.jit
         def init(params: Any) -> Any:
-            return optimizer.init(params)
+            state = optimizer.init(params)
+            return jax.lax.with_sharding_constraint(state, shardings(mesh, state))
 
-        def compiled(params: Any) -> Any:
-            at = shardings(mesh, jax.eval_shape(init, params))
-            return jax.jit(init, out_shardings=at)(params)
-
-        return compiled
+        return init
 
     return Parallel(
         batch_shape=batch_shape,

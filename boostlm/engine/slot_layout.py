@@ -10,7 +10,10 @@ import numpy as np
 from boostlm.engine.tokenizer import PAD_ID
 
 _NARROWEST = 16  # tokens of the narrowest prompts that a program is compiled for
-_WIDEST_GROUP = 8  # samples of a prompt that share its slot, if they are requested by pairs
+# Samples of a prompt that share its slot, if they are requested by pairs: the largest width that
+# leaves at most this part of the places empty. An empty place is a row that decodes nothing.
+_WIDTHS = (8, 4, 2, 1)
+_EMPTY = 0.2
 _REFILLS = 8  # new prompts are inserted once 1 / 8 of the rows are free
 
 
@@ -31,13 +34,13 @@ def group_pairs(
 ) -> tuple[SampleGroups, tuple[np.ndarray, np.ndarray]]:
     """Groups that hold each pair of a prompt and a sample number, and the place of each pair.
 
-    A group has at most 8 samples, so that a prompt asked for 1,000 times does not make the others'
-    groups as wide.
+    All groups have the same width. Wide groups prefill a prompt once for many of its samples; but
+    where most prompts have one sample, groups of one keep all rows at work.
     """
     prompt_L, sample_L = np.asarray(prompt_L), np.asarray(sample_L)
     order = np.argsort(prompt_L, kind="stable")
     _, first, count = np.unique(prompt_L[order], return_index=True, return_counts=True)
-    K = min(_WIDEST_GROUP, int(count.max()))
+    K = next(w for w in _WIDTHS if len(order) >= (1 - _EMPTY) * w * np.sum(-(-count // w)))
     nth = np.arange(len(order)) - np.repeat(first, count)  # number of a pair among its prompt's
     starts = nth % K == 0
     m, k = np.cumsum(starts) - 1, nth % K

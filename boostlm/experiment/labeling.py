@@ -69,6 +69,7 @@ def label_round(
             raise_if_preempted()
     if missing:
         raise BoostError(f"the labeler gave no label for {len(missing)} of the queries")
+    ledger.close()
     return _labels_from(ctx, ledger, place_of, len(request.valid_L))
 
 
@@ -89,12 +90,12 @@ def _entries(
     batch: Sequence[tuple[Query, Label]],
     accepts: Sequence[dict[bool, bool]],
 ) -> list[Entry]:
-    """The ledger's entries for a batch. A label that was cut off is never correct and not kept."""
+    """The ledger's entries for a batch. A cut-off label is not correct, accepted or kept."""
     right = ctx.grade([query.prompt for query, _ in batch], [label.text for _, label in batch])
     entries = []
     for (query, label), correct, verdict in zip(batch, right.tolist(), accepts, strict=True):
         correct = correct and label.finished
-        accepted = verdict[correct]
+        accepted = label.finished and verdict[correct]
         trainable = label.finished and _has_tokens(ctx, label.text)
         entries.append(
             Entry(

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boostlm.curation.diversity import distinct_fraction
+from boostlm.curation.diversity import distinct_fraction, wrong_pairs
 from boostlm.curation.mixture import failing
 from boostlm.curation.round import RoundState
 from boostlm.experiment.context import RunContext
@@ -20,7 +20,13 @@ from boostlm.statistics.audit import (
     miss_rate,
     right_rate,
 )
-from boostlm.statistics.collapse import alarms, churn, tail_loss
+from boostlm.statistics.collapse import (
+    alarms,
+    churn,
+    paired_change,
+    tail_loss,
+    wrong_diversity,
+)
 from boostlm.statistics.paired import mcnemar_of
 from boostlm.statistics.pass_at_k import pass_means
 from boostlm.storage.ledger import Entry
@@ -35,12 +41,14 @@ class Past(NamedTuple):
       rows: the same seed's and arm's rows of all rounds before.
       start_M: bool, the seed model's greedy verdicts on the evaluated split; None in round 0, or
         if their file is gone.
+      start_NxK: bool, the exact verdicts on the seed model's samples; None likewise.
       accepted_NxK: bool, the filter's verdicts of the round before; None likewise.
       labels: what was bought for the training that made this round's model.
     """
 
     rows: list[dict[str, Any]]
     start_M: np.ndarray | None
+    start_NxK: np.ndarray | None
     accepted_NxK: np.ndarray | None
     labels: list[Entry]
 
@@ -48,12 +56,13 @@ class Past(NamedTuple):
 def past_of(stages: ArmStages, metrics: MetricsFile, id_: RoundId) -> Past:
     """What was committed before a round's model was measured."""
     if id_.round == 0:
-        return Past([], None, None, [])
-    start = stages.start_answers()
+        return Past([], None, None, None, [])
+    start, samples = stages.start_answers(), stages.saved_verdicts(0)
     before = stages.saved_verdicts(id_.round - 1)
     return Past(
         [metrics.rows[id_._replace(round=r)] for r in range(id_.round)],
         None if start is None else start.greedy_M,
+        None if samples is None else samples.correct,
         None if before is None else before.accepted,
         stages.labels_for(id_.round),
     )
@@ -104,6 +113,9 @@ def metrics_row(
         "labels_spent": int(state.labels_spent),
         "labels_kept": int(state.labels_kept),
         "distinct": float(np.mean(distinct_fraction(responses.tokens_BxKxR))),
+        "wrong_diversity": wrong_diversity(
+            *map(np.asarray, wrong_pairs(responses.tokens_BxKxR, verdicts.correct))
+        ),
         "cut_off": float(np.mean(~responses.finished_BxK)),
         "weight_by_group": by_group(weight_N, groups, np.sum),
         "weight_by_failures": [float(weight_N[failures_N == f].sum()) for f in levels],
@@ -116,6 +128,9 @@ def metrics_row(
         ),
         "churn": None,
         "against_start": None,
+        "train_change": None
+        if past.start_NxK is None
+        else paired_change(past.start_NxK, verdicts.correct),
         **audit_of(id_, verdicts, past.labels, ctx.config.filter.audit),
     }
     if past.accepted_NxK is not None:
@@ -123,7 +138,7 @@ def metrics_row(
     if past.start_M is not None:
         won, lost, _ = mcnemar_of(answers.greedy_M, past.start_M)
         row["against_start"] = {"won": won, "lost": lost}  # prompts, against the seed model
-    row["alarms"] = alarms([*past.rows, row], ctx.config.sample.k)
+    row["alarms"] = alarms([*past.rows, row])
     return row
 
 

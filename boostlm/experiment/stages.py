@@ -39,7 +39,7 @@ from boostlm.storage.run_dir import RoundDir, RoundId, RunDir
 
 
 class Verdicts(NamedTuple):
-    """Verdicts on the samples of a model. A response that was cut off is never correct.
+    """Verdicts on the samples of a model. A response that was cut off is neither.
 
     Attributes:
       correct: bool [N, K], by the exact verifier.
@@ -158,7 +158,8 @@ class ArmStages:
         correct &= responses.finished_BxK
         rates = (ctx.config.filter.miss_rate, ctx.config.filter.false_accept_rate)
         key = round_key(self._seed_id.seed, Purpose.FILTER, done)
-        verdicts = Verdicts(correct, np.asarray(noisy_verdict(key, correct, *rates)))
+        accepted = np.asarray(noisy_verdict(key, correct, *rates)) & responses.finished_BxK
+        verdicts = Verdicts(correct, accepted)
         durable_files.save_arrays(self.dir_of(done).verdicts, **verdicts._asdict())
         return verdicts
 

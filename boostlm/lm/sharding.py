@@ -8,9 +8,11 @@ devices, which are far fewer numbers to move than the table (tokens with weight 
 256,000 entries) and is as little arithmetic. Rows are split over the same axis.
 """
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -55,6 +57,8 @@ def device_put_copy(x: Any, at: NamedSharding) -> jax.Array:
       at: over this host's devices or over those of all.
     """
     if at.is_fully_addressable or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+        if isinstance(x, jax.Array) and x.sharding != at:
+            x = jnp.copy(x)  # device_put would make the caller's buffer one of the copies
         return jax.device_put(x, at, may_alias=False)
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, at, lambda index: x[index])
@@ -67,11 +71,17 @@ def replicate_on(mesh: Mesh, tree: Any) -> Any:
     def whole(x: Any) -> jax.Array:
         if x.is_fully_addressable:
             return jax.device_put(x, at)
-        x = jax.jit(lambda x: x, out_shardings=replicated_sharding(x.sharding.mesh))(x)
+        x = _gather_to(replicated_sharding(x.sharding.mesh))(x)
         here = [shard.data for shard in x.addressable_shards if shard.device in at.device_set]
         return jax.make_array_from_single_device_arrays(x.shape, at, here)
 
     return jax.tree.map(whole, tree)
+
+
+@functools.cache
+def _gather_to(at: NamedSharding) -> jax.stages.Wrapped:
+    """A compiled gather, kept so that later calls do not compile it again."""
+    return jax.jit(lambda x: x, out_shardings=at)
 
 
 def to_host(tree: Any) -> Any:

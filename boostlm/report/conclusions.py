@@ -3,7 +3,6 @@
 from boostlm.report.compare import Comparison, comparisons, summaries
 from boostlm.report.run_data import RunData, is_number, mean_shares
 from boostlm.report.wording import difference, percent, points
-from boostlm.statistics.intervals import Estimate
 
 NOTHING = 0.03  # accuracies that never get above this are "about 0": guessing reaches as much
 
@@ -56,11 +55,9 @@ def _main_verdict(run: RunData, c: Comparison | None) -> str:
     words = {
         "above": f"Curation helped: {facts}.",
         "below": f"Curation did harm: {facts}.",
-        "open": f"This run does not settle whether curation helped: {facts}, which includes 0.",
-        "one seed": f"One seed: no interval, so this run does not settle whether curation helped; "
-        f"{facts}.",
+        "open": f"This run does not settle whether curation helped: {facts}.{_why_open(c)}",
     }
-    said = words[_where(c.estimate)]
+    said = words[c.verdict]
     rows = run.last_rows("boosting")
     if all(row["labels_spent"] == 0 for row in rows):
         said += " But boosting bought no labels, so labels are not the reason."
@@ -75,9 +72,8 @@ def _uniform_verdict(c: Comparison) -> str:
     return {
         "above": f"Spending the labels on the hardest prompts was better: {facts}.",
         "below": f"Spending the labels on the hardest prompts was worse: {facts}.",
-        "open": f"Whether it matters where the labels go stays open: {facts}, which includes 0.",
-        "one seed": f"Where the labels went: {facts}.",
-    }[_where(c.estimate)]
+        "open": f"Whether it matters where the labels go stays open: {facts}.",
+    }[c.verdict]
 
 
 def _do_nothing_verdict(c: Comparison) -> str:
@@ -88,9 +84,8 @@ def _do_nothing_verdict(c: Comparison) -> str:
     return {
         "above": f"do_nothing gained: {facts}.",
         "below": f"do_nothing lost: {facts}.",
-        "open": f"do_nothing neither gained nor lost measurably: {facts}.",
-        "one seed": f"do_nothing went {facts}.",
-    }[_where(c.estimate)]
+        "open": f"Whether do_nothing gained or lost stays open: it went {facts}.",
+    }[c.verdict]
 
 
 def group_leads(run: RunData) -> str:
@@ -110,11 +105,16 @@ def group_leads(run: RunData) -> str:
     )
 
 
-def _where(e: Estimate) -> str:
-    """Where the interval lies with respect to 0."""
+def _why_open(c: Comparison) -> str:
+    """Why a difference is not settled, if the interval alone does not tell."""
+    e = c.estimate
     if e.low is None or e.high is None:
-        return "one seed"
-    return "above" if e.low > 0 else "below" if e.high < 0 else "open"
+        return " The answers of its models are not all on disk, so it has no interval."
+    if e.n == 1:
+        return " One seed tells nothing about what training again would give."
+    if e.low > 0 or e.high < 0:
+        return " The run makes several comparisons, so each takes a wider interval than that."
+    return ""
 
 
 def _unfinished(run: RunData) -> list[str]:

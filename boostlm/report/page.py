@@ -1,5 +1,6 @@
 """The report page: one HTML file with its figures inline, nothing external and no scripts."""
 
+from collections import defaultdict
 from html import escape
 from typing import Any
 
@@ -7,6 +8,7 @@ from boostlm.report import plots
 from boostlm.report.compare import ArmSummary, comparisons, summaries
 from boostlm.report.conclusions import conclusions, group_leads
 from boostlm.report.html import CSS, arm_name, broken, count, figure, html_table, section, theme
+from boostlm.report.label_rate import rate_in_words
 from boostlm.report.page_prompt_level import audit, collapse, pairs, pass_rates
 from boostlm.report.run_data import COUNTS, RunData, is_number
 from boostlm.report.wording import minus, percent, plus_minus, rate
@@ -15,6 +17,11 @@ FINAL_HEAD = (
     "arm", "start", "final accuracy", "labels bought", "labels kept",
     "points over filter_only per 100 labels bought", "seconds of training rounds",
 )  # fmt: skip
+THEORY_RATE = defaultdict(
+    lambda: "Its labels are right as often as the audit found.",
+    simulated="Its labels are right as often as the simulated labeler was told.",
+    frozen_model="Its labels are right as often as the seed model is on each prompt.",
+)
 ROW_KEYS = (
     "arm", "seed", "round", "test_accuracy", "train_accuracy", "train_solved", "accepted",
     "labels_spent", "labels_kept", "distinct", "cut_off", "train_loss", "seconds",
@@ -29,7 +36,7 @@ def render_html(run: RunData) -> str:
         f"{c['data']['task']} \N{MIDDLE DOT} greedy accuracy on {c['data']['eval_prompts']:,} "
         f"{c['data']['eval_split']} prompts \N{MIDDLE DOT} {count(len(c['arms']), 'arm')}, "
         f"{count(c['rounds'], 'round')}, {count(c['seeds'], 'seed')} \N{MIDDLE DOT} "
-        f"{count(c['label']['budget'], 'label')} a round, {c['label']['beta']:.0%} of them right"
+        f"{count(c['label']['budget'], 'label')} a round, {rate_in_words(run)}"
     )
     if c["data"]["eval_split"] == "validation":
         facts += " \N{MIDDLE DOT} settings are still being chosen on this split"
@@ -57,10 +64,10 @@ def _answer(run: RunData) -> str:
     caption = (
         f"Differences of {split} accuracy, in points, after the last round both sides reached."
     )
-    if any(c.estimate.n > 1 for c in found):
+    if any(c.estimate.n > 1 and c.estimate.half is not None for c in found):
         caption += (
-            " Strokes: seeds. Diamond: their mean. Bar: its 95% t-interval; where it crosses the "
-            "line at 0, the run does not settle the question."
+            " Strokes: seeds. Diamond: their mean. Bar: its 95% interval over seeds and prompts; "
+            "where it crosses the line at 0, the run does not settle the question."
         )
     picture = figure(plots.differences_plot(found), "differences", "", caption)
     question = "<h2>Did curation help here, and how much?</h2>"
@@ -75,9 +82,13 @@ def _final_table(run: RunData) -> str:
     lines = [_final_line(s, uneven) for s in of_arm]
     note = (
         "Labels, seconds and accuracies are means over seeds; \N{PLUS-MINUS SIGN} is half the 95% "
-        "t-interval of the mean, in points."
+        + (
+            "interval over seeds and prompts, in points."
+            if any(s.final.n > 1 for s in of_arm)
+            else "interval over prompts, for this seed's models, in points."
+        )
         if any(s.final.half is not None for s in of_arm)
-        else "One seed, so no intervals."
+        else "The answers are not all on disk, so there are no intervals."
     )
     return f'{html_table(FINAL_HEAD, lines)}<p class="note">{note}</p>'
 
@@ -170,7 +181,8 @@ def _labels(run: RunData) -> str:
                 f"Prompts and weight by failed rounds, after round {last}",
                 "Grey: share of the training prompts. Green: share of the difficulty weight. Every "
                 f"failed round multiplies a prompt's weight by 1/(1 \N{MINUS SIGN} beta) = "
-                f"{1 / (1 - beta):.3g} before all are scaled to sum to 1.",
+                f"{1 / (1 - beta):.3g}, with beta = {beta:g} as set by label.beta, before all are "
+                "scaled to sum to 1.",
             ),
         ],
     )
@@ -184,10 +196,13 @@ def _theory(run: RunData) -> str:
             for i, arm in enumerate(run.arms)
         ],
         "four",
-        "Share of the samples on training prompts that are correct. Dashed: predicted for an ideal "
-        "learner that reproduces what it is shown and does not generalise between prompts. "
-        "Measured above predicted: what it learnt on some prompts helped on others. Below: it did "
-        "not learn all it was shown.",
+        "Share of the samples on training prompts that are correct. Dashed, with a band that holds "
+        "90%: predicted for an ideal learner that reproduces its training data exactly and does "
+        "not generalise between prompts. It starts from the verdicts on the seed model's samples; "
+        "how often each prompt is answered is inferred from them with a fitted prior. "
+        + THEORY_RATE[run.config["label"]["labeler"]]
+        + " Measured above the band: training on some prompts helped on others. Below: the model "
+        "did not learn all of its training data.",
     )
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from html import escape
 
+from boostlm.report.compare import SETTLED
 from boostlm.report.html import arm_name, count, html_table
+from boostlm.report.label_rate import rates_by_round
 from boostlm.report.prompt_level import (
     Audited,
     Signs,
@@ -12,11 +14,10 @@ from boostlm.report.prompt_level import (
     mean_pass,
     p_words,
     pass_by_group,
-    readings,
     signs,
 )
 from boostlm.report.run_data import RunData
-from boostlm.report.wording import minus, percent, points
+from boostlm.report.wording import ends, minus, percent, points
 from boostlm.statistics.audit import Rate
 from boostlm.statistics.collapse import ALARM_P, DIVERSITY_LEFT, LASTING
 
@@ -35,50 +36,41 @@ def _section(title: str, lead: str, shown: str, note: str) -> str:
 
 
 def pairs(run: RunData) -> str:
-    """The arms prompt by prompt: McNemar's test and the bootstrap interval."""
+    """The arms prompt by prompt: differences with intervals, and McNemar's test for each seed."""
     found = all_paired(run)
     if not found:
         return ""
     several = any(len(p.tests) > 1 for p in found)
-    head = ["", "only the first is right", "only the second is right", "McNemar's exact p"]
-    head += ["p by seed"] * several + ["points, 95% by bootstrap"]
+    head = ("", "only the first is right", "only the second is right")
+    head += ("points, 95% interval", "McNemar's exact p" + " by seed" * several)
     lines = []
     for p in found:
-        c = p.comparison
-        cells = [
-            f"{arm_name(c.first)} \N{MINUS SIGN} {escape(c.second)}",
-            f"{p.pooled.first_only:,}",
-            f"{p.pooled.second_only:,}",
-            escape(p_words(p.pooled.p)),
-        ]
-        if several:
-            cells.append(_soft(", ".join(p_words(test.p) for test in p.tests)))
-        interval = minus(f"{points(p.low)} to {points(p.high)}")
-        cells.append(f"{minus(points(c.estimate.mean))} {_soft(interval)}")
-        lines.append(cells)
-    note = (
-        "Where both are right or both wrong a prompt tells nothing apart; McNemar's test asks "
-        "whether the rest could be a fair coin. The bootstrap draws "
-        + ("seeds and prompts" if several else "the prompts")
-        + " anew. Both speak of these trained models"
-        + (
-            ", with the pairs of all seeds taken together; what new seeds would give is for the "
-            "t-interval above."
-            if several
-            else "; what training again would give takes several seeds."
+        c, e = p.comparison, p.comparison.estimate
+        lines.append(
+            [
+                f"{arm_name(c.first)} \N{MINUS SIGN} {escape(c.second)}",
+                f"{p.first_only:,}",
+                f"{p.second_only:,}",
+                f"{minus(points(e.mean))} {_soft(minus(ends(e)))}",
+                _soft(", ".join(p_words(test.p) for test in p.tests)),
+            ]
         )
-        + " The p-values are not corrected for there being "
-        + f"{count(len(found), 'comparison')}."
+    note = (
+        "Prompts that both models answer, or neither, do not tell the models apart. "
+        + (
+            "The interval is for other seeds and other prompts: the variance of the mean is made "
+            "of that of seeds, of prompts and of the rest. "
+            if several
+            else "With one seed the interval is for other prompts only, with these two models. "
+        )
+        + "McNemar's test asks whether the two trained models of a seed are equally good on "
+        "prompts like these; it says nothing about other seeds. A difference counts as settled if "
+        f"0 is outside an interval of {1 - SETTLED / len(found):.1%}, because the run makes "
+        f"{count(len(found), 'comparison')}, and if there are several seeds."
     )
     split = run.config["data"]["eval_split"]
     lead = f"The same {split} prompts, answered greedily by two models after the last round."
-    said = "".join(f"<p>{escape(_spaced_minus(sentence))}</p>" for sentence in readings(found))
-    shown = f'{html_table(head, lines)}<div class="said">{said}</div>'
-    return _section("Prompt by prompt", lead, shown, note)
-
-
-def _spaced_minus(text: str) -> str:
-    return text.replace(" - ", " \N{MINUS SIGN} ")
+    return _section("Prompt by prompt", lead, html_table(head, lines), note)
 
 
 def pass_rates(run: RunData) -> str:
@@ -143,7 +135,7 @@ def collapse(run: RunData) -> str:
     found = signs(run)
     if not found:
         return ""
-    head = ("", "diversity of answers", "solved prompts lost", "unsolved prompts gained")
+    head = ("", "two wrong answers differ", "solved prompts lost", "unsolved prompts gained")
     head += ("loss on the hardest tenth", "alarm")
     lines = [_signs_line(s) for s in found]
     said = [
@@ -158,12 +150,15 @@ def collapse(run: RunData) -> str:
     if not said:
         lead += " No alarm in this run."
     note = (
-        "From the seed model to the last round; lost and gained are of the last round. Loss: nats "
-        "a token that the model gives its own answers to the tenth of the prompts with the largest "
-        "difficulty weights; near 0 it has settled on its answers there, right or wrong. An alarm "
-        f"is greedy accuracy below the seed model's (McNemar p < {ALARM_P:g}); or, for {LASTING} "
-        f"rounds, less than {DIVERSITY_LEFT:.0%} of the diversity left without a clear gain in "
-        "accuracy, or clearly more prompts leaving the solved set than entering it."
+        "From the seed model to the last round; lost and gained are of the last round. Diversity "
+        "is measured among wrong answers, the chance that two of them to one prompt differ: right "
+        "answers are alike, so diversity among all answers also shrinks when a model gets better. "
+        "Loss: nats a token that the model gives its own answers to the tenth of the prompts with "
+        "the largest difficulty weights; near 0 it has settled on its answers there, right or "
+        f"wrong. An alarm is greedy accuracy below the seed model's (McNemar p < {ALARM_P:g}); or, "
+        f"for {LASTING} rounds, clearly less than {DIVERSITY_LEFT:.0%} of that diversity left "
+        "without a clear gain in accuracy, or clearly more prompts leaving the solved set than "
+        "entering it."
     )
     shown = html_table(head, lines) + (f'<div class="said">{"".join(said)}</div>' if said else "")
     return _section("Signs of collapse", lead, shown, note)
@@ -190,25 +185,39 @@ def audit(run: RunData) -> str:
     found = audited(run)
     if not found:
         return ""
-    settings = run.config["filter"], run.config["label"]
+    settings, label = run.config["filter"], run.config["label"]
     head = ("", "labels that are right (beta)", "correct responses that the filter rejects")
     head += ("wrong ones that it accepts", "responses and labels checked")
     told = [
         '<span class="soft">as set</span>',
-        percent(settings[1]["beta"]),
-        percent(settings[0]["miss_rate"]),
-        percent(settings[0]["false_accept_rate"]),
+        percent(label["beta"]) if label["labeler"] == "simulated" else DASH,
+        percent(settings["miss_rate"]),
+        percent(settings["false_accept_rate"]),
         "",
     ]
-    lead = f"Up to {count(settings[0]['audit'], 'response')} a round, and as many labels, are drawn"
+    lead = f"Up to {count(settings['audit'], 'response')} a round, and as many labels, are drawn"
     lead += " at random and checked exactly. The rest is inferred, with 95% intervals."
     note = (
         "All rounds and seeds of an arm together. Responses are drawn within each verdict of the "
         "filter and weighed by how many responses it has; intervals are Clopper and Pearson's for "
         "labels, and for the filter's rates the limits that follow from those of the two verdicts."
     )
-    return _section(
-        "What an audit finds", lead, html_table(head, [*map(_audit_line, found), told]), note
+    table = html_table(head, [*map(_audit_line, found), told])
+    return _section("What an audit finds", lead, table, note) + _rates_by_round(run)
+
+
+def _rates_by_round(run: RunData) -> str:
+    """A table of the labels' measured rate, by arm and round."""
+    found = rates_by_round(run)
+    if not found:
+        return ""
+    labeler = escape(run.config["label"]["labeler"])
+    lines = [[arm_name(r.arm), f"{r.round}", f"{r.checked:,}", _rate(r.rate)] for r in found]
+    return (
+        f"<details><summary>Labels of {labeler} that are right, by round</summary>"
+        '<p class="note">Boosting buys labels on failing prompts only, and those are harder from '
+        "round to round; uniform buys them on all prompts. With 95% intervals.</p>"
+        f"{html_table(('', 'round', 'labels checked', 'right'), lines)}</details>"
     )
 
 

@@ -125,25 +125,30 @@ def arms_by(run: RunData, field: str, x_field: str = "round") -> str | None:
 
 
 def _draw_predicted(ax: Axes, run: RunData, arm: str) -> None:
-    """One arm's train accuracy as measured (solid) and as the theory has it (dashed)."""
-    tables = {a: run.predicted_by_round(a) for a in run.arms}
-    everything = [v for table in tables.values() for values in table.values() for v in values]
-    measured = {r: list(v.values()) for r, v in run.by_round(arm, "train_accuracy").items()}
-    both = (("predicted", tables[arm], MUTED, "--"), ("measured", measured, colour_of(arm), "-"))
-    ends = []
-    for name, table, ink, dashes in both:
-        if table:
-            x, y = list(table), [sum(v) / len(v) for v in table.values()]
-            ax.plot(x, y, color=ink, linewidth=2, linestyle=dashes)
-            ends.append((x[-1], y[-1], f"{name} {100 * y[-1]:.0f}%", ink))
+    """One arm's training accuracy as measured (solid) and predicted (dashed, with its band)."""
+    found = [p for a in run.arms if (p := run.predicted_by_round(a)) is not None]
+    ends, last = [], 0
+    if (p := run.predicted_by_round(arm)) is not None:
+        x = list(range(len(p.mean)))
+        ax.fill_between(x, p.low, p.high, color=MUTED, alpha=0.2, linewidth=0)
+        ends.append((x, p.mean, "predicted", MUTED, "--"))
+    if table := run.by_round(arm, "train_accuracy"):
+        means = [sum(of_seed.values()) / len(of_seed) for of_seed in table.values()]
+        ends.append((list(table), means, "measured", colour_of(arm), "-"))
+    labels = []
+    for x, y, name, ink, dashes in ends:
+        ax.plot(x, y, color=ink, linewidth=2, linestyle=dashes)
+        labels.append((x[-1], y[-1], f"{name} {100 * y[-1]:.0f}%", ink))
+        last = max(last, x[-1])
+    everything = [v for p in found for v in (*p.low, *p.high)]
     _scale(ax, "y", _limits(run, "train_accuracy", everything))  # one scale for all arms
-    _count_axis(ax, max([*measured, *tables[arm]]), "round")
-    _end_labels(ax, ends)
+    _count_axis(ax, last, "round")
+    _end_labels(ax, labels)
 
 
 def predicted(run: RunData, arm: str) -> str | None:
-    """The theory's train accuracy beside the measured one; None if there is none of either."""
-    if not run.by_round(arm, "train_accuracy") or not run.predicted_by_round(arm):
+    """The theory's training accuracy beside the measured one; None if one of them is missing."""
+    if not run.by_round(arm, "train_accuracy") or run.predicted_by_round(arm) is None:
         return None
     with figure_style():
         figure, ax = new_figure(105, 32, 88, width=220)

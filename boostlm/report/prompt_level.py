@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from boostlm.report.compare import Comparison, comparisons
+from boostlm.report.compare import Comparison, answers_of, comparisons
 from boostlm.report.run_data import RunData, is_number, mean_shares
 from boostlm.statistics.audit import Checked, Rate, false_accept_rate, miss_rate, right_rate
-from boostlm.statistics.paired import McNemar, mcnemar, mcnemar_of, paired_bootstrap
-
-SURE = 0.05  # a p-value below it is called a difference
+from boostlm.statistics.paired import McNemar, mcnemar_of
 
 
 @dataclass(frozen=True)
@@ -18,35 +16,20 @@ class Paired:
     Attributes:
       comparison: the same by accuracies.
       tests: McNemar's, one a seed.
-      pooled: with the pairs of all seeds.
-      low: lower end of the 95% bootstrap interval of the difference.
-      high: upper end.
     """
 
     comparison: Comparison
     tests: tuple[McNemar, ...]
-    pooled: McNemar
-    low: float
-    high: float
 
     @property
-    def models_differ(self) -> bool:
-        """Whether these trained models differ on prompts like these."""
-        return self.pooled.p < SURE and not self.low <= 0 <= self.high
+    def first_only(self) -> int:
+        """Prompts that only the first model answers, over all seeds."""
+        return sum(test.first_only for test in self.tests)
 
     @property
-    def reading(self) -> str:
-        """What follows, in words."""
-        e = self.comparison.estimate
-        if e.low is not None and e.high is not None and not e.low <= 0 <= e.high:
-            if self.models_differ:
-                return "a difference, beyond the luck of seeds and of prompts"
-            return "not settled by this run: the prompts do not bear out what the seeds say"
-        if not self.models_differ:
-            return "not settled by this run"
-        if e.low is None:
-            return "these two models differ; one seed does not settle whether new ones would"
-        return "these models differ, but the seeds vary too much: not settled by this run"
+    def second_only(self) -> int:
+        """Prompts that only the second model answers, over all seeds."""
+        return sum(test.second_only for test in self.tests)
 
 
 def paired(run: RunData, c: Comparison) -> Paired | None:
@@ -57,16 +40,10 @@ def paired(run: RunData, c: Comparison) -> Paired | None:
         for seed in run.seeds
         if run.row(c.first, seed, c.round) is not None and run.row(other, seed, then) is not None
     ]
-    sides = [
-        [run.answered.get((arm, seed, round_)) for seed in seeds]
-        for arm, round_ in ((c.first, c.round), (other, then))
-    ]
-    if any(answers is None for side in sides for answers in side):
+    first, second = answers_of(run, c.first, seeds, c.round), answers_of(run, other, seeds, then)
+    if first is None or second is None:
         return None
-    first, second = ([answers for answers in side if answers is not None] for side in sides)
-    tests = tuple(mcnemar_of(a, b) for a, b in zip(first, second, strict=True))
-    pooled = mcnemar(sum(t.first_only for t in tests), sum(t.second_only for t in tests))
-    return Paired(c, tests, pooled, *paired_bootstrap(first, second))
+    return Paired(c, tuple(mcnemar_of(a, b) for a, b in zip(first, second, strict=True)))
 
 
 def all_paired(run: RunData) -> list[Paired]:
@@ -77,14 +54,6 @@ def all_paired(run: RunData) -> list[Paired]:
 def pair_name(c: Comparison) -> str:
     """Such as boosting - uniform."""
     return f"{c.first[:11]} - {c.second[:11]}"
-
-
-def readings(found: list[Paired]) -> list[str]:
-    """A sentence for each thing that follows, with the comparisons that it follows for."""
-    said: dict[str, list[str]] = {}
-    for p in found:
-        said.setdefault(p.reading, []).append(pair_name(p.comparison))
-    return [f"{', '.join(names)}: {reading}." for reading, names in said.items()]
 
 
 def p_words(p: float) -> str:
@@ -150,7 +119,8 @@ class Signs:
 
     Attributes:
       arm: whose.
-      diversity: of answers, of the seed model and after the last round.
+      diversity: chance that two wrong answers to a prompt differ, of the seed model and after the
+        last round.
       lost: of the prompts solved the round before the last, the fraction that no longer is.
       gained: of those not solved then, the fraction that now is.
       tail_loss: of the seed model and after the last round, nats a token.
@@ -175,17 +145,17 @@ def signs(run: RunData) -> list[Signs]:
         first = [row for row in rows if row["round"] == 0]
         churn = [row["churn"] for row in last if row["churn"]]
         total = {key: sum(c[key] for c in churn) for key in (churn[0] if churn else ())}
-        ends = {
-            key: (_mean([row[key] for row in first]), _mean([row[key] for row in last]))
-            for key in ("distinct", "tail_loss")
-        }
+        wrong = [
+            [(row["wrong_diversity"] or {}).get("estimate") for row in r] for r in (first, last)
+        ]
+        tail = [[row["tail_loss"] for row in r] for r in (first, last)]
         found.append(
             Signs(
                 arm,
-                ends["distinct"],
+                (_mean(wrong[0]), _mean(wrong[1])),
                 _part(total, "lost", "kept"),
                 _part(total, "gained", "unsolved"),
-                ends["tail_loss"],
+                (_mean(tail[0]), _mean(tail[1])),
                 tuple(_alarms(rows)),
             )
         )

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -24,9 +24,23 @@ BY_FAILURES = ("weight_by_failures", "prompts_by_failures")
 # Absent from the rows of runs that older versions made, and then null.
 LATER = (
     "eval_pass", "eval_pass_by_group", "train_pass", "train_pass_by_group", "tail_loss", "churn",
-    "against_start", "alarms", "audit",
+    "against_start", "alarms", "audit", "wrong_diversity", "train_change",
 )  # fmt: skip
 ROUNDING = 1e-5  # how far float32 arithmetic may carry a fraction outside [0, 1]
+
+
+class Prediction(NamedTuple):
+    """An ideal learner's training accuracy in rounds 0, 1, ...
+
+    Attributes:
+      mean: over draws.
+      low: lower end of its 90% band.
+      high: upper end.
+    """
+
+    mean: list[float]
+    low: list[float]
+    high: list[float]
 
 
 @dataclass(frozen=True)
@@ -36,15 +50,15 @@ class RunData:
     Attributes:
       config: the nested dict of `boostlm.config.Config`.
       rows: one dict for each arm, seed and round; round 0 is the seed model.
-      predicted: seed -> arm -> train accuracy of round 0, 1, ... for an ideal learner that does
-        not generalise between prompts. May lack seeds and arms.
+      predicted: seed -> arm -> training accuracy of an ideal learner that does not generalise
+        between prompts. May lack seeds and arms.
       answered: (arm, seed, round) -> bool [M], the evaluated prompts that the greedy response
         answers. May lack any.
     """
 
     config: dict[str, Any]
     rows: tuple[dict[str, Any], ...]
-    predicted: dict[int, dict[str, list[float | None]]]
+    predicted: dict[int, dict[str, Prediction]]
     answered: dict[tuple[str, int, int], np.ndarray] = field(default_factory=dict)
 
     @cached_property
@@ -88,14 +102,12 @@ class RunData:
         last = max((row["round"] for row in rows), default=0)
         return sorted((r for r in rows if r["round"] == last), key=lambda r: r["seed"])
 
-    def predicted_by_round(self, arm: str) -> dict[int, list[float]]:
-        """Round -> the predicted train accuracy of each seed that has one."""
-        table: dict[int, list[float]] = {}
-        for _, of_arm in sorted(self.predicted.items(), key=lambda item: int(item[0])):
-            for round_, value in enumerate(of_arm.get(arm) or ()):
-                if is_number(value):
-                    table.setdefault(round_, []).append(float(value))
-        return dict(sorted(table.items()))
+    def predicted_by_round(self, arm: str) -> Prediction | None:
+        """The mean over seeds of the arm's prediction and of the ends of its band, or None."""
+        found = [of_arm[arm] for _, of_arm in sorted(self.predicted.items()) if arm in of_arm]
+        if not found:
+            return None
+        return Prediction(*np.mean(np.array(found, np.float64), axis=0).tolist())
 
     def rows_of(self, arm: str) -> list[dict[str, Any]]:
         """All rows of an arm, by seed and round."""

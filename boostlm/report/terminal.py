@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from boostlm.report.compare import ArmSummary, summaries
 from boostlm.report.conclusions import conclusions
-from boostlm.report.prompt_level import Paired, all_paired, p_words, pair_name, readings, signs
+from boostlm.report.prompt_level import Paired, all_paired, p_words, pair_name, signs
 from boostlm.report.run_data import RunData
-from boostlm.report.wording import percent, plus_minus, points, rate
+from boostlm.report.wording import ends, percent, plus_minus, rate
 
 WIDTH = 80  # columns of the terminal table
 
@@ -21,7 +21,8 @@ def final_table(run: RunData) -> str:
     if of_arm:
         note = "per 100: accuracy points above filter_only for each 100 labels bought"
         if any(s.final.half is not None for s in of_arm):
-            note += "; \N{PLUS-MINUS SIGN}: 95% t-interval over seeds, in points"
+            whose = "seeds and prompts" if seeds > 1 else "prompts, for these models"
+            note += f"; \N{PLUS-MINUS SIGN}: half the 95% interval over {whose}, in points"
         lines += [*_aligned(of_arm), "", *textwrap.wrap(note, WIDTH), ""]
     if found := all_paired(run):
         lines += [*_paired_lines(found), ""]
@@ -38,20 +39,19 @@ def final_table(run: RunData) -> str:
 
 
 def _paired_lines(found: list[Paired]) -> list[str]:
-    """The comparisons prompt by prompt, a table of three lines at most and what follows."""
-    head = ("prompt by prompt", "only 1st", "only 2nd", "McNemar p", "95% by bootstrap")
+    """The comparisons prompt by prompt: a table of at most three lines."""
+    head = ("prompt by prompt", "only 1st", "only 2nd", "95% interval", "McNemar p by seed")
     cells = [
         (
             pair_name(p.comparison),
-            f"{p.pooled.first_only:,}",
-            f"{p.pooled.second_only:,}",
-            p_words(p.pooled.p),
-            f"{points(p.low)} to {points(p.high)}",
+            f"{p.first_only:,}",
+            f"{p.second_only:,}",
+            ends(p.comparison.estimate),
+            " ".join(p_words(test.p) for test in p.tests[:4]) + " ..." * (len(p.tests) > 4),
         )
         for p in found
     ]
-    wrapped = (line for reading in readings(found) for line in textwrap.wrap(reading, WIDTH))
-    return [*_columns([head, *cells]), *wrapped]
+    return _columns([head, *cells])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -19,16 +19,21 @@ def points(value: float) -> str:
 
 def difference(e: Estimate) -> str:
     """A difference with its interval, in words."""
-    if e.low is None or e.high is None:
+    if e.half is None:
         return f"{points(e.mean)} points"
-    return (
-        f"{points(e.mean)} points (95% interval {points(e.low)} to {points(e.high)}, paired over "
-        f"{e.n} seeds)"
-    )
+    whose = f"over {e.n} seeds and the prompts" if e.n > 1 else "for these two models"
+    return f"{points(e.mean)} points (95% interval {ends(e)}, {whose})"
+
+
+def ends(e: Estimate) -> str:
+    """Both ends of a difference's interval; empty if there is none."""
+    if e.low is None or e.high is None:
+        return ""
+    return f"{points(e.low)} to {points(e.high)}"
 
 
 def plus_minus(e: Estimate) -> str:
-    """Half the interval in points; empty for one seed."""
+    """Half the interval in points; empty if there is none."""
     return "" if e.half is None else f"\N{PLUS-MINUS SIGN}{100 * e.half:.1f}"
 
 

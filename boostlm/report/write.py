@@ -7,6 +7,7 @@ from etils import epath
 from boostlm.errors import BoostError
 from boostlm.experiment.evaluate import load_answers
 from boostlm.experiment.stages import Verdicts
+from boostlm.report.label_rate import rate_for_theory
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
 from boostlm.report.predict import predict
@@ -15,18 +16,28 @@ from boostlm.storage import durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
 
 
-def read_run(run_dir: RunDir) -> RunData:
-    """Everything that the report shows. Writes nothing."""
+def start_verdicts(run_dir: RunDir, seed: int) -> Verdicts | None:
+    """The verdicts on the seed model's samples, or None if they are not on disk."""
+    path = run_dir.round_dir(RoundId(seed, "all", 0)).verdicts
+    arrays = durable_files.load_arrays(path, Verdicts._fields)
+    return None if arrays is None else Verdicts(**arrays)
+
+
+def read_run(run_dir: RunDir, predictions: bool = True) -> RunData:
+    """Everything that the report shows; without the theory's predictions it is quicker.
+
+    Writes nothing.
+    """
     config = run_dir.read_config()
     if not run_dir.metrics_path.exists():
         raise BoostError(f"{run_dir.name} has no metrics yet: its first round is not finished")
     rows = parse_rows(run_dir.metrics_path.read_text())
     predicted, answered = {}, {}
-    for seed in sorted({row["seed"] for row in rows}):
-        path = run_dir.round_dir(RoundId(seed, "all", 0)).verdicts
-        arrays = durable_files.load_arrays(path, Verdicts._fields)
-        if arrays is not None:
-            predicted[seed] = predict(config, arrays["correct"])
+    for seed in sorted({row["seed"] for row in rows}) if predictions else ():
+        verdicts = start_verdicts(run_dir, seed)
+        if verdicts is not None:
+            beta_of = rate_for_theory(config.label, rows)
+            predicted[seed] = predict(config, *verdicts, beta_of, seed)
     for row in rows:
         id_ = RoundId(row["seed"], row["arm"], row["round"])
         answers = load_answers(run_dir.round_dir(id_).eval)

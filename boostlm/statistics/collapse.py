@@ -12,11 +12,15 @@ import numpy as np
 from boostlm.statistics.paired import mcnemar
 
 # A test is made for each arm, seed and round. At this two-sided level a model as good as its start
-# is called worse in at most 1 of 200 rows: one false alarm in 10 runs of 4 arms and 5 rounds.
-ALARM_P = 0.01
-# Of the diversity above its floor of one answer a prompt. Learning narrows answers too, so this is
-# an alarm only while accuracy is not clearly above the start.
+# is called worse in at most 1 of 500 rows: one false alarm in 25 runs of 4 arms and 5 rounds.
+ALARM_P = 0.004
+# Of the chance that two wrong answers to a prompt differ. Right answers are alike, so diversity
+# among all answers shrinks when a model gets better; among wrong ones it does not.
 DIVERSITY_LEFT = 0.5
+SURE = (
+    2.0  # standard errors by which a diversity is below, or a change above, what it is held against
+)
+LEAST_PROMPTS = 10  # with two wrong answers each: diversity among fewer is not looked at
 # The first filtered round narrows any model at once, before accuracy can show a gain, and a model
 # that trains has a bad round now and then; two rounds in a row are no accident.
 LASTING = 2
@@ -66,19 +70,19 @@ def tail_loss(log_weight_N: np.ndarray, logprob_NxKxR: np.ndarray, length_NxK: n
     return float(np.mean(loss_NxK[tail_N]))
 
 
-def alarms(rows: Sequence[Mapping[str, Any]], k: int) -> dict[str, str]:
+def alarms(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The alarms of the last of one arm's rows of metrics: {kind: what was seen}, mostly empty.
 
     accuracy: greedy accuracy is below the seed model's, by McNemar's exact test at ALARM_P.
-    diversity: for LASTING rounds less than DIVERSITY_LEFT of the diversity above 1/k has been
-      left, while greedy accuracy was not above the seed model's by the same test.
+    diversity: for LASTING rounds less than DIVERSITY_LEFT of the seed model's diversity among wrong
+      answers has been left, by SURE standard errors, while neither greedy accuracy was above the
+      seed model's (by the same test) nor accuracy on training samples (by SURE standard errors).
     forgetting: in each of the last LASTING rounds more prompts left the solved set than entered it,
       by the same test. Chance alone moves as many out as in.
 
     Args:
-      rows: of rounds 0, 1, ...; "test_accuracy", "distinct", "churn" and "against_start" are read,
-        the last two of which are None in round 0 and wherever they could not be measured.
-      k: samples a prompt.
+      rows: of rounds 0, 1, ...; "test_accuracy", "wrong_diversity", "train_change", "churn" and
+        "against_start" are read. What was not measured is None, as the last three are in round 0.
     """
     start, now, last, found = rows[0], rows[-1], rows[1:][-LASTING:], {}
     if now["against_start"] is not None and _fell(now["against_start"]):
@@ -90,11 +94,11 @@ def alarms(rows: Sequence[Mapping[str, Any]], k: int) -> dict[str, str]:
         )
     if len(last) < LASTING:
         return found
-    least = 1 / k + DIVERSITY_LEFT * (start["distinct"] - 1 / k)
-    if all(row["distinct"] < least and not _rose(row["against_start"]) for row in last):
+    if all(_narrowed(start["wrong_diversity"], row) for row in last):
+        before, after = (row["wrong_diversity"]["estimate"] for row in (start, now))
         found["diversity"] = (
-            f"diversity of answers fell from {start['distinct']:.2f} to {now['distinct']:.2f} with "
-            "no clear gain in accuracy"
+            f"the chance that two wrong answers to a prompt differ fell from {before:.2f} to "
+            f"{after:.2f} with no clear gain in accuracy"
         )
     if all(_fell(row["churn"], "gained") for row in last):
         found["forgetting"] = (
@@ -115,3 +119,43 @@ def _rose(change: Mapping[str, int] | None) -> bool:
     if change is None:
         return False
     return change["won"] > change["lost"] and mcnemar(change["won"], change["lost"]).p < ALARM_P
+
+
+def _narrowed(start: Mapping[str, Any] | None, row: Mapping[str, Any]) -> bool:
+    """Whether a round's wrong answers are much less diverse, and the model no better."""
+    now, change = row["wrong_diversity"], row["train_change"]
+    if start is None or now is None or min(start["prompts"], now["prompts"]) < LEAST_PROMPTS:
+        return False
+    error = (now["se"] ** 2 + (DIVERSITY_LEFT * start["se"]) ** 2) ** 0.5
+    better = change is not None and change["mean"] > SURE * change["se"]
+    lower = now["estimate"] + SURE * error < DIVERSITY_LEFT * start["estimate"]
+    return lower and not better and not _rose(row["against_start"])
+
+
+def wrong_diversity(differ_N: np.ndarray, pairs_N: np.ndarray) -> dict[str, float] | None:
+    """The chance that two wrong answers to a prompt differ, from `curation.diversity.wrong_pairs`.
+
+    Returns:
+      "estimate" and its standard error "se" over prompts, and "prompts", those with such a pair;
+      None if there is none.
+    """
+    pairs = int(np.sum(pairs_N))
+    if pairs == 0:
+        return None
+    estimate = float(np.sum(differ_N)) / pairs
+    rest_N = np.asarray(differ_N, np.float64) - estimate * np.asarray(pairs_N)
+    error = float(np.sqrt(np.sum(rest_N**2))) / pairs
+    return {"estimate": estimate, "se": error, "prompts": int(np.sum(np.asarray(pairs_N) > 0))}
+
+
+def paired_change(before_NxK: np.ndarray, now_NxK: np.ndarray) -> dict[str, float]:
+    """The change in accuracy between two models' samples on the same prompts.
+
+    Returns:
+      "mean" over prompts, and its standard error "se".
+    """
+    change_N = now_NxK.mean(axis=1) - before_NxK.mean(axis=1)
+    return {
+        "mean": float(change_N.mean()),
+        "se": float(change_N.std(ddof=1) / np.sqrt(len(change_N))) if len(change_N) > 1 else 1.0,
+    }

@@ -1,4 +1,4 @@
-"""Means over seeds and paired differences, with t-intervals."""
+"""Means with intervals: over seeds, and over seeds and prompts together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` repeats and half the width of its interval, None when n is 1."""
+    """A mean over `n` seeds and half the width of its interval; None if there is no interval."""
 
     mean: float
     half: float | None
@@ -38,13 +38,44 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     return Estimate(mean, float(quantile * x.std(ddof=1) / np.sqrt(x.size)), int(x.size))
 
 
-def paired_difference(
-    first: Sequence[float], second: Sequence[float], confidence: float = 0.95
-) -> Estimate:
-    """Mean of first - second with its t-interval; element i of both is the same seed.
+def crossed_interval(value_SxM: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean over S seeds and M prompts, with an interval for other seeds and other prompts.
 
-    Pairing takes out what the two share in a seed: the seed model and the round-0 samples.
+    Every seed answers the same prompts, so the two are crossed:
+
+        value[s, m] = mean + seed[s] + prompt[m] + rest[s, m].
+
+    With the mean squares MS of the two-way analysis of variance, the variance of the mean is
+    estimated by (MS_seed + MS_prompt - MS_rest) / (S M), and its degrees of freedom by
+    Satterthwaite ("An approximate distribution of estimates of variance components", 1946). Three
+    choices make it err on the wide side. MS_seed counts at least as much as MS_rest, so the
+    interval is never narrower than prompts alone make it. The degrees of freedom are at least
+    S - 1, those of the seeds. And MS_prompt is at least that of one prompt on which one seed
+    differs, so models with equal answers do not get an interval of width 0.
+
+    With one seed the interval is for other prompts only: it speaks of that seed's models.
+
+    Args:
+      value_SxM: numbers or bool, for differences of two models' verdicts or for verdicts.
+      confidence: of the interval.
+
+    Raises:
+      ValueError: there is no seed or fewer than 2 prompts.
     """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")
-    return mean_interval(np.asarray(first, float) - np.asarray(second, float), confidence)
+    value_SxM = np.asarray(value_SxM, np.float64)
+    if value_SxM.ndim != 2 or value_SxM.shape[0] < 1 or value_SxM.shape[1] < 2:
+        raise ValueError(f"need [seeds, prompts >= 2], not shape {value_SxM.shape}")
+    S, M = value_SxM.shape
+    mean, of_seed_S, of_prompt_M = value_SxM.mean(), value_SxM.mean(axis=1), value_SxM.mean(axis=0)
+    ms_prompt = max(S * of_prompt_M.var(ddof=1), 1 / (S * M))
+    if S == 1:
+        variance, freedom = ms_prompt, M - 1
+    else:
+        rest_SxM = value_SxM - of_seed_S[:, None] - of_prompt_M + mean
+        ms_rest = np.sum(rest_SxM**2) / ((S - 1) * (M - 1))
+        ms_seed = max(M * of_seed_S.var(ddof=1), ms_rest)
+        variance = ms_seed + ms_prompt - ms_rest
+        parts = (ms_seed**2 / (S - 1), ms_prompt**2 / (M - 1), ms_rest**2 / ((S - 1) * (M - 1)))
+        freedom = max(variance**2 / sum(parts), S - 1)
+    quantile = stats.t.ppf((1 + confidence) / 2, freedom)
+    return Estimate(float(mean), float(quantile * np.sqrt(variance / (S * M))), S)

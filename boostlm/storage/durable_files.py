@@ -19,6 +19,7 @@ from boostlm.numerics import AnyArray
 from boostlm.runtime.multihost import on_host0
 
 _TEMPORARY = ".tmp"
+PART = ".part"  # between the name of a file in a bucket and the number of what was appended to it
 
 
 def is_local(path: epath.Path) -> bool:
@@ -68,14 +69,15 @@ def append_durably(path: epath.Path, data: bytes) -> None:
     """Appends complete lines and waits until they are on disk.
 
     A kill can tear the last line, never an earlier one; the next call cuts a torn line off.
-    A bucket cannot append, so there the object is replaced by a longer one.
+    A bucket cannot append, so there each call writes an object of its own; see `join_parts`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
     if not is_local(path):
-        before = b"" if new else _complete(path.read_bytes())
-        path.write_bytes(before + data)
+        parts = _parts(path)
+        number = int(parts[-1].name.rpartition(PART)[2]) + 1 if parts else 0
+        (path.parent / f"{path.name}{PART}{number:06d}").write_bytes(data)
         return
+    new = not path.exists()
     with _errors_name(path), open(path, "ab") as file:
         if not new and not _ends_in_line_feed(path):
             file.truncate(len(_complete(path.read_bytes())))
@@ -88,13 +90,32 @@ def append_durably(path: epath.Path, data: bytes) -> None:
 
 def complete_lines(path: epath.Path) -> list[bytes]:
     """The lines that `append_durably` wrote, without a torn last one, which causes a warning."""
-    if not path.exists():
-        return []
-    data = path.read_bytes()
+    data = path.read_bytes() if path.exists() else b""
     complete = _complete(data)
     if complete != data:
         warnings.warn(f"{path}: ignored a torn last line, left by a kill", stacklevel=3)
-    return complete.splitlines()
+    return [*complete.splitlines(), *(x for p in _parts(path) for x in p.read_bytes().splitlines())]
+
+
+@on_host0
+def join_parts(path: epath.Path) -> None:
+    """Makes one object of those that `append_durably` wrote in a bucket; a file stays as it is.
+
+    A kill can leave parts beside the whole, and then lines occur twice.
+    """
+    parts = _parts(path)
+    if parts:
+        lines = dict.fromkeys(complete_lines(path))
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        for part in parts:
+            part.unlink()
+
+
+def _parts(path: epath.Path) -> list[epath.Path]:
+    """The objects that were appended to a file of a bucket and not yet joined, in their order."""
+    if is_local(path) or not path.parent.exists():
+        return []
+    return sorted(path.parent.glob(f"{path.name}{PART}*"))
 
 
 @on_host0

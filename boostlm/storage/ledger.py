@@ -26,7 +26,7 @@ class Entry:
       text: the response.
       finished: False if a length limit cut it off.
       correct: the exact verifier's verdict; never True if it was cut off.
-      accepted: the filter's verdict.
+      accepted: the filter's verdict; never True if it was cut off.
       kept: whether it was trained on: it is finished, it was accepted if labels are filtered, the
         tokenizer has tokens for it, and it is not longer than a response may be.
     """
@@ -63,6 +63,10 @@ class Ledger:
         lines = "".join(json.dumps(asdict(e), ensure_ascii=False) + "\n" for e in entries)
         durable_files.append_durably(self.path, lines.encode())
         self.entries.update({(e.prompt, e.sample): e for e in entries})
+
+    def close(self) -> None:
+        """Leaves one file, also in a bucket, where every `append` made one of its own."""
+        durable_files.join_parts(self.path)
 
 
 @on_host0

@@ -110,13 +110,15 @@ class RunDir:
         """The files of a round, and the fields whose file or folder exists."""
         files = self.round_dir(id_)
         folder = files.ledger.parent
-        found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        paths = folder.iterdir() if folder.exists() else ()
+        found = {path.name.partition(durable_files.PART)[0] for path in paths}
         there = (name for name, path in files._asdict().items() if path.name in found)
         return files, frozenset(there)
 
     def ledger_paths(self) -> list[epath.Path]:
         """The ledgers of all rounds so far."""
-        return sorted(self.rounds_folder.glob("seed*/*/round*/ledger.jsonl"))
+        found = self.rounds_folder.glob("seed*/*/round*/ledger.jsonl*")  # parts in a bucket as well
+        return sorted({path.parent / "ledger.jsonl" for path in found})
 
     def create(self, config: Config) -> None:
         """Makes the directory, or checks that it belongs to the same config."""

@@ -131,7 +131,7 @@ def test_only_kept_labels_count_as_kept():
 def test_nothing_is_bought_when_nothing_fails():
     stub = Stub(accepted=jnp.ones((N, K), bool))
     state = stub.round("boosting")
-    assert "label" not in stub.calls
+    assert not stub.requests[0].valid_L.any()
     assert state.labels_spent == 0
 
 

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from boostlm import ARMS, Curation, theta_from_beta
-from boostlm.cli.plan import describe_plan
 from boostlm.curation import theory
 from boostlm.curation.ideal_learner import World, initial_table, simulate
-from boostlm.errors import BoostError
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +78,7 @@ def test_do_nothing_gains_nothing_and_loses_diversity():
         within(measured, 0.3, sigmas=6)  # a martingale: the noise of 12 rounds adds up
     assert all(after < before for before, after in zip(trace.distinct, trace.distinct[1:]))
     assert trace.distinct[-1] < 0.5 * trace.distinct[0]
-    assert not any(trace.labels)
+    assert not np.any(trace.labels)
 
 
 def test_do_nothing_diversity_shrinks_by_one_minus_one_over_k():
@@ -107,11 +105,11 @@ def test_filter_only_stops_at_the_prompts_it_could_solve():
 
 @pytest.mark.parametrize(("m", "a"), [(0.1, 0.1), (0.2, 0.05)])
 def test_filter_only_multiplies_the_odds(m, a):
-    p, k = np.full(200, 0.4), 2000
+    p, k = np.full(1200, 0.4), 400
     trace = run("filter_only", world=World(0.3, m, a), k=k, rounds=2, p=p)
     expected = 0.4
     for measured in trace.accuracy:
-        assert measured == pytest.approx(expected, abs=0.005)
+        assert measured == pytest.approx(expected, abs=0.006)
         expected = float(theory.filter_only(expected, m, a))
     odds = 0.4 / 0.6 * (1 - m) / a
     assert float(theory.filter_only(0.4, m, a)) == pytest.approx(odds / (1 + odds))
@@ -159,41 +157,3 @@ def test_boosting_beats_uniform_and_filter_in_simulation():
     assert final["boosting"] > final["uniform"] + 0.03
     assert final["uniform"] > final["filter_only"] + 0.03
     assert final["filter_only"] > final["do_nothing"] + 0.03
-
-
-def test_plan_meets_the_rate_of_the_theorem():
-    beta, target = 0.1, 0.01
-    way = theory.plan_to_target(
-        beta=beta, start=0.0, target_error=target, budget=10**6, prompts=1000
-    )
-    assert way.rounds == math.ceil(math.log(1 / target) / theta_from_beta(beta))
-    assert way.rounds <= math.ceil(math.log(1 / target) / beta)
-    np.testing.assert_allclose(way.unsolved, (1 - beta) ** np.arange(way.rounds + 1))
-
-
-def test_plan_keeps_to_the_budget():
-    way = theory.plan_to_target(beta=0.3, start=0.2, target_error=0.1, budget=50, prompts=1000)
-    assert max(way.labels) == 50
-    assert way.unsolved[-1] <= 0.1 < way.unsolved[-2]
-    expected = 0.8
-    for before in way.unsolved[:5]:
-        assert before == pytest.approx(expected)
-        expected = float(theory.budgeted(expected, 0.3, 0.05, True))
-
-
-def test_plan_ends_where_the_target_is_out_of_reach():
-    text = describe_plan(
-        beta=0.1, start=0.2, target_error=0.01, budget=900, prompts=1000,
-        miss_rate=0.1, false_accept_rate=0.1,
-    )  # fmt: skip
-    rest = 1 - theory.boosting_fixed_point(0.1, 0.1, 0.1)
-    assert f"comes to rest at {rest:.4f}" in text
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("beta", 0.0), ("start", 1.5), ("budget", 0), ("target_error", 0.0)]
-)
-def test_plan_names_an_impossible_argument(field, value):
-    good = {"beta": 0.1, "start": 0.2, "target_error": 0.1, "budget": 9, "prompts": 10}
-    with pytest.raises(BoostError, match="--" + field.replace("_", "-")):
-        describe_plan(**{**good, field: value})

@@ -4,8 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-import tests.conftest  # sets how JAX compiles
-
+import tests.conftest  # noqa: F401  (sets how JAX compiles; before JAX is imported)
 from tests.golden import tiny_runs
 
 

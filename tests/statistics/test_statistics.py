@@ -19,8 +19,8 @@ from boostlm.statistics.audit import (
     right_rate,
 )
 from boostlm.statistics.collapse import Churn, alarms, churn, tail_loss
-from boostlm.statistics.intervals import mean_interval, paired_difference
-from boostlm.statistics.paired import mcnemar, mcnemar_of, paired_bootstrap
+from boostlm.statistics.intervals import mean_interval
+from boostlm.statistics.paired import mcnemar, mcnemar_of
 from boostlm.statistics.pass_at_k import pass_at_k, pass_means, reported_ks
 
 
@@ -84,40 +84,6 @@ def test_mcnemar_seldom_fires_between_equals():
     rng = np.random.default_rng(1)
     wins = rng.binomial(60, 0.5, 2000)
     assert np.mean([mcnemar(int(w), 60 - int(w)).p < 0.05 for w in wins]) < 0.06
-
-
-def bootstrap_by_hand(first, second, replicates, rng):
-    """The same without the shortcut: seeds and prompts drawn one by one."""
-    difference = np.stack(first).astype(int) - np.stack(second).astype(int)
-    S, M = difference.shape
-    means = [
-        difference[np.ix_(rng.integers(0, S, S), rng.integers(0, M, M))].mean()
-        for _ in range(replicates)
-    ]
-    return np.quantile(means, (0.025, 0.975))
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_the_bootstrap_draws_seeds_and_prompts(seeds):
-    rng = np.random.default_rng(2)
-    lift = np.array([0.0, 0.1, 0.3])[:seeds, None]  # seeds that differ
-    first = [x for x in rng.random((seeds, 300)) < 0.4 + lift]
-    second = [x for x in rng.random((seeds, 300)) < 0.4]
-    ends = paired_bootstrap(first, second)
-    assert ends == paired_bootstrap(first, second)
-    assert ends == pytest.approx(bootstrap_by_hand(first, second, 4000, rng), abs=0.015)
-    assert paired_bootstrap(second, first) == pytest.approx([-ends[1], -ends[0]], abs=0.01)
-    assert paired_bootstrap(first, first) == (0, 0)
-
-
-def test_the_bootstrap_covers_the_difference_of_one_pair_of_models():
-    rng, M, hits = np.random.default_rng(3), 250, 0
-    for _ in range(300):
-        both, u = rng.random(M) < 0.3, rng.random((2, M))
-        first, second = both | (u[0] < 0.25), both | (u[1] < 0.15)
-        low, high = paired_bootstrap([first], [second])
-        hits += low <= 0.7 * 0.10 <= high
-    assert 0.915 <= hits / 300 <= 0.98  # 2.2 standard errors below 95%
 
 
 # --- the audit --------------------------------------------------------------------------------
@@ -227,52 +193,58 @@ def test_every_response_is_audited_equally_often():
 # --- collapse ---------------------------------------------------------------------------------
 
 
-def row(won=0, lost=0, distinct=0.6, out=0, into=0, accuracy=0.5):
-    """A row of metrics: prompts against the seed model, diversity, prompts out of the solved set."""
+def row(won=0, lost=0, differ=0.9, out=0, into=0, accuracy=0.5, gain=0.0):
+    """A row of metrics: prompts against the seed model, wrong answers, prompts out of the solved."""
     return {
         "test_accuracy": accuracy,
-        "distinct": distinct,
+        "wrong_diversity": {"estimate": differ, "se": 0.01, "prompts": 80},
+        "train_change": {"mean": gain, "se": 0.02},
         "against_start": {"won": won, "lost": lost},
         "churn": Churn(kept=100, lost=out, gained=into, unsolved=50)._asdict(),
     }
 
 
-START = row() | {"against_start": None, "churn": None}
+START = row() | {"against_start": None, "churn": None, "train_change": None}
 
 
 def kinds(*rows):
-    """The alarms after the seed model and these rounds, of 8 samples a prompt."""
-    return set(alarms([START, *rows], 8))
+    """The alarms after the seed model and these rounds."""
+    return set(alarms([START, *rows]))
 
 
 def test_alarms_fire_where_they_are_defined_to():
     assert kinds() == kinds(row()) == kinds(row(), row(), row()) == set()
-    # Seven prompts lost and none won has p = 2/128, eight 2/256.
-    assert kinds(row(lost=7)) == kinds(row(won=8)) == kinds(row(won=8), row(won=8)) == set()
-    assert kinds(row(lost=8)) == kinds(row(won=8), row(lost=8)) == {"accuracy"}
-    assert kinds(row(lost=8), row()) == set()
-    # Of 0.6 - 1/8 half is left at 0.3625.
-    narrow, wide = row(distinct=0.36), row(distinct=0.37)
+    # Eight prompts lost and none won has p = 2/256, nine 2/512.
+    assert kinds(row(lost=8)) == kinds(row(won=9)) == kinds(row(won=9), row(won=9)) == set()
+    assert kinds(row(lost=9)) == kinds(row(won=9), row(lost=9)) == {"accuracy"}
+    assert kinds(row(lost=9), row()) == set()
+    # Half of 0.9 is 0.45; two standard errors of both are 0.022.
+    narrow, wide = row(differ=0.42), row(differ=0.44)
     assert kinds(narrow) == kinds(wide, narrow) == kinds(wide, wide) == kinds(narrow, wide) == set()
     assert kinds(narrow, narrow) == kinds(wide, narrow, narrow) == {"diversity"}
-    gained, unsure = (row(won=won, distinct=0.2) for won in (8, 7))
+    gained, unsure = (row(won=won, differ=0.2) for won in (9, 8))
     assert kinds(narrow, gained) == kinds(gained, narrow) == kinds(gained, gained) == set()
     assert kinds(unsure, unsure) == {"diversity"}
-    shrank, held, grew = row(out=30, into=10), row(out=30, into=20), row(out=10, into=30)
+    better, hardly = (row(differ=0.2, gain=gain) for gain in (0.05, 0.03))
+    assert kinds(better, better) == kinds(narrow, better) == set()
+    assert kinds(hardly, hardly) == {"diversity"}
+    few = row(differ=0.1) | {"wrong_diversity": {"estimate": 0.1, "se": 0.01, "prompts": 9}}
+    assert kinds(few, few) == kinds(*[row() | {"wrong_diversity": None}] * 2) == set()
+    shrank, held, grew = row(out=30, into=9), row(out=30, into=20), row(out=9, into=30)
     assert kinds(shrank) == kinds(shrank, held) == kinds(grew, grew) == set()
     assert kinds(shrank, shrank) == kinds(grew, shrank, shrank) == {"forgetting"}
-    unknown = row() | {"churn": None, "against_start": None}
+    unknown = row() | {"churn": None, "against_start": None, "train_change": None}
     assert kinds(unknown, shrank) == kinds(unknown) == kinds(unknown, unknown) == set()
 
 
 def test_an_alarm_says_what_was_seen():
-    now = row(lost=40, accuracy=0.3, distinct=0.2, out=40, into=3)
-    said = alarms([START, now, now], 8)
+    now = row(lost=40, accuracy=0.3, differ=0.2, out=40, into=3)
+    said = alarms([START, now, now])
     assert (
         "30.0% is below the seed model's 50.0% (40 prompts lost, 0 won, McNemar p = 1.8e-12)"
         in said["accuracy"]
     )
-    assert "from 0.60 to 0.20 with no clear gain" in said["diversity"]
+    assert "differ fell from 0.90 to 0.20 with no clear gain" in said["diversity"]
     assert said["forgetting"].endswith("2 rounds in a row: 40 to 3, then 40 to 3")
 
 
@@ -304,13 +276,8 @@ def test_intervals_match_numbers_worked_out_by_hand():
     assert mean_interval([0.4, 0.5]).half == pytest.approx(0.63531, rel=1e-5)
     e = mean_interval([0.3])
     assert (e.mean, e.half, e.low, e.high, e.n) == (0.3, None, None, None, 1)
-    # Pairing takes out what the seeds share: differences .05 .04 .06, deviation .01.
-    e = paired_difference([0.10, 0.50, 0.90], [0.05, 0.46, 0.84])
-    assert (e.mean, e.half) == pytest.approx((0.05, 0.0248414), rel=1e-4)
     with pytest.raises(ValueError, match="non-empty"):
         mean_interval([])
-    with pytest.raises(ValueError, match="paired"):
-        paired_difference([1.0], [1.0, 2.0])
 
 
 def test_axes_are_sensible_and_labels_apart():
