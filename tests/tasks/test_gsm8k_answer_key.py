@@ -12,7 +12,7 @@ from boostlm.tasks.gsm8k.final_answer import is_correct
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_right_is_right_and_wrong_is_wrong(split):
+def test_correct_responses_pass_and_wrong_responses_fail(split):
     loaded = task(train=37, evaluated=12)
     key = loaded.answer_key(split)
     ids = list(range(len(loaded.prompts[split].texts)))
@@ -26,7 +26,7 @@ def test_right_is_right_and_wrong_is_wrong(split):
         )
 
 
-def test_check_takes_any_order():
+def test_prompt_ids_may_repeat_in_any_order():
     key = task(train=37).answer_key("train")
     results = [text.splitlines()[-1] for text in references(task(train=37), "train")]
     i, j = 3, next(j for j in range(37) if results[j] != results[3])
@@ -35,7 +35,7 @@ def test_check_takes_any_order():
     assert key.grade([], []).shape == (0,)
 
 
-def test_check_refuses_what_does_not_match():
+def test_grade_rejects_unequal_lengths_and_unknown_prompts():
     key = task().answer_key("train")
     with pytest.raises(ValueError, match="shorter"):
         key.grade([0, 1], [key.correct_response(0)])
@@ -46,7 +46,7 @@ def test_check_refuses_what_does_not_match():
             key.correct_response(bad)
 
 
-def test_wrong_answers_are_plausible():
+def test_wrong_responses_are_plausible():
     loaded = task(train=37)
     key = loaded.answer_key("train")
     known = references(loaded, "train")
@@ -66,21 +66,21 @@ def test_wrong_answers_are_plausible():
     assert slips > 60
 
 
-def test_wrong_draws_only_from_the_given_generator():
+def test_wrong_responses_draw_only_from_the_given_generator():
     key = task().answer_key("train")
     generators = [np.random.default_rng(seed) for seed in (0, 0, 1)]
     draws = [[key.wrong_response(i % 10, rng) for i in range(50)] for rng in generators]
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_wrong_with_one_prompt_or_equal_answers():
+def test_wrong_responses_with_one_prompt_or_equal_answers():
     rng = np.random.default_rng(0)
     for count in (1, 2):
         key = gsm8k.Gsm8kAnswerKey(["It is 4.\n#### 4"] * count)
         assert not key.grade([0] * 50, [key.wrong_response(0, rng) for _ in range(50)]).any()
 
 
-def test_wrong_gives_up_on_a_broken_check(monkeypatch):
+def test_wrong_response_gives_up_if_is_correct_is_broken(monkeypatch):
     monkeypatch.setattr(gsm8k, "is_correct", lambda response, reference: True)
     with pytest.raises(RuntimeError, match="prompt 0"):
         task().answer_key("train").wrong_response(0, np.random.default_rng(0))
@@ -95,7 +95,7 @@ def test_wrong_gives_up_on_a_broken_check(monkeypatch):
         ("3+1 = 4, and 4 it is not 14.\n#### 4", "3+1 = 4, and "),
     ],
 )
-def test_slip_changes_the_result_where_it_is_stated_last(reference, unchanged):
+def test_slip_changes_the_last_statement_of_the_result(reference, unchanged):
     result = reference.rpartition("#### ")[2]
     for seed in range(30):
         text = gsm8k.slip(reference, np.random.default_rng(seed))
@@ -111,7 +111,7 @@ def test_slip_changes_the_result_where_it_is_stated_last(reference, unchanged):
         assert 1 <= abs(float(stated) - size) <= max(3, size / 10)
 
 
-def test_slip_keeps_how_each_number_is_written():
+def test_slip_keeps_the_number_format():
     for stated, result, pattern in [
         ("$10.00", "10", r"\$\d+\.00\.\n#### \d+"),
         ("10", "10.00", r"\d+\.\n#### \d+\.00"),
@@ -122,7 +122,7 @@ def test_slip_keeps_how_each_number_is_written():
             assert re.fullmatch(pattern, text), text
 
 
-def test_slip_where_the_result_is_in_words():
+def test_slip_if_the_result_is_in_words():
     text = gsm8k.slip("One more than six.\n#### 7", np.random.default_rng(0))
     assert text.startswith("One more than six.\n#### ")
     assert not is_correct(text, "#### 7")

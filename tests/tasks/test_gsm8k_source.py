@@ -20,14 +20,14 @@ from boostlm.tasks.gsm8k.source import LocalGsm8k, load_gsm8k_rows
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
-    """A tensorflow-datasets folder of the test's own."""
+    """A tensorflow-datasets folder for one test."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     return tmp_path / "tfds"
 
 
 @pytest.fixture
 def files(tmp_path):
-    """A copy of the fixtures that a test may change."""
+    """A copy of the fixtures that tests may change."""
     folder = tmp_path / "files"
     folder.mkdir()
     for split in ("train", "test"):
@@ -58,9 +58,9 @@ def test_path_may_be_the_folder_or_the_one_above(files):
     assert load_gsm8k_rows(str(files)) == above
 
 
-def test_second_load_takes_the_cache(monkeypatch, data_dir, capsys):
+def test_second_load_reads_the_cache(monkeypatch, data_dir, capsys):
     first = load_gsm8k_rows(str(FIXTURES))
-    assert capsys.readouterr().out == ""  # the command line's output is its own
+    assert capsys.readouterr().out == ""  # nothing may mix with the command line's output
     assert len(caches(data_dir)) == 1
     assert not leftovers(data_dir)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
@@ -128,7 +128,7 @@ if how == "killed when prepared":
         os._exit(9)
     gsm8k_source.LocalGsm8k.download_and_prepare = broken
 if how == "race":
-    random.seed(0)  # tensorflow-datasets names temporary folders by this generator
+    random.seed(0)  # tensorflow-datasets names temporary folders with this generator
     pathlib.Path(go + "." + str(os.getpid())).touch()
     while not os.path.exists(go):
         time.sleep(0.001)
@@ -175,13 +175,13 @@ def test_two_processes_at_once(files, data_dir, tmp_path, monkeypatch):
     load_gsm8k_rows(str(files))
 
 
-def test_second_of_two_keeps_the_firsts_cache(files, data_dir, monkeypatch):
+def test_second_process_keeps_the_cache_of_the_first(files, data_dir, monkeypatch):
     prepare = LocalGsm8k.download_and_prepare
     mark = []
 
     def slower(self, **kwargs):
         prepare(self, **kwargs)
-        if not mark:  # meanwhile somebody else comes, prepares and is done
+        if not mark:  # another process finishes preparing in the meantime
             mark.append(None)
             load_gsm8k_rows(str(files))
             mark.append(caches(data_dir)[0].stat().st_ino)
@@ -192,18 +192,18 @@ def test_second_of_two_keeps_the_firsts_cache(files, data_dir, monkeypatch):
     assert not leftovers(data_dir)
 
 
-def test_files_that_change_meanwhile(files, monkeypatch, data_dir):
+def test_files_that_change_while_being_read(files, monkeypatch, data_dir):
     find = prepared._read_bytes
     monkeypatch.setattr(
         prepared, "_read_bytes", lambda file: find(file).replace(b"#### 101", b"#### 102")
     )
-    with pytest.raises(BoostError, match="changed meanwhile"):
+    with pytest.raises(BoostError, match="changed while being read"):
         load_gsm8k_rows(str(files))
     assert not caches(data_dir)
     assert not leftovers(data_dir)
 
 
-def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
+def test_unwritable_folder(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file" / "tfds"))
     for path in (str(FIXTURES), ""):
@@ -224,9 +224,9 @@ def test_full_disk(monkeypatch, data_dir):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda lines: [*lines[:2], '{"question": "Wh', *lines[3:]], "line 3 is no JSON"),
-        (lambda lines: [lines[0], "", *lines[1:]], "line 2 is no JSON"),
-        (lambda lines: ["[1]", *lines], "line 1 is no JSON object"),
+        (lambda lines: [*lines[:2], '{"question": "Wh', *lines[3:]], "line 3 is not JSON"),
+        (lambda lines: [lines[0], "", *lines[1:]], "line 2 is not JSON"),
+        (lambda lines: ["[1]", *lines], "line 1 is not a JSON object"),
         (lambda lines: [*lines, '{"question": "How?"}'], "line 13: the field 'answer' is missing"),
         (lambda lines: ['{"answer": "#### 1"}', *lines], "line 1: the field 'question' is missing"),
         (
@@ -239,15 +239,15 @@ def test_full_disk(monkeypatch, data_dir):
         ),
         (
             lambda lines: ['{"question": "How?", "answer": "It is 4."}', *lines],
-            "line 1: the answer has to end in one '#### '",
+            "line 1: the answer must contain '#### ' once",
         ),
         (
             lambda lines: ['{"question": "How?", "answer": "#### 4\\n#### 4"}', *lines],
-            "line 1: the answer has to end in one '#### '",
+            "line 1: the answer must contain '#### ' once",
         ),
         (
             lambda lines: ['{"question": "How?", "answer": "It is 4.\\n#### four"}', *lines],
-            "line 1: the answer .* and a number",
+            "line 1: the answer .* a number at the end",
         ),
         (lambda lines: [*lines, lines[4]], "line 13 asks the same .* as .*test.jsonl, line 5"),
         (lambda lines: [], "test.jsonl is empty"),
@@ -270,14 +270,14 @@ def test_the_same_question_in_both_files(files):
         load_gsm8k_rows(str(files))
 
 
-def test_text_that_is_no_utf8(files):
+def test_text_that_is_not_utf8(files):
     target = files / "train.jsonl"
     target.write_bytes(target.read_bytes().replace("é".encode(), b"\xe9"))
-    with pytest.raises(BoostError, match=r"train.jsonl, line 5 is no JSON.*utf-8"):
+    with pytest.raises(BoostError, match=r"train.jsonl, line 5 is not JSON.*utf-8"):
         load_gsm8k_rows(str(files))
 
 
-def test_what_only_the_builder_objects_to(files):
+def test_text_that_only_the_builder_rejects(files):
     with (files / "test.jsonl").open("a") as test:
         test.write('{"question": "How \\ud800?", "answer": "#### 1"}\n')
     with pytest.raises(BoostError, match="cannot be prepared"):
@@ -314,7 +314,7 @@ def test_download_fails(monkeypatch, data_dir):
     assert not list(data_dir.rglob("dataset_info.json"))
 
 
-def test_download_works_and_is_kept(monkeypatch, data_dir):
+def test_download_is_prepared_and_kept(monkeypatch, data_dir):
     manager = tfds.download.DownloadManager
     monkeypatch.setattr(manager, "download_and_extract", fake_download)
     loaded = gsm8k.load_gsm8k(config(""))

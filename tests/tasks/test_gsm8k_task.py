@@ -21,7 +21,7 @@ from boostlm.tasks.gsm8k.source import Row
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
-    """A tensorflow-datasets folder of the test's own."""
+    """A tensorflow-datasets folder for one test."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     return tmp_path / "tfds"
 
@@ -59,11 +59,11 @@ def test_proportion(size, train):
         assert [len(whole.prompts[s].texts) for s in SPLITS] == [7000, 473, 1]
 
 
-def test_order_is_fixed_and_no_matter_of_the_files():
+def test_order_is_fixed_and_independent_of_the_files():
     rows = fixture_rows()
     shuffled = {s: random.Random(1).sample(rows[s], len(rows[s])) for s in rows}
     assert task().prompts == task(rows=shuffled).prompts
-    # Which problems are validation may never change: results would not compare any more.
+    # The validation split must never change; otherwise results are no longer comparable.
     assert [q.split()[1] for q in questions(task(), "validation")] == ["cinema", "machine", "baker"]
     assert [q.split()[0] for q in questions(task(), "train")[:3]] == ["Wen", "A", "Rosa"]
 
@@ -78,14 +78,14 @@ def test_splits_are_disjoint_and_prefixes():
     assert fewer.prompts["test"].texts == whole.prompts["test"].texts[:2]
 
 
-def test_asking_for_too_much():
+def test_too_many_prompts_are_rejected():
     with pytest.raises(BoostError, match=r"train_prompts is 38, .*train split .* has 37"):
         task(train=38)
     with pytest.raises(BoostError, match=r"eval_prompts is 13, .*test split .* has 12"):
         task(evaluated=13)
     with pytest.raises(BoostError, match=r"eval_prompts is 4, .*validation split .* has 3"):
         task(evaluated=4, split="validation")
-    # The split that is not evaluated does not limit the other one.
+    # The split that is not evaluated does not limit the evaluated one.
     assert len(task(evaluated=12).prompts["validation"].texts) == 3
 
 
@@ -133,7 +133,7 @@ def test_groups_sort_by_count_and_come_from_the_question():
     assert len(set(loaded.prompts["train"].groups)) >= 5
 
 
-def test_seed_examples_are_the_training_problems_that_are_no_prompts():
+def test_seed_examples_are_the_training_problems_that_are_not_prompts():
     loaded = task(train=10, evaluated=12)
     pairs = loaded.seed_examples(0)
     assert len(pairs) == 27
@@ -193,7 +193,7 @@ def few_shot_task(rows=None, **changes):
     return gsm8k.Gsm8kTask(rows or fixture_rows(), data)
 
 
-def test_few_shot_examples_stand_before_every_prompt():
+def test_few_shot_examples_precede_every_prompt():
     bare, shown = task(), few_shot_task()
     assert (bare.stop_strings, bare.few_shot) == ((), "")
     assert shown.stop_strings == ("\n\n",)
@@ -208,7 +208,7 @@ def test_few_shot_examples_stand_before_every_prompt():
     assert shown.tokenizer_texts() == [shown.few_shot, *bare.tokenizer_texts()]
 
 
-def test_few_shot_answers_are_right_and_look_like_references():
+def test_few_shot_answers_are_correct_and_look_like_references():
     parts = few_shot_task().few_shot.removesuffix("\n\n").split("\n\n")
     assert len(parts) == 3
     for part in parts:
@@ -218,7 +218,7 @@ def test_few_shot_answers_are_right_and_look_like_references():
         assert is_correct(part.partition("\nAnswer:")[2], f"#### {steps[-1][1]}")
 
 
-def test_blank_lines_in_a_solution_would_end_it_and_are_taken_out():
+def test_blank_lines_in_a_solution_are_removed_because_they_end_a_response():
     rows = fixture_rows()
     rows["train"] = [Row(r.question, r.answer.replace("\n", "\n \n", 1)) for r in rows["train"]]
     assert all("\n \n" in text for text in references(task(rows=rows), "train"))
@@ -226,7 +226,7 @@ def test_blank_lines_in_a_solution_would_end_it_and_are_taken_out():
 
 
 @pytest.mark.parametrize("text", ["Question: How?\nAnswer: 1\n#### 1\n", "Q: 1\nA: 2\n\n", "Question: How?\nAnswer: 1\n\n"])  # fmt: skip
-def test_few_shot_files_of_another_form_are_refused(text, tmp_path):
+def test_few_shot_files_with_another_format_are_rejected(text, tmp_path):
     (tmp_path / "mine.txt").write_text(text)
     with pytest.raises(BoostError, match=r"data\.few_shot: .*mine\.txt"):
         few_shot_task(few_shot=str(tmp_path / "mine.txt"))
@@ -234,7 +234,7 @@ def test_few_shot_files_of_another_form_are_refused(text, tmp_path):
         few_shot_task(few_shot="mbpp_3shot.txt")
 
 
-def test_training_problems_that_overlap_the_test_set_are_for_validation():
+def test_training_problems_that_overlap_the_test_set_become_validation_problems():
     rows = fixture_rows()
     first = questions(task(37, 3), "train")[0]
     leaked = f"By the way, {first.lower()}"
@@ -275,7 +275,7 @@ def test_real_counts(real, real_path):
     with pytest.raises(BoostError, match="7000"):
         real.seed_examples(0)
     ours = "\n".join(real.prompts["validation"].texts)
-    assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "8da8cd47b1f262eb"  # fixed for good
+    assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "8da8cd47b1f262eb"  # must never change
 
 
 def test_real_overlaps(real):
