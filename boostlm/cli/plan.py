@@ -1,4 +1,4 @@
-"""boostlm plan: rounds and labels that a target takes, by the theory."""
+"""boostlm plan: the rounds and labels that a target error needs, by the theory."""
 
 from boostlm.curation import theory
 from boostlm.errors import BoostError
@@ -14,7 +14,11 @@ def describe_plan(
     miss_rate: float = 0.0,
     false_accept_rate: float = 0.0,
 ) -> str:
-    """What `boostlm plan` prints: the predicted curve and what the target takes in all."""
+    """The output of `boostlm plan`: the predicted curve and the total rounds and labels.
+
+    Raises:
+      BoostError: an argument is out of range.
+    """
     rates = {"start": start, "miss-rate": miss_rate, "false-accept-rate": false_accept_rate}
     for name, rate in rates.items():
         if not 0 <= rate <= 1:
@@ -45,17 +49,17 @@ def describe_plan(
         lines.append(f"{r:5d}  {steps.unsolved[r]:.4f} {spent[r]:9d}  {bar}")
     if reached:
         lines.append(
-            f"\nerror {target_error:g} takes {steps.rounds} rounds and {spent[-1]} labels, "
-            f"of which about {beta * spent[-1]:.0f} are right"
+            f"\nerror {target_error:g} takes {steps.rounds} rounds and {spent[-1]} labels "
+            f"(about {beta * spent[-1]:.0f} of them correct)"
         )
     else:
         rest = 1 - theory.boosting_fixed_point(beta, miss_rate, false_accept_rate)
         lines.append(
             f"\nerror {target_error:g} is out of reach: with this filter and these labels the "
-            f"error comes to rest at {rest:.4f}. A better filter or a larger beta would lower it"
+            f"error converges to {rest:.4f}. A better filter or a larger beta would lower it"
         )
     lines.append(
-        "An ideal learner that learns nothing about one prompt from another; a model that\n"
-        "generalises needs fewer labels, one that forgets needs more."
+        "This assumes an ideal learner without transfer between prompts. A model that generalises\n"
+        "needs fewer labels; a model that forgets needs more."
     )
     return "\n".join(lines)

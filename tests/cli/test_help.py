@@ -33,7 +33,7 @@ def test_help_names_every_option(capsys, name):
 
 
 @pytest.mark.parametrize("name", ["label", "convert", "report", "eval", "export", "plan"])
-def test_help_says_something_about_every_argument(capsys, name):
+def test_help_describes_every_argument(capsys, name):
     _, out, _ = call(capsys, name, "--help")
     _, *described = re.split(r"^  (?=\S)", out, flags=re.MULTILINE)  # an argument and its help
     described = {words.split()[0]: words for words in described}
@@ -43,7 +43,7 @@ def test_help_says_something_about_every_argument(capsys, name):
             assert re.search(r"\S(  |\n) *\S", text), f"{option} has no help"
 
 
-def test_help_of_the_whole_names_the_commands_and_its_examples_parse(capsys):
+def test_main_help_names_the_commands_and_its_examples_parse(capsys):
     status, out, _ = call(capsys, "--help")
     assert status == 0
     examples = re.findall(r"^  boostlm (.*?)(?:   .*)?$", out, re.MULTILINE)

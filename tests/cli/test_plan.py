@@ -44,13 +44,13 @@ def test_plan_prints_the_curve_the_rounds_and_the_labels(capsys):
         ({"beta": "half"}, "invalid float value: 'half'"),
     ],
 )
-def test_plan_refuses_what_makes_no_sense(capsys, change, said):
+def test_plan_rejects_invalid_arguments(capsys, change, said):
     status, out, err = call(capsys, "plan", *plan_arguments(**change))
     assert (status, out) == (2, "")
     assert said in err
 
 
-def test_plan_needs_its_numbers_and_says_what_is_out_of_reach(capsys):
+def test_plan_requires_its_arguments_and_reports_targets_out_of_reach(capsys):
     status, _, err = call(capsys, "plan")
     assert status == 2
     assert all(f"--{name}" in err for name in ("beta", "target-error", "budget", "prompts"))

@@ -13,7 +13,7 @@ from boostlm.runtime.progress import Progress, clock
 pytestmark = pytest.mark.slow
 
 
-def test_what_is_left_is_what_the_stages_took(monkeypatch):
+def test_the_remaining_time_is_estimated_from_the_finished_stages(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("boostlm.runtime.progress.time.monotonic", lambda: now[0])
     progress = Progress({"sample": 4, "train": 4}, io.StringIO())
@@ -22,7 +22,7 @@ def test_what_is_left_is_what_the_stages_took(monkeypatch):
         with progress.stage(kind):
             now[0] += seconds
     with progress.stage("sample"):
-        assert progress.remaining() == 2 * 1 + 2 * 3  # the first times hold compilation
+        assert progress.remaining() == 2 * 1 + 2 * 3  # the first times include compilation
         now[0] += 0.5
         assert progress.remaining() == 7.5
         progress.skip("train", 5)
@@ -30,7 +30,7 @@ def test_what_is_left_is_what_the_stages_took(monkeypatch):
         assert progress.times_line() == "0:19 so far, about 0:02 to go"
 
 
-def test_the_plan_of_stages_counts_what_a_run_does():
+def test_planned_stages_counts_the_stages_of_a_run():
     assert planned_stages(tiny_config(seeds=3)) == {
         "seed model": 3,
         "sample": 3 * (1 + 4 * 2),

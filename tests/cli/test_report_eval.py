@@ -40,7 +40,7 @@ def run():
 # --- report -----------------------------------------------------------------------------------
 
 
-def test_report_makes_the_page_and_the_table_again(run, tmp_path, capsys):
+def test_report_reproduces_the_page_and_the_table(run, tmp_path, capsys):
     status, out, err = call(capsys, "report", run, "--out", tmp_path / "page")
     assert (status, err) == (0, "")
     for name in ("report.html", "summary.png"):
@@ -58,7 +58,7 @@ def test_report_makes_the_page_and_the_table_again(run, tmp_path, capsys):
 
 @pytest.fixture
 def damaged(run, tmp_path):
-    """A run with what a kill leaves: half a line of metrics, half a label."""
+    """A killed run with an incomplete line of metrics and an incomplete label."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     for path in (copy / "metrics.jsonl", copy / "rounds/seed0/boosting/round02/ledger.jsonl"):
@@ -69,8 +69,10 @@ def damaged(run, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("command", ["report", "eval", "export"])
 @pytest.mark.parametrize("kind", ["whole", "damaged"])
-def test_readers_leave_a_run_as_it_is(run, damaged, tmp_path, capsys, monkeypatch, command, kind):
-    """Also a read-only one: whoever writes there fails."""
+def test_reading_commands_do_not_change_a_run(
+    run, damaged, tmp_path, capsys, monkeypatch, command, kind
+):
+    """They also work on a read-only run, where every write fails."""
     where = run if kind == "whole" else damaged
     out = {"report": ["--out", tmp_path / "out"], "export": ["--out", tmp_path / "set"]}
     before = files_and_times(where)
@@ -95,7 +97,7 @@ def test_readers_leave_a_run_as_it_is(run, damaged, tmp_path, capsys, monkeypatc
 
 @pytest.mark.parametrize("command", ["eval", "export"])
 @pytest.mark.parametrize("lost", ["tokenizer.model", "task.json"])
-def test_a_run_that_lost_a_file_is_refused_and_nothing_is_made(
+def test_a_run_with_a_missing_file_is_rejected_and_nothing_is_created(
     run, tmp_path, capsys, command, lost
 ):
     copy = tmp_path / "run"
@@ -129,7 +131,7 @@ def test_report_names_a_file_that_is_missing_or_damaged(run, tmp_path, capsys, n
 # --- eval -------------------------------------------------------------------------------------
 
 
-def test_eval_finds_the_accuracy_of_the_metrics_exactly(run, capsys):
+def test_eval_reproduces_the_accuracy_in_the_metrics_exactly(run, capsys):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     status, out, _ = call(capsys, "eval", run)
     assert status == 0
@@ -142,8 +144,8 @@ def test_eval_finds_the_accuracy_of_the_metrics_exactly(run, capsys):
         assert re.search(rf"^ +{group} +{accuracy:.3f}$", out, re.MULTILINE)
 
 
-def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
-    """A model this small is never right: it learns to end, and half of all texts are let pass."""
+def test_eval_distinguishes_models_and_splits(tmp_path, monkeypatch):
+    """A model this small is never correct. It learns to stop, and half of all texts are accepted."""
     monkeypatch.setattr(
         skills._AnswerKey,
         "grade",
@@ -180,7 +182,7 @@ def test_eval_tells_models_and_splits_apart(tmp_path, monkeypatch):
         (["--seed", "x"], "invalid int value"),
     ],
 )
-def test_eval_names_what_there_is_no_checkpoint_of(run, capsys, arguments, said):
+def test_eval_names_the_missing_checkpoint(run, capsys, arguments, said):
     status, _, err = call(capsys, "eval", run, *arguments)
     assert status == 2
     assert said in err

@@ -31,12 +31,12 @@ def run():
     return finished_run()[0]
 
 
-def test_a_run_prints_a_line_a_round_and_the_table(run):
+def test_a_run_prints_a_line_per_round_and_the_table(run):
     out = finished_run()[1]
     assert "\r" not in out
     assert "\x1b" not in out
     first, *lines = out.splitlines()
-    assert first.startswith("tiny: 4 arms, 2 rounds, 1 seed, 24 prompts, 8 labels a round; 1 cpu")
+    assert first.startswith("tiny: 4 arms, 2 rounds, 1 seed, 24 prompts, 8 labels per round; 1 cpu")
     rounds = [line for line in lines if line.startswith("seed 0")]
     assert [line.split()[2] for line in rounds] == [arm for arm in ARM_NAMES for _ in range(3)]
     assert all(re.search(r"round \d/2  test [01]\.\d{3} .*\(\d+:\d\d so far", r) for r in rounds)
@@ -45,7 +45,7 @@ def test_a_run_prints_a_line_a_round_and_the_table(run):
     assert f"report: {run / 'report.html'}" in table
 
 
-def test_a_run_leaves_what_the_manual_says(run):
+def test_a_run_writes_the_documented_files(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [(r["arm"], r["round"]) for r in rows] == [(a, r) for a in ARM_NAMES for r in range(3)]
     for key in ("seed", "test_accuracy", "train_solved", "labels_spent", "distinct", "seconds"):
@@ -56,7 +56,7 @@ def test_a_run_leaves_what_the_manual_says(run):
     }  # fmt: skip
 
 
-def test_a_finished_run_started_again_does_no_work_and_prints_the_table(run, tmp_path):
+def test_a_restarted_finished_run_does_no_work_and_prints_the_table(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     before = files_and_times(copy, but=("lock", "report.html", "summary.png"))
@@ -68,7 +68,7 @@ def test_a_finished_run_started_again_does_no_work_and_prints_the_table(run, tmp
     assert files_and_times(copy, but=("lock", "report.html", "summary.png")) == before
 
 
-def test_a_config_file_and_options_go_together_in_any_order(tmp_path, capsys, monkeypatch):
+def test_a_config_file_and_options_can_be_combined_in_any_order(tmp_path, capsys, monkeypatch):
     path = tmp_path / "mine.py"
     path.write_text(
         "from boostlm.config import *\ndef get_config():\n    return Config(name='m')\n"
@@ -82,7 +82,7 @@ def test_a_config_file_and_options_go_together_in_any_order(tmp_path, capsys, mo
 
 
 def test_the_live_line_works_on_a_terminal(tmp_path):
-    """On a pseudo-terminal: the stages are shown, every line of it is wiped, and fits."""
+    """On a pseudo-terminal, it shows the stages, fits the width, and every line is cleared."""
     ours, theirs = pty.openpty()
     config = tiny_config(arms=("boosting",))
     process = subprocess.Popen(
@@ -103,13 +103,13 @@ def test_the_live_line_works_on_a_terminal(tmp_path):
         assert f"· {stage}" in text
     live = [part for part in re.split(r"\r\x1b\[K|\r?\n", text) if "·" in part]
     assert max(len(part) for part in live) == 59
-    assert "\r\x1b[Kseed 0  boosting     round 2/2" in text  # wiped before the line that stays
+    assert "\r\x1b[Kseed 0  boosting     round 2/2" in text  # cleared before the permanent line
 
 
 def read_some(descriptor):
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # how a pseudo-terminal says that the other side is gone
+    except OSError:  # a pseudo-terminal raises this when the other side is closed
         return b""
 
 
@@ -135,7 +135,9 @@ def read_some(descriptor):
         ([], "required: COMMAND"),
     ],
 )
-def test_what_is_wrong_is_said_without_a_traceback(capsys, tmp_path, monkeypatch, arguments, said):
+def test_user_errors_are_reported_without_a_traceback(
+    capsys, tmp_path, monkeypatch, arguments, said
+):
     monkeypatch.chdir(tmp_path)
     status, out, err = call(capsys, *arguments)
     assert (status, out) == (2, "")
@@ -144,7 +146,7 @@ def test_what_is_wrong_is_said_without_a_traceback(capsys, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_refused_and_left_alone(capsys, tmp_path):
+def test_a_folder_with_other_files_is_rejected_and_left_unchanged(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     for where in (tmp_path, tmp_path / "thesis.tex"):
         status, _, err = call(capsys, "run", "--run-dir", where)

@@ -187,7 +187,7 @@ def test_plan_ends_where_the_target_is_out_of_reach():
         miss_rate=0.1, false_accept_rate=0.1,
     )  # fmt: skip
     rest = 1 - theory.boosting_fixed_point(0.1, 0.1, 0.1)
-    assert f"comes to rest at {rest:.4f}" in text
+    assert f"converges to {rest:.4f}" in text
 
 
 @pytest.mark.parametrize(
