@@ -72,7 +72,7 @@ def test_requests_are_concurrent_up_to_the_limit():
 
     def reply(number, body):
         if number < 4:
-            together.wait(timeout=10)  # breaks unless four are here at once
+            together.wait(timeout=10)  # fails unless four requests are concurrent
         time.sleep(0.01)
         return echo(number, body)
 
@@ -105,7 +105,7 @@ def test_waits_grow_and_retry_after_is_honoured(monkeypatch):
         assert ask(server, 1)[1] is None
     waits = [b - a for a, b in zip(server.times, server.times[1:])]
     assert 0.04 <= waits[0] <= waits[1] < 0.4 <= waits[2]
-    assert waits[3] >= 0.3  # 0.05 doubled three times, less a fifth
+    assert waits[3] >= 0.3  # 0.05 doubled three times, minus a fifth
 
 
 def test_retry_after_may_be_a_date_and_must_not_be_too_long():

@@ -362,7 +362,7 @@ def test_sigkill_of_a_real_run_repeats_at_most_the_pending_requests(tmp_path):
     dead = []
 
     def hold(number, body):
-        while number in (3, 4) and not dead:  # both requests under way, until the client is dead
+        while number in (3, 4) and not dead:  # both requests stay pending until the client is dead
             signal.sigtimedwait([], 0.01)
         return reply(number, body)
 

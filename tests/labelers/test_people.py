@@ -123,7 +123,7 @@ def test_the_labeler_yields_existing_answers_and_names_the_missing_ones(folder):
 @pytest.mark.parametrize("name", ["queue.jsonl", "queue.csv"])
 def test_answers_in_the_queue_files_are_saved_and_never_overwritten(folder, name):
     fill(folder, name, lambda row: "mine" if int(row["prompt"]) == 9 else "")
-    with pytest.raises(WaitingForPeople, match="2 answers to .* are needed"):
+    with pytest.raises(WaitingForPeople, match=r"2 answers to .* are needed"):
         ask_people(folder, "runs/x", QUERIES)
     assert [row["prompt"] for row in rows(folder)] == [7, 11]
     assert sorted(labels(folder)[0]) == [(9, 0), (9, 1)]

@@ -128,7 +128,7 @@ def test_an_honest_program_passes_beside_them(aftermath):
 def test_hostile_programs_leave_no_process_and_change_nothing_outside(aftermath):
     seen = aftermath[1]
     assert seen["left"] == []
-    assert seen["inside"] <= 3 * 4  # two of bubblewrap's and one of ours a worker; no survivors
+    assert seen["inside"] <= 3 * 4  # per worker: two of bubblewrap's processes and one of ours
     assert seen["visitors"] == []
     assert seen["after"] == seen["before"]
     assert seen["before"]["new files"] == [False]

@@ -70,7 +70,7 @@ def sleeping(working, monkeypatch):
             for p in descendants(sandbox._pool[0].process.pid):
                 status = Path(f"/proc/{p}/status").read_text()
                 if "Seccomp:\t2" in status and "State:\tS" in status:
-                    return p  # locked in, and asleep
+                    return p  # confined and sleeping
             return None
 
         pid = wait_for(check)
@@ -143,7 +143,7 @@ libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 read_end, write_end = os.pipe()
 
 def copies(text):
-    # Counts a text in the heap and around it; write() fails politely where no memory is.
+    # Counts a text in and around the heap. write() fails without a crash on unmapped memory.
     found = 0
     top, near = libc.sbrk(0) & ~4095, id(object()) & ~4095
     for start, end in ((top - (1 << 26), top), (near - (1 << 26), near + (1 << 26))):
@@ -166,7 +166,7 @@ def test_a_check_finds_no_trace_of_earlier_ones_in_its_memory(working):
         assert sandbox._pool[0].process.pid == pid
     assert outcomes[0].values == ("telltale-value " * 50,)
     assert outcomes[6].values[0] >= 50, "the scan must see what is there"
-    assert max(outcomes[5].values) < 10, "bytes of an earlier check"  # a few are the scan's own
+    assert max(outcomes[5].values) < 10, "bytes of an earlier check"  # the scan itself leaves a few
 
 
 def test_namespaces_hold_without_the_system_call_filter(working, monkeypatch, tmp_path):
@@ -197,7 +197,7 @@ def test_namespaces_hold_without_the_system_call_filter(working, monkeypatch, tm
         assert verdicts["fork"].passed, "the filter was not taken out: this test shows nothing"
         assert [n for n, v in verdicts.items() if v.passed] in (
             ["fork", "daemon"],
-            ["fork", "daemon", "namespaces"],  # a user namespace of its own gives nothing outside
+            ["fork", "daemon", "namespaces"],  # its own user namespace gives no rights outside
         )
         assert not visited(server)
         assert not visited(abstract)

@@ -206,7 +206,7 @@ def test_a_worker_is_replaced_after_a_suspect_check_and_after_many_checks(workin
             return sandbox._pool[0].process.pid == before
 
         assert [serving() for _ in range(7)] == [True, True, False, True, True, False, True]
-        assert serving("object()")  # common, and no reason for suspicion
+        assert serving("object()")  # common, and not suspect
         assert not serving("__import__('ctypes').string_at(0)")
         assert not serving("__import__('os').write(3, b'forged')")
         assert not serving("__import__('os')._exit(1)")
@@ -243,7 +243,7 @@ def test_no_process_outlives_the_sandbox_or_its_parent(working):
     with Sandbox(workers=3, **SMALL) as sandbox:
         assert run(sandbox, "", "1").status == "ok"
         assert labeled(sandbox.label)
-    assert labeled(sandbox.label) == []  # at once: leaving waits for the end
+    assert labeled(sandbox.label) == []  # already empty, because __exit__ waits for the processes
 
     code = (
         "from boostlm.sandbox import *\nwith Sandbox(workers=1) as s:\n"
@@ -253,6 +253,8 @@ def test_no_process_outlives_the_sandbox_or_its_parent(working):
     user = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=REPOSITORY)
     with user:
         label = user.stdout.readline().decode().strip()
-        wait_for(lambda: len(labeled(label)) == 4)  # two bubblewraps, the forking one, the check
+        wait_for(
+            lambda: len(labeled(label)) == 4
+        )  # two of bubblewrap's, the forking process, the check
         user.kill()
     assert wait_for(lambda: not labeled(label))

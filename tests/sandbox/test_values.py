@@ -41,7 +41,9 @@ def test_plain_values_survive_a_round_trip_exactly(value):
     back = values.decode(values.parse(f"[{values.encode(value, 10**6)}]".encode())[0])
     assert values.equal(back, value)
     assert type(back) is type(value)
-    if not isinstance(value, int | set | frozenset):  # a repr tells -0.0 from 0.0, and 1 from True
+    if not isinstance(
+        value, int | set | frozenset
+    ):  # repr distinguishes -0.0 from 0.0, and 1 from True
         assert repr(back) == repr(value)
 
 
