@@ -140,7 +140,7 @@ def test_calls_return_values(sandbox):
         ("import os\nos._exit(0)", "1", "error", "exited without a result"),
         ("def f(): return bytearray(2**40)", "f()", "memory", "out of memory"),
         ("def f(): return object()", "f()", "bad_output", "call 1"),
-        ("def f(): return 'x' * 2000000", "f()", "bad_output", "more values"),
+        ("def f(): return 'x' * 2000000", "f()", "bad_output", "values are too large"),
         ("import ctypes\ndef f(): ctypes.string_at(0)", "f()", "killed", "signal 11"),
         ("def f():\n    while True: pass", "f()", "timeout", "CPU seconds"),
     ],
