@@ -197,8 +197,7 @@ _NUMERIC = re.compile(r"[\W_]*\d")  # a word that starts as a number; not "mp3" 
 def _quantity(phrase: str, any_lead: bool, qualified: bool) -> Fraction | None:
     """The one value in a phrase without "="; None if there is not exactly one.
 
-    With `any_lead`, any words may precede it, not only fillers. With `qualified`, an aside may
-    follow it.
+    With `any_lead`, any words may precede it; with `qualified`, an aside may follow it.
     """
     words = _words(phrase)
     if not re.search(r"\d", phrase):
@@ -336,11 +335,7 @@ def final_answer(response: str) -> Fraction | None:
 
 
 def is_correct(response: str, reference: str) -> bool:
-    """Whether a response's final answer equals the reference.
-
-    Args:
-      response: any text.
-      reference: a number, or text that ends in "#### N".
+    """Whether a response's final answer equals the reference: a number, or text with "#### N".
 
     Raises:
       ValueError: the reference has neither form.
