@@ -335,7 +335,7 @@ def final_answer(response: str) -> Fraction | None:
 
 
 def is_correct(response: str, reference: str) -> bool:
-    """Whether a response's final answer equals the reference: a number, or text with "#### N".
+    """Whether the final answer equals the reference: a number, or text ending in "#### N".
 
     Raises:
       ValueError: the reference has neither form.
