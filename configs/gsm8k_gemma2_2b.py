@@ -3,22 +3,22 @@
     boostlm convert FOLDER models/gemma2-2b      (FOLDER: google/gemma-2-2b from Hugging Face)
     boostlm run configs/gsm8k_gemma2_2b.py
     boostlm run configs/gsm8k_gemma2_2b.py --data.path FOLDER    (with train.jsonl and test.jsonl)
-    boostlm compile configs/gsm8k_gemma2_2b.py --topology v5e:2x4    (what it takes, with no TPU)
+    boostlm compile configs/gsm8k_gemma2_2b.py --topology v5e:2x4    (needs no TPU)
 
-7,000 training problems, 8 responses each, 56,000 labels a round, 5 rounds, all four arms; greedy
-accuracy on all 1,319 test problems after each.
+7,000 training problems, 8 responses per prompt, 56,000 labels per round, 5 rounds, all four arms.
+Each round measures greedy accuracy on all 1,319 test problems.
 
-What to expect: the paper (arXiv 2502.08924) reports 0.222 for the base model and, after 5 rounds,
+Expected results: the paper (arXiv 2502.08924) reports 0.222 for the base model and, after 5 rounds,
 0.129 for do_nothing, 0.393 (std 0.020) for filter_only and 0.456 (std 0.010) for boosting. One
-public reproduction with one seed found 0.451 for filter_only and 0.450 for boosting. We have no
-figure of our own yet. By `boostlm compile --quick` it fits a v5e-8 (15.0 of 15.75 GiB a chip) and
-takes 24 hours there for the three seeds at the roofline, that is at the least.
+public reproduction with one seed found 0.451 for filter_only and 0.450 for boosting. We have not
+measured it ourselves yet. `boostlm compile --quick` estimates that it fits on a v5e-8 (15.0 of
+15.75 GiB per chip) and that the three seeds take at least 24 hours there (time at the roofline).
 
-Known of the experiment, and taken over: model, data, 3-shot prompts (also in training), k, alpha,
-batch size, steps, the budget, that labels come from the frozen base model and are filtered, and
-that a round goes on from the last one's weights. Not known, and chosen by us: the three examples,
-temperature, response length, beta (it only sets how fast difficulty weights grow), optimizer,
-learning rate and schedule, full fine-tuning, and fresh optimizer state in each round.
+Known from the experiment and used here: model, data, 3-shot prompts (also in training), k, alpha,
+batch size, steps and the budget. Labels come from the frozen base model and are filtered. Each
+round starts from the previous round's weights. Unknown, and therefore our choice: the three
+examples, temperature, response length, beta (it only sets how fast difficulty weights grow),
+optimizer, learning rate and schedule, full fine-tuning, and a new optimizer state in each round.
 """
 
 from boostlm.config import (
@@ -49,13 +49,13 @@ def get_config() -> Config:
         seed_model=SeedModelConfig(path="models/gemma2-2b"),
         sample=SampleConfig(
             k=8,
-            temperature=0.7,  # ours
-            max_new_tokens=352,  # ours: every reference fits
+            temperature=0.7,  # our choice
+            max_new_tokens=352,  # our choice; enough for every reference
             batch_size=256,
         ),
-        label=LabelConfig(labeler="frozen_model", beta=0.1, budget=56_000),  # beta is ours
+        label=LabelConfig(labeler="frozen_model", beta=0.1, budget=56_000),  # beta: our choice
         train=TrainConfig(
-            optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=1e-5)  # rate is ours
+            optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=1e-5)  # our choice
         ),
-        compute=ComputeConfig(parallel="fsdp", remat=True),  # one chip cannot hold it
+        compute=ComputeConfig(parallel="fsdp", remat=True),  # it does not fit on one chip
     )

@@ -1,15 +1,15 @@
-"""GSM8K with Gemma 3 270M (pretrained): the reported experiment on a model of an eighth the size.
+"""GSM8K with Gemma 3 270M (pretrained): the reported experiment with a model an eighth the size.
 
     boostlm convert FOLDER models/gemma3-270m    (FOLDER: google/gemma-3-270m, or a GGUF file of it)
     boostlm run configs/gsm8k_gemma3_270m.py
     boostlm run configs/gsm8k_gemma3_270m.py --data.path FOLDER  (with train.jsonl and test.jsonl)
 
-For one accelerator. 7,000 training problems, 8 responses each, 5 rounds, all four arms, three
-seeds; greedy accuracy on all 1,319 test problems after each.
+For one accelerator. 7,000 training problems, 8 responses per prompt, 5 rounds, all four arms, three
+seeds. Each round measures greedy accuracy on all 1,319 test problems.
 
-What to expect: the base model's greedy 3-shot accuracy is about 0. What the arms make of that is
-not known yet, nor how long it takes. As the base model is hardly ever right, labels come from the
-references, right with probability 0.3 (our choice); the rest is as in gsm8k_gemma2_2b.py.
+Expected results: the base model's greedy 3-shot accuracy is about 0. The accuracy of the arms and
+the running time are not known yet. The base model is hardly ever correct, so labels come from the
+references and are correct with probability 0.3 (our choice). The rest is as in gsm8k_gemma2_2b.py.
 """
 
 from boostlm.config import (

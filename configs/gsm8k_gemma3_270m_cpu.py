@@ -5,18 +5,18 @@
         --keep-tokens-of boostlm/tasks/prompts/gsm8k_3shot.txt
     boostlm run configs/gsm8k_gemma3_270m_cpu.py --data.path DATA
 
-MODEL is google/gemma-3-270m from Hugging Face or a GGUF file of it; DATA is a folder with GSM8K's
+MODEL is google/gemma-3-270m from Hugging Face or a GGUF file of it. DATA is a folder with GSM8K's
 train.jsonl and test.jsonl. The vocabulary is trimmed to the 17,078 of 262,144 tokens that these
-texts need (bytes and specials included), because most of the arithmetic would be the output head's.
-Every prompt and every reference can still be written.
+texts need (including bytes and special tokens). Otherwise, the output head would dominate the
+arithmetic. All prompts and references can still be encoded.
 
-48 training problems, 4 responses each, 48 labels a round of which 30% are right, 2 rounds; greedy
-accuracy on 96 test problems, one seed. The filter lets 3% of the wrong responses through: the base
-model solves so few problems that an exact filter would often leave filter_only nothing to train on.
+48 training problems, 4 responses per prompt, 48 labels per round (30% correct), 2 rounds, one seed,
+greedy accuracy on 96 test problems. The filter accepts 3% of the wrong responses: the base model
+solves so few problems that an exact filter would often leave filter_only without training data.
 
-What to expect, of 27 minutes and 10 GiB on 2 cores beside other work (benchmarks/README.md has the
+Expected results (27 minutes and 10 GiB on 2 cores beside other work; benchmarks/README.md has the
 figures): every arm starts and ends at 0 of 96, and boosting has 3 of 96 after its first round. A
-run of this size shows that all parts work on real weights, and not which arm is better.
+run of this size shows that all parts work with real weights. It does not show which arm is better.
 """
 
 from boostlm.config import (
@@ -32,7 +32,7 @@ from boostlm.config import (
 
 
 def get_config() -> Config:
-    """Two rounds, four arms, one seed; every number here is our choice, for the time it takes."""
+    """Two rounds, four arms, one seed. We chose all numbers to limit the running time."""
     return Config(
         name="gsm8k_gemma3_270m_cpu",
         rounds=2,

@@ -1,11 +1,11 @@
-"""The whole pipeline on real GSM8K problems, with a model far too small to solve them.
+"""The complete pipeline on real GSM8K problems, with a model far too small to solve them.
 
     boostlm run configs/gsm8k_tiny.py
-    boostlm run configs/gsm8k_tiny.py --data.path FOLDER     (FOLDER holds train.jsonl, test.jsonl)
+    boostlm run configs/gsm8k_tiny.py --data.path FOLDER     (with train.jsonl and test.jsonl)
 
-Real questions are tokenized, answered, verified by their final numbers, labeled, curated and
-trained on: 2 rounds of 256 prompts. What to expect: an accuracy of about 0 for every arm, as the
-report says; it shows that the parts fit together and nothing about which arm is better.
+The run samples responses to real questions, verifies their final answers, labels, curates and
+trains: 2 rounds of 256 prompts. Expected accuracy: about 0 for every arm. The run shows that the
+parts work together. It says nothing about which arm is better.
 """
 
 from boostlm.config import (

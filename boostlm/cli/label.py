@@ -1,4 +1,4 @@
-"""boostlm label: people's answers, from a terminal or from a file."""
+"""boostlm label: reads people's answers from the terminal or a file."""
 
 from etils import epath
 
@@ -8,26 +8,26 @@ from boostlm.labelers.people import describe, open_queries, record, take_file, t
 from boostlm.storage.run_dir import RunDir
 
 _HELP = """\
-Type each answer, of one line or more; a dot alone on a line ends it. In place of an answer, .skip
-leaves a prompt for later and .quit stops. Every answer is on disk at once."""
+Type each answer in one or more lines. A line with only a dot ends it. Type .skip to leave a prompt
+for later or .quit to stop. Every answer is saved at once."""
 
 
 def label_run(run_dir: RunDir, file: str | None) -> None:
-    """Takes answers for a run that waits for them.
+    """Reads and saves answers for a run that waits for people.
 
     Args:
-      run_dir: of the run.
+      run_dir: the run directory.
       file: a filled-in copy of the queue, CSV or JSONL; None asks in the terminal.
 
     Raises:
-      BoostError: no people are asked in this run, or rows of the file were refused; the others
-        are kept.
+      BoostError: the run's labeler is not people, or rows of the file were rejected. The other
+        rows are saved.
     """
     config = run_dir.read_config()
     if config.label.labeler != "people":
         raise BoostError(
-            f"{run_dir.name} has label.labeler {config.label.labeler}: only a run whose labeler is "
-            "people asks anyone"
+            f"{run_dir.name} has label.labeler {config.label.labeler}: boostlm label needs a run "
+            "with label.labeler people"
         )
     folder = run_dir.people_folder
     with run_dir.locked():
@@ -36,24 +36,24 @@ def label_run(run_dir: RunDir, file: str | None) -> None:
             print(_what_is_left(folder))
             return
         taken = take_file(folder, epath.Path(file))
-        known = f", {taken.known} known before" if taken.known else ""
+        known = f", {taken.known} already known" if taken.known else ""
         print(f"{taken.new} new answers{known}. {_what_is_left(folder)}")
         if taken.problems:
             raise BoostError(
-                f"{file}: {len(taken.problems)} rows were refused, the others are kept:\n"
+                f"{file}: {len(taken.problems)} rows were rejected, the others are saved:\n"
                 + describe(taken.problems)
             )
         if not taken.new and not taken.known:
-            raise BoostError(f"{file} holds no rows")
+            raise BoostError(f"{file} has no rows")
 
 
 def _what_is_left(folder: epath.Path) -> str:
     left = len(open_queries(folder))
-    return f"{left} are still wanted" if left else "None is wanted now: boostlm run goes on"
+    return f"{left} still missing" if left else "None missing: continue with boostlm run"
 
 
 def _ask(folder: epath.Path, queries: list[Query]) -> None:
-    """Asks one by one, until the end, .quit or the end of input."""
+    """Asks the queries one by one, until none is left, .quit, or the end of input."""
     if queries:
         print(_HELP)
     for number, query in enumerate(queries, 1):
@@ -74,13 +74,15 @@ def _ask(folder: epath.Path, queries: list[Query]) -> None:
 
 
 def _read_answer() -> str:
-    """Lines up to a dot, or a command; the end of input is .quit."""
+    """Reads lines up to a dot, or a command. The end of input means .quit."""
     lines: list[str] = []
     while True:
         try:
             line = input("> ").rstrip("\r")
         except EOFError:
-            print("\n(the end: what was typed without a dot after it is dropped)" if lines else "")
+            print(
+                "\n(end of input: an answer without a dot after it was discarded)" if lines else ""
+            )
             return ".quit"
         except UnicodeDecodeError:
             raise BoostError("not UTF-8") from None
@@ -90,5 +92,5 @@ def _read_answer() -> str:
 
 
 def _printable(text: str) -> str:
-    """Text without control characters, which could play tricks on a terminal."""
+    """Text with control characters escaped, because they could manipulate the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

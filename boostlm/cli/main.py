@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status.
+    """Runs a command and returns the exit status.
 
-    0: done; 2: an error that the user can solve; 3: the run waits for people's answers; 75: SIGTERM
-    (`run` only); 130: Ctrl-C.
+    0: success; 2: an error that the user can fix; 3: the run waits for people's answers;
+    75: SIGTERM (`run` only); 130: Ctrl-C.
     """
     warnings.showwarning = _show_warning
     args, rest = make_parser().parse_known_args(
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(
-            f"boostlm: {error.strerror or error}{where}. What was committed is kept: solve this "
+            f"boostlm: {error.strerror or error}{where}. Committed work is kept: fix this problem "
             "and run the same command again",
             file=sys.stderr,
         )
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _join_values(argv: Sequence[str]) -> list[str]:
-    """`--a.b value` as `--a.b=value`, so that argparse cannot take the value for the config."""
+    """Joins `--a.b value` to `--a.b=value`, so that argparse does not read it as the config."""
     joined, rest = [], list(argv)
     while rest:
         word = rest.pop(0)
@@ -102,7 +102,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
         progress.say(
             f"{config.name}: {len(config.arms)} arms, {config.rounds} rounds, "
             f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.data.train_prompts} prompts, "
-            f"{config.label.budget} labels a round; "
+            f"{config.label.budget} labels per round; "
             f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}; "
             f"in {run_dir.name}"
         )
@@ -114,11 +114,11 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
         finally:
             progress.close()
         progress.say(on_host0(_table_and_report)(run_dir, run_dir.name))
-        progress.say(f"{clock(progress.elapsed)} in all")
+        progress.say(f"total time {clock(progress.elapsed)}")
 
 
 def _prepare() -> None:
-    """The first step of a command that computes; every host of a slice takes it."""
+    """Sets up a command that uses devices. Every host of a slice runs it."""
     import jax
 
     from boostlm.runtime.join_hosts import join_hosts
@@ -132,24 +132,24 @@ def _prepare() -> None:
 
 
 def cache_compiled_programs() -> None:
-    """Keeps compiled programs for later processes, in ~/.cache/boostlm or where the user says.
+    """Caches compiled programs for later processes in ~/.cache/boostlm.
 
-    JAX_COMPILATION_CACHE_DIR names another folder (or bucket), JAX_ENABLE_COMPILATION_CACHE=false
-    keeps nothing. The library itself never does this.
+    JAX_COMPILATION_CACHE_DIR sets another folder or bucket. JAX_ENABLE_COMPILATION_CACHE=false
+    disables the cache. Only the command line calls this function.
     """
     import jax
 
-    # pyrefly: ignore[missing-attribute]  # JAX makes its settings attributes when it is imported
+    # pyrefly: ignore[missing-attribute]  # JAX adds its settings as attributes at import
     if jax.config.jax_compilation_cache_dir is None:
         caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "boostlm"))
 
 
 def _quieten_orbax() -> None:
-    """Hides Orbax's pages of traceback for a failed write, which `checkpoint` reports in a line.
+    """Hides Orbax's tracebacks for a failed write, which `checkpoint` reports in one line.
 
-    Orbax logs some of them. It also closes its event loop, and each of its other writes then raises
-    in TensorStore's threads, where only Python's hook for exceptions that cannot be caught sees it.
+    Orbax logs some of them. It also closes its event loop, and its other pending writes then raise
+    in TensorStore's threads, where only `sys.unraisablehook` can handle the exceptions.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
@@ -174,7 +174,7 @@ def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
         if args.keep_tokens_of:
             raise BoostError("--keep-tokens-of is for conversion to boostlm only")
         export_model(args.source, args.dest, args.seed, args.arm, args.round)
-        print(f"{args.dest}: for transformers' from_pretrained, float32")
+        print(f"{args.dest}: load it with transformers' from_pretrained (float32)")
         return
     from boostlm.pretrained.convert import import_model
 
@@ -210,7 +210,7 @@ def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def _table_and_report(run_dir: "RunDir", folder: str | None) -> str:
-    """The final table; with a folder, also writes the report there and says where it is."""
+    """The final table. With a folder, also writes the report there and adds its path."""
     from etils import epath
 
     from boostlm.report.terminal import final_table

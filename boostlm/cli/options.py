@@ -1,4 +1,4 @@
-"""The options of every command, with their help."""
+"""The options and the help of every command."""
 
 import argparse
 import dataclasses
@@ -12,7 +12,7 @@ from boostlm.config import ARM_NAMES, SPLITS, Config
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-TAKE_FIELDS = ("run", "compile")  # commands to which every config field is an option
+TAKE_FIELDS = ("run", "compile")  # commands that accept every config field as an option
 FLAGS = ("--help", "--json")  # options that take no value
 
 _EPILOG = """
@@ -21,23 +21,23 @@ examples:
   boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
   boostlm run configs/gsm8k_tiny.py --data.path DIR
   boostlm compile configs/gsm8k_tiny.py --topology v5e:2x4 --price 1.2
-  boostlm label runs/mine                       answer what a run asks people
+  boostlm label runs/mine                       answer a run's queries to people
   boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
   boostlm run --seed_model.path models/gemma --data.task gsm8k
   boostlm convert runs/gsm8k out --to huggingface
   boostlm report runs/skills --out page         the table again; report.html in page/
   boostlm eval runs/skills --arm boosting --split validation
-  boostlm export runs/skills --arm boosting     what its last round trained on, as JSON lines
+  boostlm export runs/skills --arm boosting     the last round's curated set, as JSON lines
   boostlm plan --beta 0.1 --start 0.4 --target-error 0.05 --budget 500 --prompts 7000
 """
 
 _RAW = argparse.RawDescriptionHelpFormatter
-_RUN_DIR_HELP = "folder of a run, such as runs/skills"
-_RATE_HELP = "chance that the filter misjudges a {} response; default: 0"
+_RUN_DIR_HELP = "run directory, such as runs/skills"
+_RATE_HELP = "probability that the filter misjudges a {} response; default: 0"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser; `command` is then the command's name."""
+    """The parser. It stores the command's name as `command`."""
     parser = argparse.ArgumentParser(
         prog="boostlm",
         description="Fine-tune a language model in rounds on its own output, curated by boosting.",
@@ -62,9 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_run(commands: "Commands") -> None:
     run = commands.add_parser(
         "run",
-        help="run an experiment, or continue one",
-        description="Runs every arm of a config from one seed model, and writes a report.",
-        epilog="config fields, each an option (--train.alpha 0.5):\n\n" + field_help(),
+        help="run or resume an experiment",
+        description="Runs every arm of a config from one seed model and writes a report.",
+        epilog="every config field is an option (--train.alpha 0.5):\n\n" + field_help(),
         formatter_class=_RAW,
         allow_abbrev=False,
     )
@@ -75,51 +75,56 @@ def _add_run(commands: "Commands") -> None:
 def _add_compile(commands: "Commands") -> None:
     compile_ = commands.add_parser(
         "compile",
-        help="what a config takes on a TPU that is not there: memory, time, cost",
-        description="Compiles the sampling and training programs of a config for a TPU, with XLA's "
-        "own compiler and no TPU, and prints what they take: memory, arithmetic, traffic, time at "
-        "the roofline. Exits with status 2, and a setting that fits, where they do not fit.",
-        epilog="Every config field is an option, as of boostlm run.",
+        help="estimate a config's memory, time and cost on a TPU, without one",
+        description="Compiles the sampling and training programs of a config with XLA's TPU "
+        "compiler, without a TPU. Prints their memory, arithmetic, traffic and time at the "
+        "roofline. If they do not fit, prints a setting that does and exits with status 2.",
+        epilog="Every config field is an option, as for boostlm run.",
         formatter_class=_RAW,
         allow_abbrev=False,
     )
     compile_.add_argument("config", nargs="?", help="a configs/*.py file; default: embedded task")
-    compile_.add_argument("--topology", required=True, help="such as v5e:2x4, v6e:2x4, v4:2x2x1")
-    compile_.add_argument("--price", type=float, help="of one chip for an hour, in any unit")
+    compile_.add_argument(
+        "--topology", required=True, help="TPU topology, such as v5e:2x4, v6e:2x4, v4:2x2x1"
+    )
+    compile_.add_argument("--price", type=float, help="price of one chip-hour, in any unit")
     compile_.add_argument(
         "--quick",
         action="store_true",
-        help="with XLA's least effort: a quarter of the time; memory comes out somewhat higher",
+        help="compile with XLA's lowest effort: a quarter of the time, somewhat higher memory",
     )
     compile_.add_argument("--json", action="store_true", help="print JSON, for scripts")
     compile_.add_argument(
-        "--model", help="a Gemma, such as gemma2_2b, where seed_model.path is not at hand"
+        "--model", help="a Gemma model, such as gemma2_2b, if seed_model.path is not available"
     )
     compile_.add_argument(
-        "--prefix-tokens", type=int, help="that all prompts begin with, with --model; default: 0"
+        "--prefix-tokens",
+        type=int,
+        help="tokens of the prefix that all prompts share, with --model; default: 0",
     )
     compile_.add_argument(
         "--prompt-tokens",
         type=int,
-        help="of the longest prompt, after those; default: data.max_prompt_tokens less the prefix",
+        help="tokens of the longest prompt after the prefix; default: data.max_prompt_tokens minus "
+        "the prefix",
     )
     compile_.add_argument(
         "--response-tokens",
         type=float,
-        help="of a response in the mean; default: sample.max_new_tokens",
+        help="mean tokens of a response; default: sample.max_new_tokens",
     )
 
 
 def _add_convert(commands: "Commands") -> None:
     convert = commands.add_parser(
         "convert",
-        help="make a pretrained model's folder, or turn a model back for transformers",
-        description="Turns a Hugging Face directory or a GGUF file of Gemma 2 or Gemma 3 into a "
-        "folder for --seed_model.path; with --to huggingface, such a folder, or the model that a "
-        "run made of it, into a directory that transformers loads.",
+        help="convert a pretrained model for boostlm, or a model for transformers",
+        description="Converts a Hugging Face directory or a GGUF file of Gemma 2 or Gemma 3 to a "
+        "folder for --seed_model.path. With --to huggingface, converts such a folder, or the model "
+        "that a run trained from it, to a directory that transformers loads.",
     )
     convert.add_argument("source", help="directory, GGUF file, converted model or run directory")
-    convert.add_argument("dest", help="folder to make")
+    convert.add_argument("dest", help="folder to create")
     convert.add_argument(
         "--to", default="boostlm", choices=("boostlm", "huggingface"), help="default: boostlm"
     )
@@ -130,17 +135,21 @@ def _add_convert(commands: "Commands") -> None:
         default=[],
         help="trim the vocabulary to the tokens of this .jsonl or text file; may be repeated",
     )
-    convert.add_argument("--seed", type=int, default=0, help="of a run directory")
-    convert.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="of a run directory")
-    convert.add_argument("--round", type=int, help="of a run directory; default: the last one")
+    convert.add_argument("--seed", type=int, default=0, help="seed in a run directory; default: 0")
+    convert.add_argument(
+        "--arm", default="boosting", choices=ARM_NAMES, help="arm in a run directory"
+    )
+    convert.add_argument(
+        "--round", type=int, help="round in a run directory; default: the last one"
+    )
 
 
 def _add_report(commands: "Commands") -> None:
     report = commands.add_parser(
         "report",
-        help="print the table, and write report.html",
-        description="Prints the table of a run, finished or not; with --out, also writes its "
-        "report.html and summary.png. Leaves the run directory as it is.",
+        help="print the table and write report.html",
+        description="Prints the table of a run, finished or not. With --out, also writes "
+        "report.html and summary.png. Does not change the run directory.",
     )
     report.add_argument("run_dir", help=_RUN_DIR_HELP)
     report.add_argument("--out", metavar="FOLDER", help="folder for report.html and summary.png")
@@ -165,16 +174,18 @@ def _add_export(commands: "Commands") -> None:
     export = commands.add_parser(
         "export",
         help="write the curated set that a round trained on",
-        description="Writes what a round of training drew its rows from as JSON lines (prompt, "
-        "response, weight, round, source and where it came from); weights add up to 1. Load it "
-        'with datasets.load_dataset("json", data_files=FILE).',
+        description="Writes the curated set of a training round as JSON lines (prompt, response, "
+        "weight, round, source and origin). The weights add up to 1. Load it with "
+        'datasets.load_dataset("json", data_files=FILE).',
     )
     export.add_argument("run_dir", help=_RUN_DIR_HELP)
     export.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
     export.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
-    export.add_argument("--round", type=int, help="of training, from 1; default: the last one")
+    export.add_argument("--round", type=int, help="training round, from 1; default: the last one")
     export.add_argument(
-        "--out", metavar="FILE", help="default: seed0-boosting-round05.jsonl or so, in this folder"
+        "--out",
+        metavar="FILE",
+        help="output file; default: for example seed0-boosting-round05.jsonl in this folder",
     )
 
 
@@ -187,9 +198,9 @@ def _add_plan(commands: "Commands") -> None:
         "then only --arms, --beta and --target-error are read.",
     )
     plan.add_argument("run_dir", nargs="?", help=f"{_RUN_DIR_HELP}; default: the options below")
-    plan.add_argument("--beta", type=float, help="fraction of labels that are right")
+    plan.add_argument("--beta", type=float, help="fraction of correct labels")
     plan.add_argument("--target-error", type=float, help="1 - accuracy to reach")
-    plan.add_argument("--budget", type=int, help="labels a round")
+    plan.add_argument("--budget", type=int, help="labels per round")
     plan.add_argument("--prompts", type=int, help="training prompts (N)")
     plan.add_argument(
         "--start", type=float, default=0.0, help="the seed model's accuracy; default: 0"
@@ -214,17 +225,17 @@ def _add_plan(commands: "Commands") -> None:
 def _add_label(commands: "Commands") -> None:
     label = commands.add_parser(
         "label",
-        help="answer what a run with the people labeler asks",
+        help="answer the queries of a run with the people labeler",
         description="Asks in the terminal for the answers that a run waits for (it stopped with "
         "status 3), or reads them from a filled-in copy of the run's people/queue.csv or "
-        "queue.jsonl. Every good answer is kept; rows that cannot be used are named.",
+        "queue.jsonl. Saves every valid answer and lists the rows that cannot be used.",
     )
     label.add_argument("run_dir", help=_RUN_DIR_HELP)
     label.add_argument("--from", dest="file", metavar="FILE", help=".csv or .jsonl with answers")
 
 
 def field_help() -> str:
-    """Every config field with its default and the comment beside its definition."""
+    """Every config field with its default and the comment at its definition."""
     comments = {}
     for name, value in inspect.getmembers(config_module, inspect.isclass):
         if dataclasses.is_dataclass(value):

@@ -1,1 +1,1 @@
-"""Outside sources of responses."""
+"""Labelers: outside sources of responses."""

@@ -1,4 +1,4 @@
-"""What a labeler is: an outside source of responses, mostly wrong ones will do."""
+"""The labeler interface: an outside source of responses, which may be mostly wrong."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ class Query:
     """A request for one label.
 
     Attributes:
-      seed: repeat of the experiment.
-      round: the round of training it is for, from 1.
-      prompt: id of a training prompt.
+      seed: the repeat of the experiment.
+      round: the training round that uses the label, from 1.
+      prompt: the id of a training prompt.
       sample: 0, 1, ... for repeated labels of one prompt in one round.
       text: the prompt as the model sees it.
     """
@@ -25,13 +25,13 @@ class Query:
 
 @dataclass(frozen=True)
 class Label:
-    """A response from outside.
+    """A response from a labeler.
 
     Attributes:
       text: the response.
-      source: who gave it.
-      cost: what it cost, in the config's unit.
-      finished: False if a limit on length cut it off; such a label is paid for and never kept.
+      source: the labeler's name.
+      cost: the cost, in the config's unit.
+      finished: False if a length limit cut it off. Such a label costs money and is never accepted.
     """
 
     text: str
@@ -40,19 +40,19 @@ class Label:
     finished: bool = True
 
 
-# Takes every label that a round still wants, and gives them in batches, in any order, as they come.
-# A batch is committed before the next is asked for: whatever a labeler raises, and whenever the
-# run is killed, what it gave before is kept. A label must depend on its query alone, not on the
-# other queries, so that a run which goes on gets the labels that it would have got.
+# Takes all queries that a round still needs and yields the labels in batches, in any order. Each
+# batch is committed before the next is requested. If the labeler raises or the run is killed, the
+# earlier batches are kept. A label must depend only on its query, not on the other queries, so that
+# a resumed run gets the same labels as an uninterrupted one.
 Labeler = Callable[[Sequence[Query]], Iterator[Sequence[tuple[Query, Label]]]]
 
 
 def in_batches(label: Callable[[Sequence[Query]], Sequence[Label]], size: int) -> Labeler:
-    """A labeler from a function: a batch of queries in, their labels out, in order.
+    """Makes a labeler from a function of a batch of queries.
 
     Args:
-      label: the function.
-      size: queries that it takes at once, which is also how many labels a kill can lose.
+      label: returns the labels of a batch of queries, in order.
+      size: the batch size. A kill can lose at most this many labels.
     """
 
     def labeler(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
@@ -64,7 +64,7 @@ def in_batches(label: Callable[[Sequence[Query]], Sequence[Label]], size: int) -
 
 
 def in_form(labeler: Labeler, form: Callable[[str], str]) -> Labeler:
-    """The labeler with `form` applied to its texts."""
+    """The labeler with `form` applied to the text of each label."""
 
     def formed(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
         for batch in labeler(queries):

@@ -1,9 +1,9 @@
-"""A labeler behind a server that speaks the OpenAI chat-completions protocol.
+"""A labeler that calls a server with the OpenAI chat-completions protocol.
 
-Labels are given out, and so committed, as they arrive. A run that is killed can lose, and pay for
-twice, the labels of the requests that were under way, at most `label.endpoint.concurrency`; so can
-a request that times out here while the server still works on it. Nothing else is lost: an error
-waits for the requests under way, and gives their labels out, before it is raised.
+Each label is yielded, and so committed, when it arrives. A killed run can lose, and pay twice for,
+the labels of the pending requests: at most `label.endpoint.concurrency`. The same holds for a
+request that times out here while the server still works on it. No other label is lost: before an
+error is raised, the pending requests finish and their labels are yielded.
 """
 
 import email.utils
@@ -24,41 +24,48 @@ from boostlm.config import Config, EndpointConfig
 from boostlm.errors import BoostError
 from boostlm.labelers.base import Label, Labeler, Query
 
-_TRIES = 6  # of one request
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before trying again; doubled each time
-_LONGEST_ASKED_WAIT = 600.0  # seconds that a server may ask for; above that the run stops
-_MOST_BYTES = 16 * 2**20  # of a response
-_COUNTED = ("prompt_tokens", "completion_tokens")  # in what a server says of usage
+_TRIES = 6  # attempts per request
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a retry; doubled each time
+_LONGEST_ASKED_WAIT = 600.0  # seconds; if Retry-After is longer, the run stops
+_MOST_BYTES = 16 * 2**20  # bytes of a response
+_COUNTED = ("prompt_tokens", "completion_tokens")  # fields of "usage" in a response
 
 
 def read_key(config: EndpointConfig) -> str:
-    """The key, or "" where none is sent. A variable that is not set is a BoostError."""
+    """The API key, or "" if none is sent.
+
+    Raises:
+      BoostError: the environment variable is not set, or its key cannot be used.
+    """
     if not config.api_key_env:
         return ""
     key = os.environ.get(config.api_key_env, "").strip()
     if not key:
         raise BoostError(
-            f"the environment variable {config.api_key_env} is not set: it must hold the key for "
-            f"{config.url} (for a server that needs none: --label.endpoint.api_key_env '')"
+            f"the environment variable {config.api_key_env} is not set: set it to the key for "
+            f"{config.url} (if the server needs none: --label.endpoint.api_key_env '')"
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise BoostError(f"the environment variable {config.api_key_env} holds no usable key")
+        raise BoostError(
+            f"the environment variable {config.api_key_env} does not contain a valid key"
+        )
     return key
 
 
 def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
-    """Asks the server of `config.label.endpoint`, many requests at once.
+    """A labeler that sends concurrent requests to the server of `config.label.endpoint`.
 
-    With `max_cost`, no request is sent that could exceed it if it costs as much as the dearest
-    label so far; so it is exceeded by less than the labels under way cost.
+    With `max_cost`, a request is sent only if it stays below the cap at the price of the most
+    expensive label so far. The cap is therefore exceeded by less than the cost of the pending
+    labels.
 
     Args:
       config: the settings.
-      spent: what the run's labels have cost so far.
+      spent: returns the cost of the run's labels so far.
 
     Raises:
-      BoostError: (the labeler) the server cannot be reached, refuses, or says what is no chat
-        completion; the cost cap is reached.
+      BoostError: (the labeler) the server cannot be reached, returns an error, or does not return
+        a chat completion; or the cost cap is reached.
     """
     settings, key = config.label.endpoint, read_key(config.label.endpoint)
 
@@ -75,7 +82,7 @@ def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
                 return False
             if not settings.max_cost:
                 return True
-            if dearest is None:  # until the first label comes, nobody knows what one costs
+            if dearest is None:  # the cost of a label is unknown until the first one arrives
                 return under_way == 0 and total < settings.max_cost
             return total + (under_way + 1) * dearest <= settings.max_cost * (1 + 1e-9)
 
@@ -88,7 +95,7 @@ def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
         try:
             while True:
                 while may_send():
-                    # A daemon: Ctrl-C need not wait for a slow server.
+                    # A daemon thread, so that Ctrl-C does not wait for a slow server.
                     threading.Thread(target=ask, args=(waiting.popleft(),), daemon=True).start()
                     under_way += 1
                 if not under_way:
@@ -109,15 +116,15 @@ def endpoint_labeler(config: Config, spent: Callable[[], float]) -> Labeler:
         if waiting:
             raise BoostError(
                 f"label.endpoint.max_cost {settings.max_cost:g} is reached: the run's labels cost "
-                f"{total:g} so far and are kept; this round wants {len(waiting)} more. The same "
-                "command with a higher --label.endpoint.max_cost goes on"
+                f"{total:g} so far and are kept. This round needs {len(waiting)} more. To "
+                "continue, run the same command with a higher --label.endpoint.max_cost"
             )
 
     return label
 
 
 class _TryAgain(Exception):
-    """What went wrong, and how many seconds the server wants to be left alone, if it said."""
+    """A transient error, with the server's Retry-After in seconds if it sent one."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -125,14 +132,14 @@ class _TryAgain(Exception):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Treats a redirect as an error: following it could hand the key to another server."""
+    """Treats a redirect as an error: following it could send the key to another server."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
 
 
 class _Server:
-    """One request at a time, from any thread."""
+    """A client of the server. Any thread can call it."""
 
     def __init__(self, config: Config, key: str) -> None:
         self._config = config
@@ -140,11 +147,11 @@ class _Server:
         self._url = self._settings.url.rstrip("/") + "/chat/completions"
         self._key = key
         self._open = urllib.request.build_opener(_NoRedirect).open
-        self._answered = False  # anything, in this process
-        self.stopping = threading.Event()  # nothing is tried again
+        self._answered = False  # whether the server has answered any request of this process
+        self.stopping = threading.Event()  # if set, requests are not retried
 
     def label(self, query: Query) -> Label:
-        """Asks until there is a label; see `_TRIES`."""
+        """Requests a label. Transient errors are retried; see `_TRIES`."""
         for tried in range(1, _TRIES + 1):
             try:
                 return self._label_from(self._post(query))
@@ -161,7 +168,7 @@ class _Server:
         raise AssertionError("unreachable")
 
     def _post(self, query: Query) -> bytes:
-        """The response's body; _TryAgain for what may pass, BoostError for what will not."""
+        """The response's body. Raises _TryAgain for transient errors, BoostError for others."""
         sample = self._config.sample
         body = {
             "model": self._settings.model,
@@ -190,12 +197,12 @@ class _Server:
             said = f"{self._url} cannot be reached ({reason or type(error).__name__})"
             if not self._answered:
                 raise BoostError(
-                    f"{said}: is label.endpoint.url right, and the server up?"
+                    f"{said}: check label.endpoint.url and that the server is running"
                 ) from None
             raise _TryAgain(said) from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
-        """What a status other than 200 comes to."""
+        """The exception for a status other than 200."""
         with error:
             try:
                 body = error.read(65536)
@@ -209,7 +216,7 @@ class _Server:
         return BoostError(said)
 
     def _message(self, body: bytes) -> str:
-        """The server's own words, in a line, without the key should they repeat it."""
+        """The server's error message in one line, with the key masked."""
         text = body.decode(errors="replace")
         try:
             error = json.loads(text)["error"]
@@ -219,7 +226,7 @@ class _Server:
         text = " ".join(str(text).split())
         if self._key:
             text = text.replace(self._key, "***")
-        return text[:300] or "nothing more"
+        return text[:300] or "empty response"
 
     def _label_from(self, body: bytes) -> Label:
         """The first choice of a chat completion."""
@@ -229,10 +236,10 @@ class _Server:
             text = choice["message"].get("content") or ""  # a refusal may have no content
             if not isinstance(text, str):
                 raise TypeError
-            text.encode()  # half a surrogate pair could not be written to the ledger
+            text.encode()  # a lone surrogate could not be written to the ledger
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise BoostError(
-                f"{self._url} answered what is no chat completion: {self._message(body)}"
+                f"{self._url} did not return a chat completion: {self._message(body)}"
             ) from None
         cost = self._cost(answer.get("usage"))
         return Label(text, "endpoint", cost, choice.get("finish_reason") != "length")
@@ -244,30 +251,30 @@ class _Server:
         counts: list[Any] = [usage.get(k) if isinstance(usage, dict) else None for k in _COUNTED]
         if not all(type(n) is int and n >= 0 for n in counts):
             raise BoostError(
-                f"{self._url} does not say how many tokens it took (usage), so prices cannot be "
-                "used: set label.endpoint.prompt_price and response_price to 0, and each label "
-                "costs label.cost"
+                f"{self._url} does not report its token counts (usage), so prices cannot be used: "
+                "set label.endpoint.prompt_price and response_price to 0, and each label costs "
+                "label.cost"
             )
         return sum(n * price for n, price in zip(counts, prices, strict=True)) / 1e6
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """All of a body, in bounded time and memory."""
+    """Reads the whole body in bounded time and memory."""
     parts, size = [], 0
     while part := response.read1(65536):
         parts.append(part)
         size += len(part)
         if size > _MOST_BYTES:
-            raise BoostError(f"a response of more than {_MOST_BYTES >> 20} MiB is no label")
+            raise BoostError(f"the server's response is larger than {_MOST_BYTES >> 20} MiB")
         if time.monotonic() > deadline:
             raise TimeoutError
-    if response.length:  # bytes that were announced and did not come
+    if response.length:  # bytes of Content-Length that did not arrive
         raise http.client.IncompleteRead(b"", response.length)
     return b"".join(parts)
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date."""
+    """The seconds to wait from a Retry-After header, which is a number or a date."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The base model, sampled again on the prompts that are asked for: the reported experiment."""
+"""A labeler that samples the frozen base model, as in the reported experiment."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from boostlm.lm.language_model import Params
 from boostlm.lm.token_sampling import sampling_params_of
 from boostlm.prng import Purpose, round_key
 
-_FILLINGS = 8  # of all rows between two commits: a kill loses at most so much work
+_FILLINGS = 8  # batches of decode slots per commit; a kill loses at most this much work
 
 
 def frozen_model_labeler(
@@ -25,18 +25,18 @@ def frozen_model_labeler(
     tokenizer: Tokenizer,
     stop_strings: Sequence[str],
 ) -> Labeler:
-    """Each label is a response that is drawn from (seed, round, prompt, sample).
+    """A labeler whose labels depend on (seed, round, prompt, sample) only.
 
-    The purpose in its key is another than that of the model's own samples, so no label repeats one
-    of those but by chance. A response that was cut off is a label that is not finished.
+    The PRNG key has a different purpose than that of the model's own samples, so labels are
+    independent of them. A response that is cut off becomes an unfinished label.
 
     Args:
-      config: `sample` says how tokens are drawn, `label.cost` what a label costs.
-      learner: whose `sample_pairs` is used.
-      params: of the seed model, from before any round, of the seed that will ask.
+      config: `sample` sets the sampling parameters, `label.cost` the cost of a label.
+      learner: samples the model with `sample_pairs`.
+      params: parameters of the seed model of the queries' seed.
       prompts: the training prompts.
-      tokenizer: of the model.
-      stop_strings: texts that end a response of the task.
+      tokenizer: the model's tokenizer.
+      stop_strings: strings that end a response of the task.
     """
     sampling = sampling_params_of(config.sample)
 
@@ -47,7 +47,7 @@ def frozen_model_labeler(
             prompts,
             np.array([query.prompt for query in queries], np.int32),
             np.array([query.sample for query in queries], np.int32),
-            round_key(seed, Purpose.LABEL, round_ - 1),  # keys count the rounds before
+            round_key(seed, Purpose.LABEL, round_ - 1),  # keys count completed rounds
             sampling,
         )
         responses = cut_at_stops(tokenizer, responses, stop_strings)

@@ -1,14 +1,14 @@
-"""A labeler of people: the run asks and stops, and goes on when the answers are there.
+"""A labeler that asks people. The run writes its queries, stops, and resumes with the answers.
 
-Below `people/` of a run directory:
+Files in `people/` of a run directory:
 
-  queue.jsonl, queue.csv   what is asked, hardest prompts first, each row with an empty `answer`;
-                           alike, for a text editor and for a spreadsheet. People may fill in
-                           either, or a copy. Written again only after its answers were taken
-  asked.jsonl              the same rows for the program, which nobody edits
-  answers.jsonl            the answers that were taken; append-only, each on disk at once
+  queue.jsonl, queue.csv   the queries, hardest prompts first, each with an empty `answer`. Both
+                           have the same rows, for a text editor or a spreadsheet. People fill in
+                           either file or a copy. It is rewritten only after its answers are read
+  asked.jsonl              the same rows for the program; nobody edits them
+  answers.jsonl            the accepted answers; append-only, each is written to disk at once
 
-An answer belongs to (seed, round, prompt, sample): two arms that ask the same get the same one.
+An answer belongs to (seed, round, prompt, sample). Arms with the same query share its answer.
 """
 
 import csv
@@ -32,12 +32,12 @@ _QUEUES = ("queue.jsonl", "queue.csv")
 
 
 class Taken(NamedTuple):
-    """What came of a file of answers.
+    """The result of reading a file of answers.
 
     Attributes:
-      new: answers that were taken.
-      known: rows that say again what was taken before.
-      problems: (line, why) of each row that was refused.
+      new: the number of new answers.
+      known: the number of rows that repeat an earlier answer.
+      problems: (line, reason) of each rejected row.
     """
 
     new: int
@@ -46,7 +46,7 @@ class Taken(NamedTuple):
 
 
 def people_labeler(folder: epath.Path, cost: float) -> Labeler:
-    """Gives the answers that there are, and raises WaitingForPeople if there are too few."""
+    """A labeler that yields the existing answers and raises WaitingForPeople if any are missing."""
 
     def label(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
         _take_queues(folder)
@@ -67,13 +67,15 @@ def people_labeler(folder: epath.Path, cost: float) -> Labeler:
 
 
 def ask_people(folder: epath.Path, run_name: str, queries: Sequence[Query]) -> None:
-    """Writes the queue and raises WaitingForPeople, which says what to do."""
+    """Writes the queue and raises WaitingForPeople with instructions."""
     _take_queues(folder)
     answers = read_answers(folder)
     asked = {_key(query): query for query in queries if _key(query) not in answers}
     if not asked:
-        raise WaitingForPeople("the answers came while the run worked: the same command goes on")
-    times = Counter(key[:3] for key in asked)  # the hardest prompts are asked most often
+        raise WaitingForPeople(
+            "the answers arrived during the run: run the same command to continue"
+        )
+    times = Counter(key[:3] for key in asked)  # the hardest prompts have the most queries
     rows = [
         asdict(asked[key]) | {"answer": ""}
         for key in sorted(asked, key=lambda key: (*key[:2], -times[key[:3]], *key[2:]))
@@ -89,22 +91,22 @@ def ask_people(folder: epath.Path, run_name: str, queries: Sequence[Query]) -> N
         folder / "queue.csv", table.getvalue().encode("utf-8-sig")
     )  # as Excel does
     raise WaitingForPeople(
-        f"waiting for people: {len(rows)} answers are wanted, to {len(times)} prompts.\n"
-        f"  boostlm label {run_name}                asks for them here\n"
-        f"  {folder / 'queue.csv'}, or queue.jsonl, may be filled in instead (column answer);\n"
-        f"  a copy of it is read by boostlm label {run_name} --from COPY\n"
-        "Then the same command goes on"
+        f"waiting for people: {len(rows)} answers to {len(times)} prompts are needed.\n"
+        f"Either answer in this terminal with\n  boostlm label {run_name}\n"
+        f"or fill in the column `answer` of {folder / 'queue.csv'} or queue.jsonl.\n"
+        f"A filled-in copy is read with\n  boostlm label {run_name} --from COPY\n"
+        "Then run the same command to continue"
     )
 
 
 def open_queries(folder: epath.Path) -> list[Query]:
-    """What is asked and not answered, in the order of the queue."""
+    """The unanswered queries, in queue order."""
     answers = read_answers(folder)
     return [query for query in _asked(folder).values() if _key(query) not in answers]
 
 
 def record(folder: epath.Path, answers: Iterable[tuple[Query, str]]) -> None:
-    """Keeps answers; they are on disk when this returns."""
+    """Saves answers. They are on disk when this returns."""
     rows = [asdict(query) | {"answer": answer} for query, answer in answers]
     if rows:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -112,12 +114,12 @@ def record(folder: epath.Path, answers: Iterable[tuple[Query, str]]) -> None:
 
 
 def read_answers(folder: epath.Path) -> dict[Key, str]:
-    """Every answer that was taken."""
+    """All saved answers."""
     return {_key(query): answer for query, answer in _rows_of(folder / "answers.jsonl")}
 
 
 def tidy(answer: str) -> str:
-    """An answer without the blanks that editors leave around it; BoostError if nothing is left."""
+    """An answer without trailing whitespace and leading blank lines; BoostError if it is empty."""
     answer = answer.replace("\r\n", "\n").rstrip().lstrip("\n")
     try:
         answer.encode()
@@ -129,12 +131,12 @@ def tidy(answer: str) -> str:
 
 
 def take_file(folder: epath.Path, path: epath.Path) -> Taken:
-    """Takes the good rows of a filled-in CSV or JSONL file, and says what is wrong with the others.
+    """Saves the valid rows of a filled-in CSV or JSONL file and lists the problems of the others.
 
     Args:
-      folder: of the queue.
-      path: a file with the columns seed, round, prompt, sample and answer. If there is a column
-        text, it must be the prompt's, so that rows that got mixed up are found.
+      folder: the folder of the queue.
+      path: a file with the columns seed, round, prompt, sample and answer. If it has a column
+        text, that must equal the prompt's text, so that mixed-up rows are detected.
 
     Raises:
       BoostError: the file as a whole cannot be read.
@@ -157,14 +159,14 @@ def take_file(folder: epath.Path, path: epath.Path) -> Taken:
             query, answer = _checked(row, asked)
             key = _key(query)
             if key in line_of:
-                raise BoostError(f"a second answer to what line {line_of[key]} answers")
+                raise BoostError(f"line {line_of[key]} already answers this query")
             line_of[key] = line
             if key not in known:
                 new[key] = query, answer
             elif known[key] == answer:
                 again += 1
             else:
-                raise BoostError(f"{_name(key)} was answered before, with other words")
+                raise BoostError(f"{_name(key)} already has a different answer")
         except BoostError as error:
             problems.append((line, str(error)))
     record(folder, new.values())
@@ -172,7 +174,7 @@ def take_file(folder: epath.Path, path: epath.Path) -> Taken:
 
 
 def describe(problems: Sequence[tuple[int, str]]) -> str:
-    """Each problem once, with the lines that have it."""
+    """A text that lists each problem once, with its lines."""
     lines: dict[str, list[int]] = {}
     for line, why in problems:
         lines.setdefault(why, []).append(line)
@@ -182,14 +184,14 @@ def describe(problems: Sequence[tuple[int, str]]) -> str:
 
 
 def _take_queues(folder: epath.Path) -> None:
-    """Takes what people wrote into the queue itself; rows left empty are no problem there."""
+    """Saves the answers that people wrote into the queue files. Empty rows are allowed there."""
     for name in _QUEUES:
         if (folder / name).exists():
             problems = [p for p in take_file(folder, folder / name).problems if p[1] != "no answer"]
             if problems:
                 raise BoostError(
                     f"{folder / name} has answers that cannot be used:\n{describe(problems)}\n"
-                    "The others are kept. Mend these rows or remove them, then run again"
+                    "The others are saved. Fix or remove these rows, then run again"
                 )
 
 
@@ -206,7 +208,7 @@ def _asked(folder: epath.Path) -> dict[Key, Query]:
 
 
 def _rows_of(path: epath.Path) -> list[tuple[Query, str]]:
-    """The rows of a file that only this module writes."""
+    """(query, answer) of each row of a file that only this module writes."""
     rows = []
     for number, line in enumerate(durable_files.complete_lines(path), 1):
         try:
@@ -215,14 +217,14 @@ def _rows_of(path: epath.Path) -> list[tuple[Query, str]]:
             rows.append((Query(**row), answer))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BoostError(
-                f"{path}, line {number} is damaged ({error}). Nothing was changed: mend or remove "
+                f"{path}, line {number} is damaged ({error}). Nothing was changed: fix or remove "
                 "that line, then run again"
             ) from error
     return rows
 
 
 def _checked(row: dict[str, Any] | str, asked: dict[Key, Query]) -> tuple[Query, str]:
-    """A row's query and answer; what is wrong with it is a BoostError."""
+    """A row's query and answer. Raises BoostError if the row is invalid."""
     if isinstance(row, str):
         raise BoostError(row)
     try:
@@ -231,12 +233,12 @@ def _checked(row: dict[str, Any] | str, asked: dict[Key, Query]) -> tuple[Query,
         raise BoostError(f"{', '.join(_KEY)} are not all whole numbers") from None
     key = seed, round_, prompt, sample
     if not isinstance(row.get("answer"), str):
-        raise BoostError("the answer is not text")
+        raise BoostError("the answer is not a string")
     if key not in asked:
-        raise BoostError(f"nobody asked for {_name(key)}")
+        raise BoostError(f"the queue does not contain {_name(key)}")
     text = row.get("text")
     if text is not None and str(text).split() != asked[key].text.split():
-        raise BoostError(f"the text is not that of {_name(key)}")
+        raise BoostError(f"the text does not match {_name(key)}")
     return asked[key], tidy(row["answer"])
 
 
@@ -248,11 +250,11 @@ def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        yield number, row if isinstance(row, dict) else "no JSON object"
+        yield number, row if isinstance(row, dict) else "not a JSON object"
 
 
 def _csv_rows(text: str, path: epath.Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Rows with the line that each begins on; the delimiter is the one that the header has."""
+    """(first line, row) of each row. The delimiter is the one in the header."""
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -277,4 +279,4 @@ def _csv_rows(text: str, path: epath.Path) -> Iterator[tuple[int, dict[str, Any]
         if len(cells) == len(names):
             yield line, dict(zip(names, cells, strict=True))
         else:
-            yield line, f"{len(cells)} cells, and the first line has {len(names)}"
+            yield line, f"{len(cells)} cells, but the first line has {len(names)}"

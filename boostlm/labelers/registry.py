@@ -1,4 +1,4 @@
-"""From label.labeler to a labeler."""
+"""Creates the labeler that label.labeler names."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,17 +22,17 @@ from boostlm.user_code import load_named
 
 
 class LabelerContext(NamedTuple):
-    """What a labeler can be made from.
+    """The inputs for making a labeler.
 
     Attributes:
-      config: of the run.
-      task: whose training prompts are labeled.
-      tokenizer: of the model.
-      prompts: the training prompts, tokenized.
+      config: the run's config.
+      task: the task whose training prompts are labeled.
+      tokenizer: the model's tokenizer.
+      prompts: the tokenized training prompts.
       learner: samples and trains the model.
       seed_params: parameters of the seed model.
       people_folder: the run directory's folder for people's answers.
-      spent: () -> the cost of all labels of the run so far, in the config's unit.
+      spent: returns the cost of all labels of the run so far, in the config's unit.
     """
 
     config: Config
@@ -51,7 +51,7 @@ def make_labeler(context: LabelerContext) -> Labeler:
     NAME is a function of a `LabelerContext` that returns a `Labeler`.
 
     Raises:
-      BoostError: the file or the name is missing, or calling it fails.
+      BoostError: the file or the name is missing, or the call fails.
     """
     config, task = context.config, context.task
     match config.label.labeler:
@@ -72,7 +72,7 @@ def make_labeler(context: LabelerContext) -> Labeler:
             outside = endpoint_labeler(config, context.spent)
         case _:
             outside = _own_labeler(context)
-    # Host 0 asks for all hosts, and the task brings what it gets into the form of a response.
+    # Host 0 asks for all hosts, and the task converts each text to a response.
     return in_form(lambda queries: iterate_on_host0(outside(queries)), task.response_of)
 
 

@@ -1,4 +1,4 @@
-"""A beta-weak labeler made from references: right with probability beta, else plausibly wrong."""
+"""A beta-weak labeler from references: correct with probability beta, else plausibly wrong."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from boostlm.labelers.base import Label, Labeler, Query, in_batches
 from boostlm.prng import Purpose
 from boostlm.tasks.base import AnswerKey
 
-_AT_ONCE = 1024  # labels that are made, judged and committed together
+_AT_ONCE = 1024  # labels per batch: generated, graded and committed together
 
 
 def simulated_labeler(config: LabelConfig, key: AnswerKey) -> Labeler:
-    """Each label is drawn from (seed, round, prompt, sample): repeated ones are independent."""
+    """A labeler that seeds each label with (seed, round, prompt, sample), so repeats differ."""
 
     def label_one(query: Query) -> Label:
-        earlier = query.round - 1  # rounds of training before this one, as keys count
+        earlier = query.round - 1  # keys count completed rounds
         path = [query.seed, int(Purpose.LABEL), earlier, query.prompt, query.sample]
         rng = np.random.default_rng(path)
         right = rng.random() < config.beta

@@ -1,6 +1,6 @@
-"""Runs generated, possibly hostile Python and returns the values of its calls.
+"""Runs generated, possibly hostile Python code and returns the values of its calls.
 
-`Sandbox.check_many` runs jobs; `mbpp_check.check_responses` judges answers to MBPP problems.
+`Sandbox.check_many` runs jobs. `tasks.mbpp.check.check_responses` grades MBPP responses with it.
 """
 
 from boostlm.sandbox.jobs import Job, Limits, Outcome, SandboxError

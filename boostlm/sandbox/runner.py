@@ -13,13 +13,13 @@ from boostlm.sandbox.jobs import Job, Limits, Outcome, SandboxError
 from boostlm.sandbox.probe import require_sandbox
 from boostlm.sandbox.worker import Lost, Worker
 
-RECYCLE_AFTER = 1000  # checks, before a forking process is replaced by a fresh one
-_ATTEMPTS = 3  # at one job or at starting, before the sandbox is held to be broken
+RECYCLE_AFTER = 1000  # checks before a forking process is replaced
+_ATTEMPTS = 3  # failures of one job, or of starting, before the sandbox counts as broken
 _tokens = itertools.count()
 
 
 class Sandbox:
-    """Runs untrusted Python. A context manager; threads that share one take turns.
+    """Runs untrusted Python code. It is a context manager. Threads that share one take turns.
 
     Example:
       with Sandbox(workers=2, cpu_seconds=5.0) as sandbox:
@@ -27,10 +27,10 @@ class Sandbox:
     """
 
     def __init__(self, workers: int | None = None, **limits: Any) -> None:
-        """Starts nothing yet.
+        """Stores the settings. It starts no process.
 
         Args:
-          workers: checks that run at once; None: the number of cores this process may use.
+          workers: the number of concurrent checks; None: the number of cores of this process.
           **limits: fields of `Limits`, with its defaults and units.
 
         Raises:
@@ -47,10 +47,10 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Sandbox":
-        """Makes sure that the sandbox works on this machine, then starts the workers.
+        """Checks that the sandbox works on this machine and starts the workers.
 
         Raises:
-          SandboxError: it does not; says what was tried and what to install.
+          SandboxError: it does not work. The message says what was tried and what to install.
         """
         if self._pool:
             raise BoostError("the sandbox is already running")
@@ -61,27 +61,27 @@ class Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends every process that was started."""
+        """Stops all workers."""
         pool, self._pool = self._pool, []
         for worker in pool:
             worker.stop()
 
     def check_many(self, jobs: Iterable[Job]) -> list[Outcome]:
-        """The outcome of each job, in the jobs' order.
+        """The outcome of each job, in the order of the jobs.
 
-        Each job runs in a process of its own that starts from the same state, so its outcome
-        depends neither on the other jobs nor on their order or number.
+        Each job runs in its own process, and all start from the same state. An outcome therefore
+        does not depend on the other jobs, their order or their number.
 
         Raises:
-          SandboxError: the sandbox itself failed again and again; no candidate is blamed for it.
+          SandboxError: the sandbox itself failed repeatedly. This says nothing about the jobs.
         """
         with self._lock:
             return self._run(self._running_pool(), list(jobs))
 
     def evaluate_trusted(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Like `check_many`, in a process that has never run a candidate; for trusted jobs only.
+        """Runs trusted jobs like `check_many`, in a process that has never run a candidate.
 
-        Outcomes are remembered, so that asking again is free.
+        Outcomes are cached.
         """
         with self._lock:
             self._running_pool()
@@ -105,7 +105,7 @@ class Sandbox:
     def _run(self, pool: list[Worker], jobs: list[Job]) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
         waiting = deque(range(len(jobs)))
-        failures = [0] * (len(jobs) + 1)  # of each job, and at the end of starting
+        failures = [0] * (len(jobs) + 1)  # per job; the last entry counts failed starts
         unfinished = len(jobs)
         try:
             while unfinished:
@@ -127,7 +127,7 @@ class Sandbox:
                 for slot, worker in enumerate(pool):
                     self._guard(pool, slot, waiting, failures, worker.check_deadline)
         except BaseException:
-            for slot, worker in enumerate(pool):  # leave no job of this call under way
+            for slot, worker in enumerate(pool):  # leave no job of this call running
                 if worker.job is not None:
                     self._replace(pool, slot)
             raise
@@ -142,7 +142,7 @@ class Sandbox:
         action: Callable[..., Outcome | None],
         *arguments: Any,
     ) -> Outcome | None:
-        """Does `action`; if its worker is lost, replaces it and puts its job back in the queue."""
+        """Calls `action`. If its worker is lost, replaces the worker and requeues its job."""
         try:
             return action(*arguments)
         except Lost as e:
@@ -162,7 +162,7 @@ class Sandbox:
 
 
 def _readable(pool: list[Worker]) -> list[int]:
-    """The slots of the workers that have something to read; waits up to a second for one."""
+    """The slots of the workers with data to read. Waits up to a second for one."""
     poll = select.poll()
     slots = {}
     for slot, worker in enumerate(pool):

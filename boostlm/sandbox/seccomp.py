@@ -1,17 +1,18 @@
-"""The system calls that a check may not make, as a classic BPF program.
+"""The seccomp filter: the system calls that a check may not make, as a classic BPF program.
 
-A check needs memory, the clock, its scratch files and one pipe. Denied with EPERM are: making
-processes and threads, running programs, sockets, memory that RLIMIT_AS does not count, what the
-whole machine shares, tracing, namespaces, mounts, kernel keys and administration. The namespaces
-and limits in `confine` hold without this filter; it keeps most of the kernel out of reach and makes
-fork bombs impossible even for root, whom RLIMIT_NPROC does not bind.
+A check needs memory, the clock, its scratch files and one pipe. These are denied with EPERM:
+creating processes and threads, running programs, sockets, memory that RLIMIT_AS does not count,
+resources that the whole machine shares, tracing, namespaces, mounts, kernel keys and
+administration. The namespaces and limits in `confine` work without this filter. The filter reduces
+the kernel's attack surface, and prevents fork bombs even for root, to whom RLIMIT_NPROC does not
+apply.
 """
 
 import errno
 import platform
 import struct
 
-# name: (x86_64, aarch64); None where the architecture has no such call
+# name: (x86_64, aarch64); None if the architecture does not have the call
 _DENIED = {
     "clone": (56, 220),
     "fork": (57, None),
@@ -88,8 +89,8 @@ _DENIED = {
     "iopl": (172, None),
     "ioperm": (173, None),
 }
-_CLONE3 = 435  # on both; "not implemented" makes the C library fall back to clone
-_X32 = 0x40000000  # x86_64's second numbering starts here
+_CLONE3 = 435  # on both; ENOSYS makes the C library fall back to clone
+_X32 = 0x40000000  # the x32 system call numbers of x86_64 start here
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF instruction codes
@@ -100,14 +101,14 @@ ARCHITECTURES = tuple(_AUDIT_ARCH)
 
 
 def program() -> bytes:
-    """The filter for this machine, an array of struct sock_filter.
+    """The filter for this machine: the bytes of an array of struct sock_filter.
 
     Raises:
-      OSError: no table for this processor architecture.
+      OSError: there is no table for this processor architecture.
     """
     machine = platform.machine()
     if machine not in _AUDIT_ARCH:
-        raise OSError(f"no system call table for {machine!r}; there is one for {ARCHITECTURES}")
+        raise OSError(f"no system call table for {machine!r}, only for {ARCHITECTURES}")
     column = ARCHITECTURES.index(machine)
     code = [
         (_LOAD, 0, 0, _ARCH),

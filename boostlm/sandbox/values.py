@@ -1,13 +1,13 @@
-"""Plain values as text: written in the child, read and compared in the parent.
+"""Encodes plain values as text in the child, and decodes and compares them in the parent.
 
 The text is JSON made of null, true, false, strings and tagged arrays: ["i", hex] int,
 ["f", hex] float, ["c", hex, hex] complex, ["b", hex] bytes, ["l", ...] list, ["t", ...] tuple,
-["s", ...] set, ["z", ...] frozenset, ["d", [key, value], ...] dict. There are no JSON numbers and
-no objects, so reading builds nothing but these types, in time linear in the text.
+["s", ...] set, ["z", ...] frozenset, ["d", [key, value], ...] dict. There are no JSON numbers or
+objects, so decoding creates only these types, in time linear in the length of the text.
 
-The child is hostile: it can write any text it likes. Reading therefore takes nothing on trust,
-runs nothing, and bounds depth, numbers and hash collisions. A forged text is worth exactly as much
-as returning the value it spells.
+The child is hostile and can write any text. Decoding therefore trusts nothing, runs no code, and
+limits depth, numbers and hash collisions. Forging a text gains nothing over returning the value
+that it encodes.
 """
 
 import json
@@ -17,25 +17,28 @@ from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
 MAX_DEPTH = 50  # containers inside containers
-_MAX_BRACKETS = 2 * MAX_DEPTH + 4  # a dict takes two of them, a result one more
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]]', re.DOTALL)  # a string, or a bracket outside
-MAX_SAME_HASH = 64  # keys of one set or dict that share a hash: more is an attack on the parent
+_MAX_BRACKETS = 2 * MAX_DEPTH + 4  # a dict has two levels of brackets, a result one more
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]]', re.DOTALL)  # a string or a bracket
+MAX_SAME_HASH = 64  # keys of one set or dict with the same hash: more is an attack on the parent
 
-# The candidate may replace builtins in its own process; an accident there must not break writing.
+# The candidate may replace builtins in its own process. That must not break encoding.
 _type, _len, _dict_items = type, len, dict.items
 _SEQUENCES = ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "z"))
-_DICTS = (dict, Counter, defaultdict, OrderedDict)  # the library's own dicts are returned as dict
+_DICTS = (dict, Counter, defaultdict, OrderedDict)  # library dicts are returned as dict
 
 
 class NotPlain(Exception):
-    """The value is of no plain type, or too deep or too large to send."""
+    """The value's type is not plain, or the value is too deep or too large."""
 
 
 def encode(value: object, max_bytes: int) -> str:
-    """The text of `value`, ASCII, of at most about `max_bytes`; else raises NotPlain.
+    """Encodes `value` as ASCII text of at most about `max_bytes`.
 
-    Exact types only: an instance of a subclass is not plain, whatever it claims to be. None of
-    the candidate's code runs while its value is being written.
+    Types must match exactly: an instance of a subclass is not plain. The candidate's code does not
+    run while its value is encoded.
+
+    Raises:
+      NotPlain: the value cannot be encoded.
     """
     pieces: list[str] = []
     _write(value, 0, pieces, [max_bytes])
@@ -72,13 +75,13 @@ def _write(value: Any, depth: int, pieces: list[str], room: list[int]) -> None:
 def _write_container(
     value: Any, kind: type, depth: int, pieces: list[str], room: list[int]
 ) -> None:
-    # Types are compared by identity throughout: == would ask the candidate's metaclass.
+    # Types are compared by identity, because == would call the candidate's metaclass.
     tag = "d" if any(kind is known for known in _DICTS) else None
     for known, its_tag in _SEQUENCES:
         if kind is known:
             tag = its_tag
     if tag is None:
-        raise NotPlain("a value that is of no plain type")
+        raise NotPlain("a value whose type is not plain")
     if depth >= MAX_DEPTH:
         raise NotPlain(f"containers nested more than {MAX_DEPTH} deep")
     size = 8 + (5 if tag == "d" else 2) * _len(value)  # brackets, tag and commas
@@ -100,13 +103,13 @@ def _write_container(
 
 def _need(size: int, room: list[int]) -> None:
     if size > room[0]:
-        raise NotPlain("more values than may be returned")
+        raise NotPlain("the returned values are too large")
 
 
 def parse(text: bytes) -> list[Any]:
-    """The JSON array in `text`, checked to hold no number and no object; else ValueError."""
+    """The JSON array in `text`. Raises ValueError if it contains numbers or objects."""
     depth = 0
-    for token in _TOKEN.findall(text):  # before json's own recursion meets it
+    for token in _TOKEN.findall(text):  # before json.loads recurses into it
         depth += (token == b"[") - (token == b"]")
         if depth > _MAX_BRACKETS:
             raise ValueError("not a result: nested too deep")
@@ -121,16 +124,16 @@ def parse(text: bytes) -> list[Any]:
     except (ValueError, RecursionError, MemoryError) as e:
         raise ValueError(f"not a result: {type(e).__name__}") from None
     if type(tree) is not list:
-        raise ValueError("not a result: no array")
+        raise ValueError("not a result: not an array")
     return tree
 
 
 def _refuse(_: object) -> None:
-    raise ValueError("only strings and arrays may occur")
+    raise ValueError("only strings and arrays are allowed")
 
 
 def decode(tree: Any, depth: int = 0) -> object:
-    """The value that a parsed text spells, of plain types only; else ValueError."""
+    """The plain value that a parsed text encodes. Raises ValueError if it encodes none."""
     if tree is None or type(tree) in (bool, str):
         return tree
     if type(tree) is not list or not tree or depth > MAX_DEPTH:
@@ -159,7 +162,7 @@ def _decode_scalar(tag: str, rest: list[Any]) -> object:
     if any(type(x) is not str for x in rest) or len(rest) != (2 if tag == "c" else 1):
         raise ValueError("not a scalar")
     if tag == "i":
-        return int(rest[0], 16)  # a power of two: linear, and free of the limit on decimal digits
+        return int(rest[0], 16)  # base 16: linear time, and no limit on the number of digits
     if tag == "b":
         return bytes.fromhex(rest[0])
     if any(len(x) > 32 for x in rest):
@@ -172,25 +175,26 @@ def _decode_scalar(tag: str, rest: list[Any]) -> object:
 
 
 def _check_hashes(keys: list[Any]) -> None:
-    """Many keys of one hash take quadratic time to insert: a cheap way to stall the parent."""
+    """Rejects many keys with one hash: inserting them takes quadratic time, a cheap attack."""
     try:
         counts = Counter(hash(key) for key in keys)
     except TypeError:
         raise ValueError("a list, set or dict as a key") from None
     if counts and max(counts.values()) > MAX_SAME_HASH:
-        raise ValueError("too many keys of one hash")
+        raise ValueError("too many keys with one hash")
 
 
 def equal(value: Any, expected: Any, bool_is_int: bool = False) -> bool:
-    """Whether two plain values are the same value, of the same type, all the way down.
+    """Whether two plain values and all their elements have equal values and equal types.
 
-    The sampling: int, float and complex compare as numbers, exactly as Python's == does (5.0 is 5;
-    there is no tolerance; nan equals nothing). Every other type must be the same type: True is not
-    1, a tuple is not a list, a frozenset is not a set. Sets and dicts have no order.
+    The exception: int, float and complex compare as numbers, as in Python's == (5.0 equals 5; there
+    is no tolerance; nan equals nothing). All other types must match: True is not 1, a tuple is not
+    a list, a frozenset is not a set. Sets and dicts are unordered.
 
     Args:
-      value, expected: plain values, as `decode` or `ast.literal_eval` makes them.
-      bool_is_int: let True and False count as the ints 1 and 0.
+      value: a plain value, from `decode` or `ast.literal_eval`.
+      expected: a plain value.
+      bool_is_int: whether True and False count as the ints 1 and 0.
     """
     numbers = (int, float, complex, bool) if bool_is_int else (int, float, complex)
     if type(value) in numbers and type(expected) in numbers:
@@ -202,7 +206,7 @@ def equal(value: Any, expected: Any, bool_is_int: bool = False) -> bool:
             equal(x, y, bool_is_int) for x, y in zip(value, expected)
         )
     if type(value) in (set, frozenset, dict):
-        # == on keys ignores types, so find the expected key first and compare the two keys again.
+        # Lookup ignores types, so find the expected key first and then compare both keys.
         keys = {key: key for key in expected}
         return (
             len(value) == len(expected)

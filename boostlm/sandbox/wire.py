@@ -1,13 +1,13 @@
-"""The frames between the host and the process inside that forks the checks.
+"""The frames between the host and the forking process inside the sandbox.
 
-Host to inside: LENGTH, then that many bytes of JSON: first the limits, later [code, setup, calls].
-Inside to host: READY once, then for each job REPLY followed by the candidate's own bytes, which
-only the host reads, and which may be anything.
+Host to sandbox: LENGTH, then that many bytes of JSON: first the limits, later [code, setup, calls].
+Sandbox to host: READY once, then for each job REPLY followed by the candidate's bytes. They are
+untrusted, and only the host parses them.
 """
 
 import struct
 
 READY = b"R"
 LENGTH = struct.Struct(">I")
-REPLY = struct.Struct(">BidI")  # how it ended, wait status, CPU seconds, number of bytes
+REPLY = struct.Struct(">BidI")  # how the check ended, wait status, CPU seconds, number of bytes
 ENDED, OVER_CPU, OVER_WALL, OVER_OUTPUT = range(4)

@@ -1,6 +1,6 @@
-"""One forking process in its sandbox, seen from the host: start, send, receive, stop.
+"""The host's handle of one sandboxed forking process: start, send, receive, stop.
 
-Kept apart from the pool so that the probe can try one before any pool exists.
+It is separate from the pool so that the probe can use a worker before a pool exists.
 """
 
 import contextlib
@@ -15,26 +15,26 @@ from typing import IO, cast
 from boostlm.sandbox import bubblewrap, values, wire
 from boostlm.sandbox.jobs import STATUSES, Job, Limits, Outcome, SandboxError
 
-_START_SECONDS = 120.0  # a machine may be very busy
-_SPARE_SECONDS = 60.0  # over wall_seconds, before the process itself counts as lost
+_START_SECONDS = 120.0  # long, because the machine may be busy
+_SPARE_SECONDS = 60.0  # beyond wall_seconds, before the process counts as lost
 _STOP_SECONDS = 10.0
 
 
 class Lost(Exception):
-    """The forking process ended, or answered what it never should: no verdict follows."""
+    """The forking process ended or sent an invalid reply. The job has no outcome."""
 
 
 class Worker:
     """A sandboxed process that runs one job at a time."""
 
     def __init__(self, bwrap: str, limits: Limits, label: str) -> None:
-        """Starts it without waiting; `receive` reports None until it is ready."""
+        """Starts the process without waiting. `receive` returns None until it is ready."""
         self.limits = limits
         self.ready = False
-        self.job: int | None = None  # the caller's number for the job under way
+        self.job: int | None = None  # the caller's number of the running job
         self.calls = 0
         self.served = 0
-        self.suspect = False  # whether a check ended in a way that no honest program would
+        self.suspect = False  # whether a check ended in a way that suggests a hostile program
         self.received = bytearray()
         self.deadline = time.monotonic() + _START_SECONDS
         try:
@@ -52,16 +52,16 @@ class Worker:
         streams = self.process.stdin, self.process.stdout, self.process.stderr
         self._stdin, self._stdout, self._stderr = (cast(IO[bytes], s) for s in streams)  # pipes
         self.fd = self._stdout.fileno()
-        with contextlib.suppress(BrokenPipeError):  # `receive` will say why
+        with contextlib.suppress(BrokenPipeError):  # `receive` reports the reason
             self._write_frame(json.dumps(asdict(limits)).encode())
 
     @property
     def free(self) -> bool:
-        """Whether it can take a job now."""
+        """Whether it can accept a job now."""
         return self.ready and self.job is None
 
     def send(self, number: int, job: Job) -> None:
-        """Hands over a job; raises Lost if the process is gone."""
+        """Sends a job. Raises Lost if the process has ended."""
         self.job, self.calls = number, len(job.calls)
         self.received.clear()
         self.deadline = time.monotonic() + self.limits.wall_seconds + _SPARE_SECONDS
@@ -76,7 +76,7 @@ class Worker:
             view = view[os.write(self._stdin.fileno(), view) :]
 
     def receive(self) -> Outcome | None:
-        """Reads what is there; the outcome once it is complete. Raises Lost."""
+        """Reads the available bytes. Returns the outcome when it is complete. Raises Lost."""
         data = os.read(self.fd, 1 << 16)
         if not data:
             raise Lost(f"it ended: {self._last_words()}")
@@ -88,12 +88,12 @@ class Worker:
             self.received.clear()
             return None
         if self.job is None:
-            raise Lost("it spoke out of turn")
+            raise Lost("it sent a reply without a job")
         if len(self.received) < wire.REPLY.size:
             return None
         how, status, cpu, size = wire.REPLY.unpack_from(self.received)
         if size > self.limits.max_output_bytes + 2 or how > wire.OVER_OUTPUT:
-            raise Lost("it sent an impossible reply")
+            raise Lost("it sent an invalid reply")
         if len(self.received) < wire.REPLY.size + size:
             return None
         payload = bytes(self.received[wire.REPLY.size : wire.REPLY.size + size])
@@ -106,13 +106,13 @@ class Worker:
         return outcome
 
     def check_deadline(self) -> None:
-        """Raises Lost if it should have answered by now."""
+        """Raises Lost if the deadline for a reply has passed."""
         if not self.free and time.monotonic() > self.deadline:
             raise Lost("it stopped answering")
 
     def stop(self) -> None:
-        """Ends it and everything in it, and waits until that is so."""
-        self._stdin.close()  # makes it leave, unless it is at work
+        """Ends the process and everything inside it, and waits for them to end."""
+        self._stdin.close()  # an idle process then exits
         if self.job is not None:
             self.process.kill()
         try:
@@ -120,7 +120,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        # A killed bubblewrap takes its sandbox along, but not at once: the pipe ends when it has.
+        # Killing bubblewrap kills its sandbox with a delay. The pipe closes when it has ended.
         while _readable(self.fd, _STOP_SECONDS) and os.read(self.fd, 1 << 16):
             pass
         self._stdout.close()
@@ -135,7 +135,7 @@ class Worker:
             if not more:
                 break
             text += more
-        return text.decode("utf-8", "replace").strip()[-1000:] or "without a word"
+        return text.decode("utf-8", "replace").strip()[-1000:] or "no error output"
 
 
 def _readable(fd: int, seconds: float) -> bool:
@@ -145,33 +145,33 @@ def _readable(fd: int, seconds: float) -> bool:
 
 
 def encode_job(job: Job) -> bytes:
-    """The job's frame; ASCII, so lone surrogates in a candidate do no harm."""
+    """The job's frame. It is ASCII, so lone surrogates in a candidate are harmless."""
     return json.dumps([job.code, job.setup, list(job.calls)]).encode()
 
 
 def judge_end(
     how: int, status: int, cpu: float, payload: bytes, calls: int, limits: Limits
 ) -> Outcome:
-    """What a finished check amounts to; the first rule that applies decides.
+    """The outcome of a finished check. The first matching rule applies.
 
     Args:
       how: wire.ENDED, OVER_CPU, OVER_WALL or OVER_OUTPUT.
-      status: as os.wait4 returns it.
-      cpu: CPU seconds used.
-      payload: the bytes the candidate's process wrote; anything at all.
-      calls: the number of values asked for.
-      limits: those the check ran under.
+      status: the wait status from os.wait4.
+      cpu: the CPU seconds used.
+      payload: the bytes that the candidate's process wrote. They are untrusted.
+      calls: the number of requested values.
+      limits: the limits of the check.
     """
     if how == wire.OVER_CPU or cpu > limits.cpu_seconds:
         return Outcome("timeout", detail=f"more than {limits.cpu_seconds} CPU seconds")
     if how == wire.OVER_WALL:
-        return Outcome("timeout", detail=f"not done after {limits.wall_seconds} s on the clock")
+        return Outcome("timeout", detail=f"not done after {limits.wall_seconds} s of wall time")
     if how == wire.OVER_OUTPUT:
         return Outcome("bad_output", detail=f"more than {limits.max_output_bytes} bytes")
     if not payload:
         if os.WIFSIGNALED(status):
             return Outcome("killed", detail=f"died of signal {os.WTERMSIG(status)}")
-        return Outcome("error", detail="left without a result")
+        return Outcome("error", detail="exited without a result")
     try:
         tree = values.parse(payload)
         if len(tree) < 2 or tree[0] not in STATUSES or type(tree[1]) is not str:

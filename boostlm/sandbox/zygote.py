@@ -1,8 +1,8 @@
-"""The process inside the sandbox that forks a fresh child for each check.
+"""The process inside the sandbox that forks a child for each check.
 
-Starting bubblewrap and Python costs a check tens of milliseconds; forking this process, which has
-both behind it and the usual modules imported, costs about one. It never runs a candidate itself,
-never looks at what one wrote, and keeps nothing of one check that the next one's memory could show.
+Starting bubblewrap and Python takes tens of milliseconds. Forking this process, which has already
+started and imported the usual modules, takes about one. It never runs a candidate, never parses a
+candidate's output, and keeps no data of one check that a later check could find in its memory.
 """
 
 import gc
@@ -17,7 +17,7 @@ from typing import Any
 
 from boostlm.sandbox import child, confine, wire
 
-# What candidates import most, so that each finds it loaded.
+# The modules that candidates import most. They are imported once, before the forks.
 _WARM = [
     "array",
     "bisect",
@@ -42,11 +42,11 @@ _WARM = [
     "typing",
 ]
 _JOB_IN, _REPLY_OUT = 0, 1
-_exit = os._exit  # a candidate that replaces os._exit ends all the same
+_exit = os._exit  # works even if a candidate replaces os._exit
 
 
 def serve() -> None:
-    """Serves jobs from standard input until it is closed, then exits."""
+    """Serves jobs from standard input until the input closes, then exits."""
     os.environ.clear()
     for name in _WARM:
         __import__(name)
@@ -54,7 +54,7 @@ def serve() -> None:
     self_pidfd = os.pidfd_open(os.getpid())
     limits = json.loads(_read_frame() or b"")
     gc.collect()
-    gc.freeze()  # the collector leaves shared pages alone, so that forks stay cheap
+    gc.freeze()  # the collector does not touch shared pages, so forks stay cheap
     results = bytearray(limits["max_output_bytes"] + 2)
     _write_all(wire.READY)
     while (job := _read_frame()) is not None:
@@ -72,7 +72,7 @@ def serve() -> None:
 
 
 def _fork(job: bytearray, limits: dict[str, Any], self_pidfd: int) -> tuple[int, int]:
-    """Starts the check of one job; returns its pid and the read end of its result pipe."""
+    """Starts the check of one job. Returns its pid and the read end of its result pipe."""
     result_fd, child_end = os.pipe()
     confine.next_child_in_new_pid_namespace(self_pidfd)
     pid = os.fork()
@@ -89,19 +89,22 @@ def _fork(job: bytearray, limits: dict[str, Any], self_pidfd: int) -> tuple[int,
 
 def _in_child(job: bytearray, child_end: int, limits: dict[str, Any]) -> None:
     confine.confine(child_end, limits)
-    os.write(confine.RESULT_FD, wire.READY)  # from here on the candidate may write
-    random.seed(0)  # the same run every time, like the fixed hash seed
+    os.write(confine.RESULT_FD, wire.READY)  # from here on, the candidate may write
+    random.seed(0)  # deterministic, like the fixed hash seed
     child.run(bytes(job), confine.RESULT_FD, limits["max_output_bytes"])
 
 
 def _collect(pid: int, fd: int, results: bytearray, limits: dict[str, Any]) -> tuple[int, int]:
-    """Reads what a check writes until it closes the pipe or passes a limit; then kills it.
+    """Reads a check's output until it closes the pipe or exceeds a limit, then kills the check.
 
-    A check that closed the pipe has nothing more to say, so nothing is lost by killing it. The
-    kill takes its whole pid namespace along.
+    A check that closed the pipe cannot send more, so killing it loses nothing. The kill ends its
+    whole pid namespace.
+
+    Returns:
+      How the check ended (wire.ENDED, OVER_CPU, OVER_WALL or OVER_OUTPUT) and the bytes read.
     """
     end = time.monotonic() + limits["wall_seconds"]
-    cpu_clock = (~pid << 3) | 2  # what clock_getcpuclockid gives: exact, where RLIMIT_CPU is not
+    cpu_clock = (~pid << 3) | 2  # as in clock_getcpuclockid: exact, unlike RLIMIT_CPU
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     view = memoryview(results)
@@ -112,7 +115,7 @@ def _collect(pid: int, fd: int, results: bytearray, limits: dict[str, Any]) -> t
         if cpu_left <= 0 or wall_left <= 0:
             how = wire.OVER_CPU if cpu_left <= 0 else wire.OVER_WALL
             break
-        # One thread cannot use up its CPU time sooner than that much time has passed.
+        # One thread cannot use its remaining CPU time in less wall time.
         if not poll.poll(1000 * min(wall_left, max(cpu_left, 0.001))):
             continue
         got = os.readv(fd, [view[size:]])
@@ -133,7 +136,7 @@ def _wipe(buffer: bytearray, size: int | None = None) -> None:
 
 
 def _read_frame() -> bytearray | None:
-    """The next frame, read straight into a buffer that can be wiped; None at the end."""
+    """The next frame, in a buffer that can be wiped; None at the end of input."""
     header = bytearray(wire.LENGTH.size)
     if not _fill(header):
         return None

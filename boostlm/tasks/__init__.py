@@ -1,1 +1,1 @@
-"""What is trained on: prompts, references, verifiers and the tokenizer."""
+"""Tasks: prompts, references, verifiers and tokenizer texts."""

@@ -1,8 +1,8 @@
-"""What a task is: prompts that anyone may see, and an answer key that only two parties may.
+"""The task interface: public prompts and a private answer key.
 
-A new task is one class with the members of `Task`. The answer key goes to the verifier (which
-asks it to `grade`) and to the simulated labeler (which asks for right and wrong answers), and to
-nobody else: sampling, curation, training and reporting never hold one.
+A new task is a subclass of `Task`. Only the verifier (which calls `grade`) and the simulated
+labeler (which requests correct and wrong responses) receive the answer key. Sampling, curation,
+training and reporting never hold one.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ class Prompts:
     """The prompts of one split; a prompt's id is its index.
 
     Attributes:
-      texts: N prompts, each exactly what the model is shown, few-shot examples included.
-      groups: N names, one a prompt, that reports group by (a skill, a number of steps).
-      problems: N texts that say what is asked and nothing that prompts share, for telling whether
-        two prompts overlap; empty: the prompts themselves, without few-shot examples.
+      texts: N prompts exactly as the model sees them, few-shot examples included.
+      groups: N names, one per prompt. Reports group by them (a skill, a number of steps).
+      problems: N problem texts without the template that all prompts share. The contamination
+        check compares them. If empty, it compares the prompts without few-shot examples.
     """
 
     texts: tuple[str, ...]
@@ -34,31 +34,31 @@ class Prompts:
 
 
 class AnswerKey(Protocol):
-    """The references of one split. Held by verifiers and labelers only."""
+    """The references of one split. Only verifiers and labelers hold one."""
 
     def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """The quality q(x, y): bool [len(responses)], True where correct."""
         ...
 
     def correct_response(self, prompt_id: int, rng: np.random.Generator) -> str:
-        """A correct response, as a label."""
+        """A correct response, used as a label."""
         ...
 
     def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
-        """An incorrect response that someone could plausibly have given."""
+        """A plausible but incorrect response."""
         ...
 
 
 class Task(ABC):
-    """Prompts, references and a verifier: a subclass is made from a `DataConfig`.
+    """Prompts, references and a verifier. A subclass is constructed from a `DataConfig`.
 
     Attributes:
-      name: of the task.
-      prompts: by SPLITS, pairwise disjoint.
-      stop_strings: texts that end a response, besides EOS; they are not part of it.
-      few_shot: what every prompt starts with; "" for nothing.
-      response_prefix: what every response starts with, such as the space after "Answer:".
-      notes: lines about the data that whoever starts a run should know.
+      name: the task's name.
+      prompts: the prompts of each of SPLITS. The splits are disjoint.
+      stop_strings: strings that end a response, in addition to EOS. The response excludes them.
+      few_shot: the few-shot examples that every prompt starts with; "" for none.
+      response_prefix: the prefix of every response, such as the space after "Answer:".
+      notes: notes about the data, printed when a run starts.
     """
 
     name: str
@@ -70,20 +70,20 @@ class Task(ABC):
 
     @abstractmethod
     def answer_key(self, split: str) -> AnswerKey:
-        """The references of a split, for its verifier and its labeler."""
+        """The answer key of a split, for its verifier and its labeler."""
 
     def response_of(self, text: str) -> str:
-        """What somebody wrote who knows the prompt and not the form of responses, as a response."""
+        """Converts outside text to a response: cuts it at a stop string, adds the prefix."""
         text = text[
             : min((text.find(stop) for stop in self.stop_strings if stop in text), default=None)
         ]
         return self.response_prefix + text.strip()
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:
-        """(prompt, response) pairs that a seed model is trained on; prompts of no split.
+        """(prompt, response) pairs for training a seed model. No split contains their prompts.
 
         Raises:
-          BoostError: there are none, as in a task that only pretrained models are meant for.
+          BoostError: the task has no seed examples and requires a pretrained model.
         """
         del seed
         raise BoostError(
@@ -92,17 +92,20 @@ class Task(ABC):
         )
 
     def tokenizer_texts(self) -> Sequence[str]:
-        """Texts that a tokenizer for this task is trained on; none from validation or test."""
+        """Training texts for the tokenizer. None come from validation or test."""
         return self.prompts["train"].texts
 
 
 def need_prompts(data: DataConfig, sizes: Mapping[str, int], name: str) -> None:
-    """Makes sure that a data set has as many prompts as a config asks for.
+    """Checks that a data set has enough prompts for a config.
 
     Args:
-      data: what is asked for; `eval_prompts` of the evaluated split only.
-      sizes: how many problems each of SPLITS has.
-      name: of the task.
+      data: the config. `eval_prompts` is checked for the evaluated split only.
+      sizes: the number of problems in each of SPLITS.
+      name: the task's name.
+
+    Raises:
+      BoostError: a split has too few problems.
     """
     for split, setting in (("train", "train_prompts"), (data.eval_split, "eval_prompts")):
         count = getattr(data, setting)
@@ -114,7 +117,7 @@ def need_prompts(data: DataConfig, sizes: Mapping[str, int], name: str) -> None:
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """A task as JSON: its few-shot examples in full, the number and a hash of its prompts."""
+    """A task as JSON: the full few-shot examples, and the number and a hash of its prompts."""
     described: dict[str, Any] = {
         "name": task.name,
         "few_shot": task.few_shot,

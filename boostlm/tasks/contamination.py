@@ -1,13 +1,13 @@
-"""Keeps test problems out of training sets and few-shot examples, by runs of words they share.
+"""Detects contamination: test problems that occur in training sets or few-shot examples.
 
-Two texts overlap if they share 13 consecutive words (13-grams, as is usual in reports on large
-models), in lower case and without punctuation. A text that has fewer words is compared whole, and
-its signs of arithmetic count, as they may be all that differs: "3 + 4" and "3 - 4".
+Two texts overlap if they share 13 consecutive words (13-grams, the usual choice in reports on large
+models), in lower case and without punctuation. Shorter texts are compared whole. Their arithmetic
+signs are kept, because they may be the only difference: "3 + 4" and "3 - 4".
 
-What comes of it: data that a user chose (few-shot examples, a task of one's own, seed examples) is
-refused, with the pairs named, as only its owner can say what is wrong with it. In the packaged data
-sets, which nobody can be asked to repair, the training problems that overlap the test set are left
-out by the same rule for everyone, and a run says how many (`Task.notes`).
+User data (few-shot examples, own tasks, seed examples) that overlaps the test set is rejected, and
+the error names the overlapping pairs so that the user can fix the data. The packaged data sets
+remove overlapping training problems by the same rule for everyone, and each run prints how many
+(`Task.notes`).
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from boostlm.errors import BoostError
 from boostlm.tasks.base import Task
 
-WORDS = 13  # consecutive words that may not be shared
+WORDS = 13  # consecutive shared words that count as an overlap
 
 _SHOWN = 5
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
@@ -28,9 +28,9 @@ class Overlap(NamedTuple):
     """A text that shares words with a test problem.
 
     Attributes:
-      index: of the text.
+      index: index of the text.
       test: index of the test problem.
-      shared: the first words that are shared, normalised.
+      shared: the first shared words, normalised.
     """
 
     index: int
@@ -39,14 +39,14 @@ class Overlap(NamedTuple):
 
 
 class NgramIndex:
-    """Every run of 13 words in the test problems, to look others up in; shorter problems whole."""
+    """An index of the test problems' 13-grams. Shorter problems are indexed whole."""
 
-    __test__ = False  # no test case, whatever its name says to pytest
+    __test__ = False  # pytest must not collect this class
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Takes the test problems; their order gives them their numbers."""
+        """Takes the test problems. A problem's number is its index."""
         self._of: dict[str, list[int]] = {}
-        self._short: dict[str, int] = {}  # words of problems that are shorter: their lengths
+        self._short: dict[str, int] = {}  # shorter problems -> their number of words
         for number, problem in enumerate(problems):
             for run in _runs(problem):
                 self._of.setdefault(run, []).append(number)
@@ -54,7 +54,7 @@ class NgramIndex:
                 self._short[" ".join(words)] = len(words)
 
     def overlaps(self, texts: Iterable[str]) -> list[Overlap]:
-        """Every pair of a text and a test problem that overlap, once each."""
+        """Every overlapping pair of a text and a test problem, once each."""
         found = {}
         for index, text in enumerate(texts):
             for run in _runs(text):
@@ -63,9 +63,9 @@ class NgramIndex:
         return list(found.values())
 
     def inside(self, text: str) -> list[str]:
-        """The words that a text of many problems shares with test problems, whole short ones too.
+        """The words that a text with several problems shares with the test problems.
 
-        A problem of one or two words is looked for nowhere but on a line of its own.
+        Short test problems must occur whole. Those of one or two words only match a whole line.
         """
         shared = [overlap.shared for overlap in self.overlaps([text, *text.splitlines()])]
         spaced = f" {' '.join(_plain_words(text))} "
@@ -75,32 +75,36 @@ class NgramIndex:
 
 
 def uncontaminated(problems: Sequence[str], test: Sequence[str]) -> list[bool]:
-    """For each problem, whether it overlaps no test problem."""
+    """Whether each problem is free of overlap with the test problems."""
     dirty = {overlap.index for overlap in NgramIndex(test).overlaps(problems)}
     return [index not in dirty for index in range(len(problems))]
 
 
 def check_contamination(task: Task) -> None:
-    """Makes sure that no test problem is among the training problems or few-shot examples.
+    """Checks that no test problem occurs in the training problems or few-shot examples.
 
     Raises:
-      BoostError: some are; it names the first pairs, with the words they share, and counts all.
+      BoostError: some do. The message counts all pairs and shows the first with their shared words.
     """
     test = _problems(task, "test")
     index = NgramIndex(test)
     if inside := list(dict.fromkeys(index.inside(task.few_shot))) if task.few_shot else []:
         raise BoostError(
             f"the few-shot examples of task {task.name} share words with {len(inside)} of its "
-            "test problems, and would give them away:\n  "
+            "test problems:\n  "
             + "\n  ".join(inside[:_SHOWN])
-            + "\nTake other examples (data.few_shot)"
+            + "\nUse other examples (data.few_shot)"
         )
     train = _problems(task, "train")
     _refuse(index.overlaps(train), f"training problems of task {task.name}", train, test)
 
 
 def check_seed_contamination(task: Task, prompts: Sequence[str]) -> None:
-    """The same for the prompts of the examples that a seed model is trained on."""
+    """Checks that no test problem occurs in the prompts of the seed examples.
+
+    Raises:
+      BoostError: some do; see `check_contamination`.
+    """
     test = _problems(task, "test")
     bare = [prompt.removeprefix(task.few_shot) for prompt in prompts]
     _refuse(NgramIndex(test).overlaps(bare), f"seed examples of task {task.name}", bare, test)
@@ -115,10 +119,10 @@ def _refuse(found: list[Overlap], what: str, texts: Sequence[str], test: Sequenc
     ]
     more = f"\n  and {len(found) - _SHOWN} more pairs" if len(found) > _SHOWN else ""
     raise BoostError(
-        f"{len({o.index for o in found})} {what} share {WORDS} words in a row, or are the same as, "
+        f"{len({o.index for o in found})} {what} share {WORDS} words in a row with, or equal, "
         f"{len({o.test for o in found})} test problems:\n  " + "\n  ".join(lines) + more + "\n"
-        "Leave them out of training; a template that all prompts share does not count if "
-        "Prompts.problems leaves it out"
+        "Remove them from training. If all prompts share a template, leave the template out of "
+        "Prompts.problems"
     )
 
 
@@ -132,7 +136,7 @@ def _plain_words(text: str) -> list[str]:
 
 
 def _runs(text: str) -> Iterable[str]:
-    """Every 13 words of a text, or all of it if there are fewer; nothing of an empty text."""
+    """All 13-grams of a text, the whole text if it is shorter, or nothing if it is empty."""
     words = _plain_words(text)
     if len(words) >= WORDS:
         return [" ".join(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)]

@@ -1,4 +1,4 @@
-"""Few-shot examples from text files: what stands before every prompt, exactly as in the file."""
+"""Loads few-shot examples from text files. They precede every prompt, unchanged."""
 
 import re
 from importlib import resources
@@ -11,16 +11,16 @@ _PACKAGED = resources.files("boostlm.tasks") / "prompts"
 
 
 def load_few_shot(name: str, example: str, separator: str) -> str:
-    """The text that stands before every prompt.
+    """The few-shot text that precedes every prompt.
 
     Args:
-      name: of a packaged file in `boostlm/tasks/prompts`, or the path of another; "" for none.
-      example: a regular expression that each example has to match; "." matches line breaks.
-      separator: what every example ends with, the last one too, as the prompt follows it.
+      name: the name of a packaged file in `boostlm/tasks/prompts`, or a path; "" for none.
+      example: a regular expression that each example must match. "." matches line breaks.
+      separator: the string that ends every example, including the last one.
 
     Raises:
-      BoostError: the file is missing, empty or no UTF-8, or its examples do not look as they
-        should; says which one.
+      BoostError: the file is missing, empty or not UTF-8, or an example does not match. The
+        message names the example.
     """
     if not name:
         return ""
@@ -28,7 +28,7 @@ def load_few_shot(name: str, example: str, separator: str) -> str:
     file = _PACKAGED / name if name in packaged else epath.Path(name).expanduser()
     if not file.is_file():
         raise BoostError(
-            f"data.few_shot: there is no file {name}; name one of your own or a packaged one "
+            f"data.few_shot: there is no file {name}. Use your own file or a packaged one "
             f"({', '.join(packaged)})"
         )
     try:
@@ -39,13 +39,13 @@ def load_few_shot(name: str, example: str, separator: str) -> str:
         raise BoostError(f"data.few_shot: {name} is empty")
     if not text.endswith(separator):
         raise BoostError(
-            f"data.few_shot: {name} ends with {text[-len(separator) :]!r}; every example, the last "
-            f"one too, has to end with {separator!r}, as the prompt comes next"
+            f"data.few_shot: {name} ends with {text[-len(separator) :]!r}. Every example, "
+            f"including the last one, must end with {separator!r}"
         )
     for number, part in enumerate(text.removesuffix(separator).split(separator), start=1):
         if not re.fullmatch(example, part, re.DOTALL):
             raise BoostError(
-                f"data.few_shot: example {number} of {name} has not the form of this task's "
-                f"prompts and responses, as in the packaged file: {part[:60]!r}"
+                f"data.few_shot: example {number} of {name} does not have the format of this "
+                f"task's prompts and responses (see the packaged file): {part[:60]!r}"
             )
     return text

@@ -1,4 +1,4 @@
-"""From data.task to a task."""
+"""Creates the task that data.task names."""
 
 from collections.abc import Callable
 from typing import cast
@@ -30,7 +30,8 @@ def _own_task(data: DataConfig) -> Task:
     """An instance of the class FILE.py:CLASS.
 
     Raises:
-      BoostError: there is no such file or class, it fails, or it is not as `Task` says.
+      BoostError: the file or class does not exist, the constructor fails, or the instance violates
+        the `Task` interface.
     """
     where = f"data.task: {data.task}"
     found = load_named(data.task, "data.task")
@@ -53,7 +54,10 @@ def _check(task: Task, where: str) -> None:
     for split in SPLITS:
         found = prompts.get(split)
         if not isinstance(found, Prompts):
-            raise BoostError(f"{where}: prompts[{split!r}] is missing or no Prompts")
+            raise BoostError(f"{where}: prompts[{split!r}] is missing or not a Prompts object")
         sizes = {len(found.texts), len(found.groups), len(found.problems or found.texts)}
         if len(sizes) > 1:
-            raise BoostError(f"{where}: prompts[{split!r}] has not one group (and problem) a text")
+            raise BoostError(
+                f"{where}: prompts[{split!r}] must have one group per text, and one problem per "
+                "text if it has problems"
+            )

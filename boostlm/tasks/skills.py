@@ -1,8 +1,8 @@
-"""The embedded task: twelve small skills on letters and numbers, from a bad teacher.
+"""The embedded task: twelve small skills on letters and numbers.
 
-A prompt names a skill and its input, such as "reverse fadbc="; the response is "cbdaf". Six skills
-are taught well by the seed data and six badly: there, most answers are wrong. So the seed model is
-good at some skills and fails the others, and outside labels have something to add.
+A prompt names a skill and its input, such as "reverse fadbc="; the response is "cbdaf". The seed
+data is mostly correct for six skills and mostly wrong for the other six. The seed model is
+therefore good at six skills and fails the others, where labels can help.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ LETTERS = "abcdefghij"
 INPUT_LENGTH = 5
 SEED_EXAMPLES = 12_000
 
-_SPLIT_SEED = 20250211  # fixes which prompts there are; runs with any seed share them
+_SPLIT_SEED = 20250211  # fixes the prompts, so that they do not depend on a run's seed
 
 
 def _shift(text: str, by: int) -> str:
@@ -30,9 +30,9 @@ class Skill:
     """One kind of prompt.
 
     Attributes:
-      answer: from the input to the correct response.
-      taught: fraction of its seed examples that are correct.
-      numbers: the input is two numbers, not letters.
+      answer: maps the input to the correct response.
+      taught: the fraction of correct seed examples.
+      numbers: whether the input is two numbers instead of letters.
     """
 
     answer: Callable[[str], str]
@@ -63,19 +63,19 @@ LETTER_SKILLS = tuple(name for name, skill in SKILLS.items() if not skill.number
 
 
 def skill_prompt(skill: str, given: str) -> str:
-    """What the model is shown."""
+    """The prompt for a skill and its input."""
     return f"{skill} {given}="
 
 
 def _corrupt(text: str, alphabet: str, rng: np.random.Generator) -> str:
-    """One character changed."""
+    """`text` with one character changed."""
     place = int(rng.integers(len(text)))
     other = [c for c in alphabet if c != text[place]]
     return text[:place] + str(rng.choice(other)) + text[place + 1 :]
 
 
 def wrong_answer(skill: str, given: str, rng: np.random.Generator) -> str:
-    """A plausible mistake: the answer of another skill, or the right one with a slip."""
+    """A plausible mistake: another skill's answer, or the correct answer with a wrong character."""
     right = SKILLS[skill].answer(given)
     if SKILLS[skill].numbers:
         return _corrupt(right, "0123456789", rng)
@@ -137,11 +137,11 @@ class SkillsTask(Task):
         }
 
     def answer_key(self, split: str) -> _AnswerKey:
-        """The references of a split."""
+        """The answer key of a split."""
         return _AnswerKey(self._questions[split])
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:
-        """Seed data, right as often as each skill is `taught`; on prompts of no split."""
+        """Seed examples, correct with probability `Skill.taught`. No split has their prompts."""
         rng = np.random.default_rng([_SPLIT_SEED, seed])
         examples = []
         for skill, given in self._questions["seed"]:
@@ -151,7 +151,7 @@ class SkillsTask(Task):
         return examples
 
     def tokenizer_texts(self) -> list[str]:
-        """Every character that a prompt or a response can hold."""
+        """Texts with every character that prompts and responses can contain."""
         return [f"{skill} {LETTERS}0123456789+=" for skill in SKILLS]
 
 
@@ -174,7 +174,7 @@ def _inputs(numbers: bool, count: int, rng: np.random.Generator) -> list[str]:
     space = 90 * 90 if numbers else len(LETTERS) ** INPUT_LENGTH
     if count > space:
         raise BoostError(
-            f"the skills task has only {space} inputs for a skill and {count} are asked for: "
+            f"the skills task has only {space} inputs per skill, but the config needs {count}: "
             "lower data.train_prompts or data.eval_prompts"
         )
     chosen = rng.choice(space, size=count, replace=False)

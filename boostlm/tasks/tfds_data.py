@@ -1,7 +1,7 @@
-"""Data sets through tensorflow-datasets, from a download or from local files, without TensorFlow.
+"""Loads data sets with tensorflow-datasets, from a download or local files, without TensorFlow.
 
-Both ways end in the array_record format, which is read without TensorFlow. What tensorflow-datasets
-prepares lies in its data folder: TFDS_DATA_DIR, or ~/tensorflow_datasets.
+Both sources are converted to the array_record format, which can be read without TensorFlow.
+tensorflow-datasets stores prepared data in TFDS_DATA_DIR or ~/tensorflow_datasets.
 """
 
 import contextlib
@@ -21,27 +21,27 @@ from tensorflow_datasets.core import constants
 from boostlm.errors import BoostError
 
 _FORMAT = "array_record"
-_ELSEWHERE = "set TFDS_DATA_DIR to a folder that can be written"
+_ELSEWHERE = "set TFDS_DATA_DIR to a writable folder"
 
 Files = Mapping[str, epath.Path]  # by file name
-RowT = TypeVar("RowT", bound=Hashable)  # what a task works with
+RowT = TypeVar("RowT", bound=Hashable)  # a task's row type
 Rows = Mapping[str, list[RowT]]  # by source split
 
 
 @dataclass(frozen=True)
 class DataSet(Generic[RowT]):
-    """A data set that a task is made of.
+    """A task's data set.
 
     Attributes:
-      title: its name in messages.
-      folder: its name in paths; local files may lie in a folder of this name.
-      files: names of the local files, in the order that they are read.
-      splits: source splits that are read.
-      remote: from `data_dir=` to the builder that downloads.
-      local: from `files=`, `data_dir=` to the builder that has local files instead.
-      row: from a record, whose texts are bytes, to what the task works with; hashable.
-      parse: from the files and their contents to the rows; what is malformed is a BoostError that
-        says where.
+      title: the name in messages.
+      folder: the name in paths. Local files may be in a folder of this name.
+      files: names of the local files, in reading order.
+      splits: the source splits to read.
+      remote: makes the builder that downloads, from `data_dir=`.
+      local: makes the builder that reads local files, from `files=` and `data_dir=`.
+      row: converts a record, whose texts are bytes, to a hashable row.
+      parse: converts the files and their contents to rows. Raises BoostError with the location of
+        malformed data.
     """
 
     title: str
@@ -55,18 +55,18 @@ class DataSet(Generic[RowT]):
 
 
 def load(data_set: DataSet[RowT], path: str = "") -> Rows[RowT]:
-    """Rows by source split, in no particular order.
+    """Loads the rows by source split, in arbitrary order.
 
     Args:
-      data_set: which.
-      path: a folder that holds the data set's files, or a folder of its name with these; empty:
-        they are downloaded.
+      data_set: the data set.
+      path: a folder that contains the data set's files, directly or in `data_set.folder`. If
+        empty, the files are downloaded.
 
     Raises:
-      BoostError: the files are missing or malformed, the download failed, or what was prepared
+      BoostError: the files are missing or malformed, the download failed, or the prepared data
         cannot be written or read.
     """
-    # Not constants.DATA_DIR, which keeps the value that TFDS_DATA_DIR had at import.
+    # constants.DATA_DIR would keep the value of TFDS_DATA_DIR at import.
     root = epath.Path(constants.get_default_data_dir()).expanduser()
     if path:
         return _local_rows(data_set, epath.Path(path).expanduser(), root)
@@ -74,20 +74,20 @@ def load(data_set: DataSet[RowT], path: str = "") -> Rows[RowT]:
 
 
 def json_lines(content: bytes, file: epath.Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where it stands, fields) of each line of a file of JSON objects."""
+    """(location, fields) of each line of a file of JSON objects."""
     for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
         where = f"{file}, line {number}"
         try:
             fields = json.loads(line.decode())
-        except ValueError as error:  # no JSON, or no UTF-8
-            raise BoostError(f"{where} is no JSON: {error}") from error
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise BoostError(f"{where} is not JSON: {error}") from error
         if not isinstance(fields, dict):
-            raise BoostError(f"{where} is no JSON object")
+            raise BoostError(f"{where} is not a JSON object")
         yield where, fields
 
 
 def _downloaded_rows(data_set: DataSet[RowT], root: epath.Path) -> Rows[RowT]:
-    """The rows that the builder downloads; a second call finds them prepared under `root`."""
+    """The rows that the builder downloads. Later calls read the prepared data under `root`."""
     try:
         if not data_set.remote(data_dir=root).data_path.exists():
             _download(data_set, root)
@@ -102,23 +102,23 @@ def _downloaded_rows(data_set: DataSet[RowT], root: epath.Path) -> Rows[RowT]:
 
 
 def _download(data_set: DataSet[RowT], root: epath.Path) -> None:
-    _new_folder(root).rmtree()  # says at once, not after the download, that nothing can be written
+    _new_folder(root).rmtree()  # an unwritable folder fails here, before the download
     try:
         data_set.remote(data_dir=root).download_and_prepare(file_format=_FORMAT)
     except Exception as error:  # the network, the data set and the file system share no base class
-        # Of two processes that prepare at once the second fails at the end and finds all done.
+        # If two processes prepare concurrently, the second fails at the end but the data is ready.
         if not data_set.remote(data_dir=root).is_prepared():
             raise BoostError(
                 f"the download of {data_set.title} to {root} failed ({_describe(error)}). Without "
-                f"a network, --data.path FOLDER can point at a folder with {_names(data_set)}"
+                f"a network, set --data.path to a folder that contains {_names(data_set)}"
             ) from error
 
 
 def _local_rows(data_set: DataSet[RowT], folder: epath.Path, root: epath.Path) -> Rows[RowT]:
-    """The rows of local files, through tensorflow-datasets and a cache under `root`.
+    """The rows of local files, read with tensorflow-datasets and cached under `root`.
 
-    The cache folder's name has the files' hash, and what it gives must equal the files' rows, so
-    neither stale nor half-written data is ever served.
+    The name of the cache folder contains the files' hash, and the cached rows must equal the files'
+    rows. Stale or partially written data is therefore never returned.
     """
     files = _find(data_set, folder)
     contents = {name: _read_bytes(file) for name, file in files.items()}
@@ -128,7 +128,7 @@ def _local_rows(data_set: DataSet[RowT], folder: epath.Path, root: epath.Path) -
     cache = root / "boostlm" / name
     damaged = cache.exists()
     if damaged:
-        # However a damaged cache shows, the remedy is the same: prepare it again.
+        # Any kind of damage is repaired by preparing the cache again.
         with contextlib.suppress(Exception):
             if rows := _read_if_equal(data_set, files, cache, expected):
                 return rows
@@ -138,47 +138,49 @@ def _local_rows(data_set: DataSet[RowT], folder: epath.Path, root: epath.Path) -
 def _prepare_local(
     data_set: DataSet[RowT], files: Files, expected: Rows[RowT], cache: epath.Path, replace: bool
 ) -> Rows[RowT]:
-    """Prepares local files in a folder of its own and moves it to `cache` once it is complete.
+    """Prepares local files in a staging folder and moves it to `cache` when it is complete.
 
-    A process that is killed leaves no more than its own folder, whose name begins with
-    `incomplete-`. (The builder alone would not do: two processes with one seed of `random` get the
-    same temporary folder from it.)
+    A killed process leaves only its staging folder, whose name begins with `incomplete-`. The
+    builder's own temporary folder is not enough: two processes with the same `random` seed would
+    get the same folder.
     """
     staging = _new_folder(cache.parent)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it announces the staging folder
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the staging folder
             data_set.local(files=files, data_dir=staging).download_and_prepare(file_format=_FORMAT)
         rows = _read_if_equal(data_set, files, staging, expected)
         if rows is not None:
-            # Fails if another process was first, whose folder is as good as this one.
+            # This fails if another process was first. Its folder is equivalent.
             with contextlib.suppress(OSError):
                 if replace:
                     cache.rmtree()
                 staging.rename(cache)
     except OSError as error:
         raise BoostError(f"{cache} cannot be written ({error}): {_ELSEWHERE}") from error
-    except Exception as error:  # something in the files that only the builder objects to
+    except Exception as error:  # the builder rejects something that `parse` accepted
         sources = " and ".join(map(str, files.values()))
         raise BoostError(f"{sources} cannot be prepared ({_describe(error)})") from error
     finally:
         with contextlib.suppress(OSError):
             staging.rmtree(missing_ok=True)
     if rows is None:
-        raise BoostError(f"{' or '.join(map(str, files.values()))} changed meanwhile: try again")
+        raise BoostError(
+            f"{' or '.join(map(str, files.values()))} changed while being read: try again"
+        )
     return rows
 
 
 def _read_if_equal(
     data_set: DataSet[RowT], files: Files, data_dir: epath.Path, expected: Rows[RowT]
 ) -> Rows[RowT] | None:
-    """What is prepared in `data_dir` if that is `expected` in any order, else None."""
+    """The rows prepared in `data_dir` if they equal `expected` in any order, else None."""
     rows = _read(data_set, data_set.local(files=files, data_dir=data_dir))
     equal = all(Counter(rows[split]) == Counter(expected[split]) for split in data_set.splits)
     return rows if equal else None
 
 
 def _new_folder(parent: epath.Path) -> epath.Path:
-    """A new folder that no other process has; BoostError where none can be made."""
+    """Creates a folder with a unique name. Raises BoostError if it cannot be created."""
     folder = parent / f"incomplete-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True)
@@ -193,11 +195,11 @@ def _describe(error: Exception) -> str:
 
 
 def _read(data_set: DataSet[RowT], builder: tfds.core.DatasetBuilder) -> Rows[RowT]:
-    """The rows of a prepared builder."""
+    """The rows of a builder whose data is prepared."""
     rows = {}
     for split in data_set.splits:
         source = builder.as_data_source(split)
-        records = source.__getitems__(range(len(source)))  # one batch: faster than one by one
+        records = source.__getitems__(range(len(source)))  # one batch is faster than single reads
         rows[split] = [data_set.row(record) for record in records]
     return rows
 
@@ -215,7 +217,7 @@ def _find(data_set: DataSet[RowT], folder: epath.Path) -> dict[str, epath.Path]:
     if missing:
         inside = " and ".join(f"{data_set.folder}/{name}" for name in data_set.files)
         raise BoostError(
-            f"{' and '.join(missing)} missing: --data.path has to be a folder that holds "
+            f"{' and '.join(missing)} missing: --data.path must be a folder that contains "
             f"{_names(data_set)}, or {inside}"
         )
     return files

@@ -1,11 +1,10 @@
-"""Plans: Monte Carlo of the curation code against the closed recursion, and the command line."""
+"""Plans: Monte Carlo of the curation code against the closed recursion."""
 
 import numpy as np
 import pytest
 
 from boostlm import ARMS, theta_from_beta
-from boostlm.cli.main import main
-from boostlm.curation.planning import RUNS, PlanSettings, plan_arm, spread_rates
+from boostlm.curation.planning import PlanSettings, plan_arm, spread_rates
 
 N, BUDGET, BETA = 7000, 500, 0.1
 
@@ -93,56 +92,3 @@ def test_rates_have_the_mean_and_the_spread(mean, spread):
     assert p_N.shape == (20_000,)
     assert p_N.mean() == pytest.approx(mean, abs=1e-3)
     assert p_N.var() == pytest.approx(spread * mean * (1 - mean), abs=2e-3)
-
-
-TOLD = ["plan", "--beta", "0.3", "--start", "0.4", "--target-error", "0.2", "--budget", "20"]
-
-
-def test_the_command_shows_both_ends_of_the_spread(capsys):
-    assert main([*TOLD, "--prompts", "200", "--arms", "boosting"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    ends = [line.split() for line in lines if line.startswith("boosting")]
-    assert [end[:2] for end in ends] == [["boosting", "0"], ["boosting", "1"]]
-    assert ends[0][2] == "1"  # k = 8 draws of p = 0.4 solve all but a few
-    assert int(ends[1][2]) > 5
-    assert any("Accuracy alone does not determine a plan" in line for line in lines)
-    assert f"Ranges are those of {RUNS} simulated runs." in lines
-
-
-def test_a_spread_that_is_given_is_the_only_one(capsys):
-    assert main([*TOLD, "--prompts", "200", "--arms", "boosting", "--start-spread", "0.5"]) == 0
-    out = capsys.readouterr().out
-    assert len([line for line in out.splitlines() if line.startswith("boosting")]) == 1
-    assert "two ends" not in out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--prompts", "0"], "--prompts 0 is below 1"),
-        ([], "give --prompts, or the directory of a run"),
-        (["--prompts", "9", "--start-spread", "2"], r"--start-spread 2.0 is not in \[0, 1\]"),
-        (["--prompts", "9", "--arms", "bosting"], "--arms: there is no arm 'bosting'"),
-        (["--prompts", "9", "--k", "0"], "--k 0 is below 1"),
-        (["--prompts", "9", "--beta", "1"], r"--beta 1.0 is not in \(0, 1\)"),
-    ],
-)
-def test_an_impossible_argument_is_named(words, message, capsys):
-    import re
-
-    assert main([*TOLD, *words]) == 2
-    assert re.search(message, capsys.readouterr().err)
-
-
-@pytest.mark.slow
-def test_a_plan_from_a_run_is_a_frontier(capsys):
-    from support.runs import finished_run
-
-    run, _ = finished_run()
-    assert main(["plan", str(run), "--target-error", "0.99", "--arms", "boosting,filter_only"]) == 0
-    out = capsys.readouterr().out
-    assert "measured on" in out
-    budgets = [line.split()[1] for line in out.splitlines() if line.startswith("boosting ")]
-    assert budgets == ["2", "4", "8", "16", "32"]
-    assert len([line for line in out.splitlines() if line.startswith("filter_only ")]) == 1
-    assert "Cheapest that reaches a training error of 0.99" in out

@@ -1,4 +1,4 @@
-"""The labeler behind a server: concurrency, what fails and passes, the key, and the cost cap."""
+"""The endpoint labeler: concurrency, errors and retries, the key, and the cost cap."""
 
 import socket
 import threading
@@ -35,7 +35,7 @@ def queries(count):
 
 
 def ask(server_or_url, count, spent=0.0, **settings):
-    """(labels by prompt, the error that ended them or None)."""
+    """(labels by prompt, the error that ended the labeling or None)."""
     url = getattr(server_or_url, "url", server_or_url)
     labels = {}
     try:
@@ -67,12 +67,12 @@ def test_every_query_is_asked_once_and_gets_its_own_answer():
     assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("m", 7, 1.0)
 
 
-def test_requests_are_under_way_at_once_and_never_more_than_allowed():
+def test_requests_are_concurrent_up_to_the_limit():
     together = threading.Barrier(4)
 
     def reply(number, body):
         if number < 4:
-            together.wait(timeout=10)  # breaks unless four are here at once
+            together.wait(timeout=10)  # fails unless four requests are concurrent
         time.sleep(0.01)
         return echo(number, body)
 
@@ -92,7 +92,7 @@ def test_requests_are_under_way_at_once_and_never_more_than_allowed():
     ],
     ids=["429", "500", "503", "408", "torn"],
 )
-def test_what_passes_is_tried_again(trouble):
+def test_transient_errors_are_retried(trouble):
     with serving(lambda n, body: trouble if n < 3 else echo(n, body)) as server:
         labels, error = ask(server, 3, concurrency=1)
     assert (error, sorted(labels), len(server.asked)) == (None, [0, 1, 2], 6)
@@ -105,10 +105,10 @@ def test_waits_grow_and_retry_after_is_honoured(monkeypatch):
         assert ask(server, 1)[1] is None
     waits = [b - a for a, b in zip(server.times, server.times[1:])]
     assert 0.04 <= waits[0] <= waits[1] < 0.4 <= waits[2]
-    assert waits[3] >= 0.3  # 0.05 doubled three times, less a fifth
+    assert waits[3] >= 0.3  # 0.05 doubled three times, minus a fifth
 
 
-def test_a_wait_that_is_too_long_and_dates():
+def test_retry_after_may_be_a_date_and_must_not_be_too_long():
     with serving(lambda n, body: failure(429, "quota", Retry_After="86400")) as server:
         _, error = ask(server, 1)
     assert "429" in error
@@ -120,7 +120,7 @@ def test_a_wait_that_is_too_long_and_dates():
     assert endpoint._retry_after(None) is None
 
 
-def test_500_forever_ends_and_keeps_what_arrived():
+def test_permanent_500_stops_and_keeps_the_labels_that_arrived():
     def reply(number, body):
         bad = body["messages"][0]["content"] == "prompt 2"
         return failure(500, "out of order") if bad else echo(number, body)
@@ -132,8 +132,8 @@ def test_500_forever_ends_and_keeps_what_arrived():
     assert len(server.asked) == 2 + 6
 
 
-def test_labels_under_way_when_another_fails_are_kept():
-    """They are paid for: the error waits for them, and nothing more is sent."""
+def test_pending_labels_are_kept_when_another_fails():
+    """They cost money. The error waits for them, and no more requests are sent."""
 
     def reply(number, body):
         if body["messages"][0]["content"] == "prompt 0":
@@ -156,22 +156,22 @@ def test_labels_under_way_when_another_fails_are_kept():
         (failure(404, "no model m"), "answered 404 Not Found: no model m"),
         ((404, {}, b"<html>\nnothing here"), "404 Not Found: <html> nothing here"),
         ((307, {"Location": "http://127.0.0.1:9/"}, b""), "answered 307"),
-        ((200, {}, b"hello"), "what is no chat completion: hello"),
-        ((200, {}, b"\xff\xfe"), "what is no chat completion"),
-        ((200, {}, b"[]"), "what is no chat completion"),
-        ((200, {}, b'{"choices": []}'), "what is no chat completion"),
-        ((200, {}, b'{"choices": [{"message": {"content": 5}}]}'), "what is no chat completion"),
-        ((200, {}, b'{"choices": [{"message": {"content": "\\ud800"}}]}'), "no chat completion"),
+        ((200, {}, b"hello"), "did not return a chat completion: hello"),
+        ((200, {}, b"\xff\xfe"), "did not return a chat completion"),
+        ((200, {}, b"[]"), "did not return a chat completion"),
+        ((200, {}, b'{"choices": []}'), "did not return a chat completion"),
+        ((200, {}, b'{"choices": [{"message": {"content": 5}}]}'), "did not return a chat completion"),
+        ((200, {}, b'{"choices": [{"message": {"content": "\\ud800"}}]}'), "did not return a chat completion"),
     ],
 )  # fmt: skip
-def test_what_will_not_pass_is_said_and_not_tried_again(reply, said):
+def test_permanent_errors_are_reported_and_not_retried(reply, said):
     with serving(lambda n, body: reply) as server:
         labels, error = ask(server, 3, concurrency=1)
     assert said in error
     assert (labels, len(server.asked)) == ({}, 1)
 
 
-def test_a_redirect_does_not_carry_the_key_elsewhere():
+def test_a_redirect_does_not_send_the_key_to_another_server():
     with serving(echo) as other:
         moved = (302, {"Location": f"{other.url}/chat/completions"}, b"")
         with serving(lambda n, body: moved) as server:
@@ -180,7 +180,7 @@ def test_a_redirect_does_not_carry_the_key_elsewhere():
     assert (labels, other.paths) == ({}, [])
 
 
-def test_a_slow_server_is_given_up_and_asked_again():
+def test_a_request_to_a_slow_server_times_out_and_is_retried():
     def reply(number, body):
         if number == 0:
             time.sleep(0.5)
@@ -194,12 +194,12 @@ def test_a_slow_server_is_given_up_and_asked_again():
         assert "did not answer within 0.05 s, 6 times in a row" in error
 
 
-def test_a_server_that_is_not_there_is_said_at_once():
+def test_an_unreachable_server_is_reported_at_once():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         _, error = ask(f"http://127.0.0.1:{free.getsockname()[1]}/v1", 3, concurrency=1)
     assert "cannot be reached" in error
-    assert "is label.endpoint.url right, and the server up?" in error
+    assert "check label.endpoint.url and that the server is running" in error
 
 
 def test_a_label_that_was_cut_off_is_not_finished_and_a_refusal_is_empty():
@@ -221,17 +221,19 @@ def test_tokens_cost_what_the_prices_say():
 def test_prices_need_a_server_that_counts():
     with serving(lambda n, body: completion(usage=None)) as server:
         _, error = ask(server, 1, prompt_price=2.0)
-    assert "does not say how many tokens it took" in error
+    assert "does not report its token counts" in error
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize(("cap", "spent", "bought"), [(3.0, 0.0, 3), (0.3, 0.0, 0), (9.5, 5.0, 4), (4.0, 4.0, 0)])  # fmt: skip
-def test_the_cost_cap_is_never_exceeded_when_labels_cost_alike(cap, spent, bought, concurrency):
+def test_the_cost_cap_is_never_exceeded_when_all_labels_cost_the_same(
+    cap, spent, bought, concurrency
+):
     with serving(echo) as server:
         labels, error = ask(server, 20, spent, max_cost=cap, concurrency=concurrency)
     assert len(labels) == len(server.asked) == bought
     assert f"max_cost {cap:g} is reached: the run's labels cost {spent + bought:g} so far" in error
-    assert f"wants {20 - bought} more" in error
+    assert f"needs {20 - bought} more" in error
 
 
 def test_the_cost_cap_in_tokens_is_learned_from_the_first_label():
@@ -241,7 +243,7 @@ def test_the_cost_cap_in_tokens_is_learned_from_the_first_label():
     assert "is reached" in error
 
 
-def test_a_cap_that_is_enough_stops_nothing():
+def test_a_sufficient_cost_cap_does_not_stop_the_run():
     with serving(echo) as server:
         labels, error = ask(server, 3, cost=0.1, max_cost=0.3)
     assert (error, len(labels)) == (None, 3)
@@ -250,7 +252,7 @@ def test_a_cap_that_is_enough_stops_nothing():
 # --- the key and the config -------------------------------------------------------------------
 
 
-def test_a_missing_or_odd_key_is_said_and_never_shown(monkeypatch):
+def test_a_missing_or_invalid_key_is_reported_and_never_shown(monkeypatch):
     settings = config_for("http://localhost:1/v1").label.endpoint
     assert read_key(settings) == KEY
     assert read_key(replace(settings, api_key_env="")) == ""
@@ -259,7 +261,9 @@ def test_a_missing_or_odd_key_is_said_and_never_shown(monkeypatch):
         read_key(settings)
     for odd in ("sk\nX-Other: 1", "sk 1", "sk-é"):
         monkeypatch.setenv("OPENAI_API_KEY", odd)
-        with pytest.raises(BoostError, match="OPENAI_API_KEY holds no usable key") as caught:
+        with pytest.raises(
+            BoostError, match="OPENAI_API_KEY does not contain a valid key"
+        ) as caught:
             read_key(settings)
         assert "sk" not in str(caught.value)
 
@@ -286,7 +290,7 @@ def test_without_a_key_none_is_sent():
         (["max_cost=-1"], "label.endpoint.max_cost: -1.0 is below 0"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(arguments, said):
+def test_invalid_settings_are_rejected(arguments, said):
     words = ["--label.labeler=endpoint", *(f"--label.endpoint.{a}" for a in arguments)]
     with pytest.raises(BoostError) as caught:
         override(Config(), words)

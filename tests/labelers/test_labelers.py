@@ -1,4 +1,4 @@
-"""Every labeler in a run: what the ledger says, and that a kill loses no label and repeats none."""
+"""Every labeler in a run: the ledger's entries, and that a kill loses and repeats no label."""
 
 import io
 import json
@@ -44,14 +44,14 @@ ALL_PAIRS = np.repeat(np.arange(24), 2), np.tile(np.arange(2), 24)
 
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory):
-    """On one device, compiled once for all runs of this module."""
+    """A learner on one device, compiled once for all runs of this module."""
     folder = RunDir(tmp_path_factory.mktemp("ctx"))
     return on_one_device(make_context(CONFIG, folder)).learner
 
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """A key, no proxy, and several commits of labels a round."""
+    """Sets a key, no proxy, and several label commits per round."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(simulated, "_AT_ONCE", 3)
@@ -64,7 +64,7 @@ def labels_of(labeler, url="http://127.0.0.1:9", **changes):
 
 
 def live(learner, config, root):
-    """One process's life, as the command line would have it."""
+    """Does what one process of the command line does."""
     folder = RunDir(root)
     with folder.locked():
         folder.create(config)
@@ -73,7 +73,7 @@ def live(learner, config, root):
 
 
 def live_with_people(learner, config, root):
-    """Runs, and answers what is asked, until nothing is."""
+    """Runs and answers the queries until none is left."""
     while True:
         try:
             return live(learner, config, root)
@@ -84,7 +84,7 @@ def live_with_people(learner, config, root):
 
 
 def answer_to(text):
-    """Some answer that depends on the prompt alone."""
+    """An answer that depends only on the prompt."""
     return text[-2:-5:-1]
 
 
@@ -93,7 +93,7 @@ def reply(number, body):
 
 
 def entries(root, arm="boosting"):
-    """The ledgers' lines, by (round, prompt, sample); none may be there twice."""
+    """The ledgers' lines by (round, prompt, sample). None may occur twice."""
     found = {}
     for path in ledger_files(root, arm):
         for line in path.read_text().splitlines():
@@ -111,11 +111,11 @@ def last_model(learner, config, root):
 
 
 class Killed(BaseException):
-    """Stands in for SIGKILL: nothing may catch it."""
+    """Simulates SIGKILL: nothing may catch it."""
 
 
 def killed_at(patch, at, half):
-    """Dies at the `at`-th commit of labels: half-way through writing them, or right after."""
+    """Dies at the `at`-th commit of labels: during the write, or right after it."""
     real, seen = durable_files.append_durably, []
 
     def append(path, data):
@@ -130,8 +130,8 @@ def killed_at(patch, at, half):
 
 @pytest.mark.filterwarnings("ignore:.*ignored a torn last line:UserWarning")
 @pytest.mark.parametrize("labeler", LABELERS)
-def test_a_run_that_is_killed_at_every_commit_of_labels_ends_alike(learner, tmp_path, labeler):
-    """Also half-way through a commit. Only the endpoint may be asked again: what was under way."""
+def test_a_run_killed_at_every_label_commit_has_the_same_result(learner, tmp_path, labeler):
+    """This includes kills during a commit. Only pending endpoint requests may be repeated."""
     run = live_with_people if labeler == "people" else live
     with serving(reply) as server:
         config = replace(CONFIG, label=labels_of(labeler, server.url))
@@ -142,7 +142,7 @@ def test_a_run_that_is_killed_at_every_commit_of_labels_ends_alike(learner, tmp_
         while True:
             before = entries_that_are_whole(tmp_path / "killed")
             with pytest.MonkeyPatch.context() as patch:
-                at = 0 if labeler == "people" else kills % 2  # people's come all at once
+                at = 0 if labeler == "people" else kills % 2  # people's answers arrive in one batch
                 killed_at(patch, at, half=kills % 2 == 1)
                 try:
                     run(learner, config, tmp_path / "killed")
@@ -164,7 +164,7 @@ def test_a_run_that_is_killed_at_every_commit_of_labels_ends_alike(learner, tmp_
 
 
 def entries_that_are_whole(root):
-    """As the next life will find them, without the torn line."""
+    """The labels that the next process will find, without the torn line."""
     found = {}
     for path in ledger_files(root):
         for line in path.read_bytes().split(b"\n")[:-1]:
@@ -176,7 +176,7 @@ def entries_that_are_whole(root):
 # --- the interface ----------------------------------------------------------------------------
 
 
-def test_batches_are_in_order_and_as_large_as_asked():
+def test_batches_are_in_order_and_have_the_given_size():
     sizes = []
 
     def label(batch):
@@ -191,7 +191,7 @@ def test_batches_are_in_order_and_as_large_as_asked():
 
 
 @pytest.mark.parametrize("wrong", ["none", "twice", "not asked"])
-def test_a_labeler_that_breaks_its_promise_is_found(learner, tmp_path, wrong):
+def test_a_labeler_that_violates_the_interface_is_detected(learner, tmp_path, wrong):
     def labeler(queries):
         if wrong == "twice":
             yield [(queries[0], Label("a", "me", 1.0))] * 2
@@ -223,7 +223,7 @@ def test_pairs_are_drawn_as_samples_of_all_prompts_are(learner, tmp_path):
 
 
 def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
-    """Its labels are what the seed model draws, by prompt, sample and round, and no more."""
+    """Its labels are the seed model's samples for the prompt, sample and round."""
     config = replace(CONFIG, label=labels_of("frozen_model", cost=0.5, filter_labels=False))
     live(learner, config, tmp_path)
     ctx = replace(make_context(config, RunDir(tmp_path)), learner=learner)
@@ -246,7 +246,7 @@ def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
     assert len(texts) > BUDGET
 
 
-def test_a_label_that_was_cut_off_is_paid_for_never_right_and_never_kept(learner, tmp_path):
+def test_a_label_that_was_cut_off_costs_money_and_is_never_accepted(learner, tmp_path):
     def right_but_cut(number, body):
         return completion(answer_to(body["messages"][0]["content"]), "length" if number % 2 else "stop")  # fmt: skip
 
@@ -268,10 +268,10 @@ def test_a_label_that_was_cut_off_is_paid_for_never_right_and_never_kept(learner
 # --- people -----------------------------------------------------------------------------------
 
 
-def test_all_that_needs_no_answer_is_done_before_people_are_waited_for(learner, tmp_path):
+def test_all_work_that_needs_no_answers_is_done_before_waiting_for_people(learner, tmp_path):
     arms = ("uniform", "boosting", "filter_only")
     config = replace(CONFIG, arms=arms, seeds=2, label=labels_of("people"))
-    with pytest.raises(WaitingForPeople, match="answers are wanted"):
+    with pytest.raises(WaitingForPeople, match="prompts are needed"):
         live(learner, config, tmp_path)
     rows = rows_of(tmp_path)
     done = [(s, a, r) for s in (0, 1) for a in arms for r in range(3 if a == "filter_only" else 1)]
@@ -281,7 +281,7 @@ def test_all_that_needs_no_answer_is_done_before_people_are_waited_for(learner, 
     assert BUDGET < len([q for q in asked if q.seed == 0]) <= 2 * BUDGET  # both arms ask at once
 
 
-def test_people_answer_in_the_queue_and_the_run_goes_on(learner, tmp_path):
+def test_people_answer_in_the_queue_and_the_run_resumes(learner, tmp_path):
     config = replace(CONFIG, label=labels_of("people"))
     queue = RunDir(tmp_path).people_folder / "queue.jsonl"
     for expected in (0, 3, BUDGET):
@@ -300,7 +300,7 @@ def test_people_answer_in_the_queue_and_the_run_goes_on(learner, tmp_path):
     assert len(found) == BUDGET * ROUNDS
 
 
-def test_waiting_for_people_has_a_status_of_its_own(tmp_path, monkeypatch, capsys):
+def test_waiting_for_people_has_its_own_exit_status(tmp_path, monkeypatch, capsys):
     def wait(*args):
         raise WaitingForPeople("answers are wanted")
 
@@ -313,8 +313,8 @@ def test_waiting_for_people_has_a_status_of_its_own(tmp_path, monkeypatch, capsy
 # --- endpoint ---------------------------------------------------------------------------------
 
 
-def test_the_cost_cap_stops_a_run_which_goes_on_with_a_higher_one(learner, tmp_path):
-    """Also to another server: how it is reached and paid may change, the model may not."""
+def test_the_cost_cap_stops_a_run_which_resumes_with_a_higher_one(learner, tmp_path):
+    """It may also use another server: the address and the prices may change, the model may not."""
     label = labels_of("endpoint")
 
     def config_with(url, cap, **changes):
@@ -350,19 +350,19 @@ def test_labels_that_arrived_are_in_the_ledger_when_another_fails(learner, tmp_p
         assert len(server.asked) == BUDGET * ROUNDS + 1
 
 
-def test_a_missing_key_is_said_before_any_work(learner, tmp_path, monkeypatch):
+def test_a_missing_key_is_reported_before_any_work(learner, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.setattr(learner, "train", lambda *a: pytest.fail("worked"))
     with pytest.raises(BoostError, match="OPENAI_API_KEY is not set"):
         live(learner, replace(CONFIG, label=labels_of("endpoint")), tmp_path)
 
 
-def test_sigkill_of_a_real_run_repeats_at_most_what_was_under_way(tmp_path):
-    """And the key is in no file and on no screen."""
+def test_sigkill_of_a_real_run_repeats_at_most_the_pending_requests(tmp_path):
+    """The key appears in no file and no output."""
     dead = []
 
     def hold(number, body):
-        while number in (3, 4) and not dead:  # both requests under way, until the client is dead
+        while number in (3, 4) and not dead:  # both requests stay pending until the client is dead
             signal.sigtimedwait([], 0.01)
         return reply(number, body)
 

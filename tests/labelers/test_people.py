@@ -1,4 +1,4 @@
-"""The labeler of people: the queue, answers from a terminal and from files, and what is refused."""
+"""The people labeler: the queue, answers from the terminal and files, and rejected rows."""
 
 import builtins
 import csv
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 
 def labels(folder, queries=QUERIES):
-    """(answers by (prompt, sample), what is still missing) as the labeler sees them."""
+    """(answers by (prompt, sample), missing queries) as the labeler sees them."""
     given = {}
     try:
         for batch in people_labeler(folder, 2.5)(queries):
@@ -57,7 +57,7 @@ def labels(folder, queries=QUERIES):
 
 
 def rows(folder):
-    """What a JSONL reader finds in the queue."""
+    """The rows of queue.jsonl."""
     return [json.loads(line) for line in (folder / "queue.jsonl").read_text().splitlines()]
 
 
@@ -79,7 +79,7 @@ def fill(folder, name, answer, path=None):
 
 
 def lines(folder, *changes):
-    """A JSONL file of the queue's rows in turn, each with its changes."""
+    """A JSONL file of the queue's rows, each with its changes."""
     path = folder / "mine.jsonl"
     text = [c if isinstance(c, str) else json.dumps(row | c) for row, c in zip(rows(folder), changes)]  # fmt: skip
     path.write_bytes(("\n".join(text) + "\n").encode(errors="surrogateescape"))
@@ -89,7 +89,7 @@ def lines(folder, *changes):
 # --- the queue --------------------------------------------------------------------------------
 
 
-def test_the_queue_is_pleasant_and_has_the_hardest_prompts_first(folder):
+def test_the_queue_has_the_hardest_prompts_first(folder):
     asked = [(row["prompt"], row["sample"]) for row in rows(folder)]
     assert asked == [(9, 0), (9, 1), (7, 0), (11, 0)]  # prompt 9 is asked twice: the hardest
     assert rows(folder)[2] == {"seed": 0, "round": 1, "prompt": 7, "sample": 0, "text": "copy abc=", "answer": ""}  # fmt: skip
@@ -99,15 +99,15 @@ def test_the_queue_is_pleasant_and_has_the_hardest_prompts_first(folder):
     assert [{k: str(v) for k, v in row.items()} for row in rows(folder)] == table
 
 
-def test_what_to_do_is_said(folder):
+def test_the_error_says_what_to_do(folder):
     with pytest.raises(WaitingForPeople) as caught:
         ask_people(folder, "runs/x", [*QUERIES, QUERIES[0]])
-    for part in ("4 answers are wanted, to 3 prompts", "boostlm label runs/x", "queue.csv", "--from COPY", "same command goes on"):  # fmt: skip
+    for part in ("4 answers to 3 prompts are needed", "boostlm label runs/x", "queue.csv", "--from COPY", "run the same command"):  # fmt: skip
         assert part in str(caught.value)
-    assert len(rows(folder)) == 4  # two arms that ask the same ask once
+    assert len(rows(folder)) == 4  # two arms with the same query ask once
 
 
-def test_the_labeler_gives_what_there_is_and_names_what_is_missing(folder):
+def test_the_labeler_yields_existing_answers_and_names_the_missing_ones(folder):
     assert labels(folder) == ({}, QUERIES)
     people.record(folder, [(QUERIES[1], "one"), (QUERIES[3], "two")])
     given, missing = labels(folder)
@@ -121,9 +121,9 @@ def test_the_labeler_gives_what_there_is_and_names_what_is_missing(folder):
 
 
 @pytest.mark.parametrize("name", ["queue.jsonl", "queue.csv"])
-def test_answers_in_the_queue_itself_are_taken_and_never_overwritten(folder, name):
+def test_answers_in_the_queue_files_are_saved_and_never_overwritten(folder, name):
     fill(folder, name, lambda row: "mine" if int(row["prompt"]) == 9 else "")
-    with pytest.raises(WaitingForPeople, match="2 answers are wanted"):
+    with pytest.raises(WaitingForPeople, match=r"2 answers to .* are needed"):
         ask_people(folder, "runs/x", QUERIES)
     assert [row["prompt"] for row in rows(folder)] == [7, 11]
     assert sorted(labels(folder)[0]) == [(9, 0), (9, 1)]
@@ -131,15 +131,15 @@ def test_answers_in_the_queue_itself_are_taken_and_never_overwritten(folder, nam
     bad.write_bytes(bad.read_bytes().replace(b"11", b"12"))
     before = bad.read_bytes()
     for look in (lambda: labels(folder), lambda: ask_people(folder, "runs/x", QUERIES)):
-        with pytest.raises(BoostError, match=r"cannot be used:\n  line 3?2?: nobody asked for .*prompt 12"):  # fmt: skip
+        with pytest.raises(BoostError, match=r"cannot be used:\n  line 3?2?: the queue does not contain .*prompt 12"):  # fmt: skip
             look()
     assert bad.read_bytes() == before
     assert (0, 1, 7, 0) in read_answers(folder)
 
 
-def test_answers_that_came_while_the_run_worked_need_no_queue(folder):
+def test_answers_that_arrive_during_the_run_need_no_queue(folder):
     people.record(folder, [(query, "x") for query in QUERIES])
-    with pytest.raises(WaitingForPeople, match="came while the run worked"):
+    with pytest.raises(WaitingForPeople, match="arrived during the run"):
         ask_people(folder, "runs/x", QUERIES)
 
 
@@ -159,7 +159,7 @@ def test_a_torn_or_damaged_line_of_answers(folder):
 
 
 @pytest.mark.parametrize("name", ["queue.jsonl", "queue.csv"])
-def test_a_filled_copy_is_taken_and_again_without_harm(folder, tmp_path, name):
+def test_a_filled_in_copy_can_be_read_twice(folder, tmp_path, name):
     copy = fill(folder, name, lambda row: f" é {row['prompt']}\r\n  x \r\n\n", tmp_path / f"a.{name[6:]}")  # fmt: skip
     assert take_file(folder, epath.Path(copy)) == (4, 0, [])
     assert take_file(folder, epath.Path(copy)) == (0, 4, [])
@@ -186,23 +186,23 @@ GOOD = {"answer": "good"}
     [
         ({"answer": ""}, "no answer"),
         ({"answer": " \n"}, "no answer"),
-        ({"answer": 5}, "the answer is not text"),
-        ({"answer": None}, "the answer is not text"),
+        ({"answer": 5}, "the answer is not a string"),
+        ({"answer": None}, "the answer is not a string"),
         ({"answer": "\ud800"}, "not UTF-8"),
-        ({"prompt": 8, **GOOD}, "nobody asked for seed 0, round 1, prompt 8, sample 1"),
-        ({"seed": 3, **GOOD}, "nobody asked for seed 3"),
+        ({"prompt": 8, **GOOD}, "the queue does not contain seed 0, round 1, prompt 8, sample 1"),
+        ({"seed": 3, **GOOD}, "the queue does not contain seed 3"),
         ({"prompt": "many", **GOOD}, "seed, round, prompt, sample are not all whole numbers"),
         ({"prompt": 9.5, **GOOD}, "not all whole numbers"),
-        ({"text": "copy abc=", **GOOD}, "the text is not that of seed 0, round 1, prompt 9"),
-        ({"sample": 0, **GOOD}, "a second answer to what line 1 answers"),
-        ("{", "no JSON object"),
-        ("[1]", "no JSON object"),
-        ("[" * 100_000, "no JSON object"),
+        ({"text": "copy abc=", **GOOD}, "the text does not match seed 0, round 1, prompt 9"),
+        ({"sample": 0, **GOOD}, "line 1 already answers this query"),
+        ("{", "not a JSON object"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object"),
         ('{"seed": 0}', "not all whole numbers"),
         ('{"answer": "\udcff"}', "not all whole numbers"),
     ],
 )
-def test_a_bad_row_is_named_and_refused_and_the_good_ones_are_kept(folder, change, why):
+def test_a_bad_row_is_rejected_and_the_good_ones_are_saved(folder, change, why):
     taken = take_file(folder, lines(folder, GOOD, change, GOOD, GOOD))
     [(line, said)] = taken.problems
     assert line == 2
@@ -212,15 +212,15 @@ def test_a_bad_row_is_named_and_refused_and_the_good_ones_are_kept(folder, chang
     assert [(q.prompt, q.sample) for q in open_queries(folder)] == [(9, 1)]
 
 
-def test_another_answer_to_what_was_answered_is_refused(folder):
+def test_a_different_second_answer_is_rejected(folder):
     take_file(folder, lines(folder, GOOD))
     taken = take_file(folder, lines(folder, {"answer": "better"}, GOOD))
     assert (taken.new, taken.known) == (1, 0)
-    assert taken.problems == [(1, "seed 0, round 1, prompt 9, sample 0 was answered before, with other words")]  # fmt: skip
+    assert taken.problems == [(1, "seed 0, round 1, prompt 9, sample 0 already has a different answer")]  # fmt: skip
     assert labels(folder)[0][9, 0].text == "good"
 
 
-def test_bad_rows_of_a_spreadsheet_are_named_by_the_line_they_begin_on(folder, tmp_path):
+def test_bad_rows_of_a_spreadsheet_are_named_by_their_first_line(folder, tmp_path):
     head = "seed,round,prompt,sample,answer\n"
     path = tmp_path / "mine.csv"
     text = head + '0,1,7,0,"two\nlines"\n0,1,9\n\n0,1,9,0,"a "bad" quote"\n,,,,\n0,1,11,0,good\n'
@@ -229,7 +229,7 @@ def test_bad_rows_of_a_spreadsheet_are_named_by_the_line_they_begin_on(folder, t
     assert taken.new == 2
     assert [line for line, _ in taken.problems] == [4, 6, 9]
     said = describe(taken.problems)
-    for part in ("line 4: 3 cells, and the first line has 5", "line 6: unreadable", "line 9: not UTF-8"):  # fmt: skip
+    for part in ("line 4: 3 cells, but the first line has 5", "line 6: unreadable", "line 9: not UTF-8"):  # fmt: skip
         assert part in said
     assert describe([(1, "a"), (2, "b"), (3, "a")]) == "  lines 1, 3: a\n  line 2: b"
 
@@ -246,7 +246,7 @@ def label(capsys, folder, *arguments):
 
 @pytest.fixture
 def typed(monkeypatch):
-    """Sets what is typed, line by line; an exception is raised in its place."""
+    """Sets the typed lines. An exception in the list is raised instead."""
 
     def set_lines(*given):
         waiting = list(given)
@@ -272,12 +272,12 @@ def test_answers_are_typed_in_the_terminal(capsys, folder, typed):
     assert labels(folder)[0][11, 0].text == "z"
     assert "(no answer: type it again, or .skip)" in out
     assert "two\nlines, é=" in out
-    assert out.endswith("1 are still wanted\n")
+    assert out.endswith("1 still missing\n")
     typed("last", ".")
     status, out, _ = label(capsys, folder)
     assert "--- 1 of 1: seed 0, round 1, prompt 9, sample 1 ---" in out
-    assert out.endswith("None is wanted now: boostlm run goes on\n")
-    assert label(capsys, folder)[:2] == (0, "None is wanted now: boostlm run goes on\n")
+    assert out.endswith("None missing: continue with boostlm run\n")
+    assert label(capsys, folder)[:2] == (0, "None missing: continue with boostlm run\n")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_each_answer_is_on_disk_before_the_next_is_asked(capsys, folder, monkeyp
     assert (on_disk, waiting) == ([0, 0, 1, 1, 2, 2, 3, 3], [])
 
 
-def test_a_prompt_cannot_play_tricks_on_the_terminal(capsys, folder, typed):
+def test_a_prompt_cannot_manipulate_the_terminal(capsys, folder, typed):
     with pytest.raises(WaitingForPeople):
         ask_people(folder, "x", [Query(0, 0, 1, 0, "a\x1b[2Jb\rc\td\u202e")])
     typed(".quit")
@@ -310,11 +310,11 @@ def test_a_prompt_cannot_play_tricks_on_the_terminal(capsys, folder, typed):
 def test_a_file_is_read_and_its_bad_rows_are_named(capsys, folder):
     path = lines(folder, GOOD, {"answer": ""}, GOOD, {"answer": ""})
     status, out, err = label(capsys, folder, "--from", path)
-    assert (status, out) == (2, "2 new answers. 2 are still wanted\n")
-    assert f"boostlm: {path}: 2 rows were refused, the others are kept:\n  lines 2, 4: no answer" in err  # fmt: skip
+    assert (status, out) == (2, "2 new answers. 2 still missing\n")
+    assert f"boostlm: {path}: 2 rows were rejected, the others are saved:\n  lines 2, 4: no answer" in err  # fmt: skip
     status, out, err = label(capsys, folder, "--from", lines(folder, GOOD, GOOD, GOOD, GOOD))
     assert (status, err) == (0, "")
-    assert out == "2 new answers, 2 known before. None is wanted now: boostlm run goes on\n"
+    assert out == "2 new answers, 2 already known. None missing: continue with boostlm run\n"
 
 
 @pytest.mark.parametrize(
@@ -323,15 +323,15 @@ def test_a_file_is_read_and_its_bad_rows_are_named(capsys, folder):
         ("a.csv", "", "a.csv has no column seed, round, prompt, sample, answer in its first line"),
         ("a.csv", "\n\n", "has no column"),
         ("a.csv", "seed,round,prompt,sample,text\n", "has no column answer"),
-        ("a.csv", "seed,round,prompt,sample,answer\n", "a.csv holds no rows"),
+        ("a.csv", "seed,round,prompt,sample,answer\n", "a.csv has no rows"),
         ("a.csv", 'seed,round,prompt,sample,answer\n0,1,7,0,"x', "line 2: unreadable"),
         ("a.csv", '"seed', "has no column"),
-        ("a.jsonl", "", "a.jsonl holds no rows"),
+        ("a.jsonl", "", "a.jsonl has no rows"),
         ("a.xlsx", "", "only .csv and .jsonl files can be read"),
         ("none.csv", None, "none.csv cannot be read: No such file"),
     ],
 )
-def test_a_file_of_nothing_is_said(capsys, folder, tmp_path, name, text, said):
+def test_an_empty_file_is_reported(capsys, folder, tmp_path, name, text, said):
     if text is not None:
         (tmp_path / name).write_text(text)
     status, _, err = label(capsys, folder, "--from", tmp_path / name)
@@ -344,7 +344,7 @@ def test_a_run_with_another_labeler_asks_nobody(capsys, tmp_path):
     RunDir(tmp_path).create(tiny_config())
     status, _, err = label(capsys, tmp_path / "people")
     assert status == 2
-    assert "has label.labeler simulated: only a run whose labeler is people" in err
+    assert "has label.labeler simulated: boostlm label needs a run" in err
 
 
 def test_sigkill_while_answers_are_typed_loses_none(folder):

@@ -1,4 +1,4 @@
-"""Labelers of one's own, FILE.py:NAME: a whole run, and what is refused."""
+"""User-defined labelers, FILE.py:NAME: a complete run, and rejected files."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def test_the_example_labels_a_run(tmp_path, capsys):
         ("def mine(context): return 'a'", "mine returned 'a', not a labeler"),
     ],
 )
-def test_a_file_that_makes_no_labeler_is_refused(tmp_path, text, said):
+def test_a_file_that_returns_no_labeler_is_rejected(tmp_path, text, said):
     path = tmp_path / "labeler.py"
     if text is not None:
         path.write_text(text)
@@ -54,7 +54,7 @@ def test_a_file_that_makes_no_labeler_is_refused(tmp_path, text, said):
         make_labeler(context(f"{path}:mine"))
 
 
-def test_a_name_that_is_neither_known_nor_a_file_is_refused():
+def test_an_unknown_labeler_is_rejected():
     with pytest.raises(
         BoostError, match=r"choose from simulated, .*or name your own as FILE\.py:NAME"
     ):

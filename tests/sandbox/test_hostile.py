@@ -1,4 +1,4 @@
-"""Hostile programs: none is judged right, none leaves a trace outside or a process behind."""
+"""Hostile programs: all fail, and none changes the host or leaves a process behind."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def working():
 
 @pytest.fixture(scope="module")
 def aftermath(working, tmp_path_factory):
-    """Runs every hostile program once; returns the verdicts and what the host looks like after."""
+    """Runs every hostile program once. Returns the verdicts and the state of the host afterwards."""
     home = tmp_path_factory.mktemp("home")
     (home / "key").write_text(SECRET)
     sentinel = home / "sentinel"
@@ -79,7 +79,7 @@ def aftermath(working, tmp_path_factory):
 
 
 def host_state(home, mark):
-    """Whatever a program that got out would have changed."""
+    """The parts of the host that an escaped program would have changed."""
     places = [
         "/",
         "/root",
@@ -107,20 +107,20 @@ def host_state(home, mark):
     }
 
 
-def test_there_are_many_hostile_programs_and_each_says_what_it_tries():
+def test_there_are_many_hostile_programs_and_each_describes_its_attack():
     assert len(HOSTILE) >= 40
     for name, path in HOSTILE.items():
         assert re.match(r"# [A-Z].{10,}\.\n", path.read_text()), name
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_program_is_judged_wrong(aftermath, name):
+def test_a_hostile_program_fails(aftermath, name):
     verdict = aftermath[0][name]
     assert not verdict.passed
     assert verdict.reason
 
 
-def test_an_honest_program_is_judged_right_beside_them(aftermath):
+def test_an_honest_program_passes_beside_them(aftermath):
     assert aftermath[0]["honest"].passed
     assert "SyntaxError" in aftermath[0]["not a program"].reason
 
@@ -128,7 +128,7 @@ def test_an_honest_program_is_judged_right_beside_them(aftermath):
 def test_hostile_programs_leave_no_process_and_change_nothing_outside(aftermath):
     seen = aftermath[1]
     assert seen["left"] == []
-    assert seen["inside"] <= 3 * 4  # two of bubblewrap's and one of ours a worker; no survivors
+    assert seen["inside"] <= 3 * 4  # per worker: two of bubblewrap's processes and one of ours
     assert seen["visitors"] == []
     assert seen["after"] == seen["before"]
     assert seen["before"]["new files"] == [False]
@@ -145,5 +145,5 @@ def test_hostile_programs_leave_no_process_and_change_nothing_outside(aftermath)
         *((n, "wrong") for n in ("fork", "daemon", "fork_bomb", "thread_bomb", "loopback", "environment", "memory_bomb", "hidden_memory", "symlink", "device", "truthy", "constant", "forge_values")),
     ],
 )  # fmt: skip
-def test_why_a_hostile_program_is_wrong(aftermath, name, status):
+def test_the_status_of_a_hostile_program(aftermath, name, status):
     assert aftermath[0][name].reason.startswith(status)

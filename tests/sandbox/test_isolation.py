@@ -1,4 +1,4 @@
-"""What holds a check in, as the kernel and a scan of its memory see it, and layer by layer."""
+"""The isolation of a check: as reported by the kernel, in its memory, and layer by layer."""
 
 import os
 import re
@@ -41,8 +41,8 @@ def working():
     return need_sandbox()
 
 
-def test_an_ordinary_user_can_use_it(working):
-    """Seen from inside a user namespace: user 1000, no capability, no root."""
+def test_an_ordinary_user_can_use_the_sandbox(working):
+    """It runs in a user namespace as user 1000, without capabilities and without root."""
     code = (
         "import os; assert os.getuid() == 1000; from boostlm.sandbox import *; "
         "s = Sandbox(workers=1).__enter__(); "
@@ -59,7 +59,7 @@ def test_an_ordinary_user_can_use_it(working):
 
 @pytest.fixture
 def sleeping(working, monkeypatch):
-    """(pid of a check that is under way, its worker)"""
+    """(pid of a running check, its worker)"""
     monkeypatch.setenv("BOOSTLM_SECRET", SECRET)
     with Sandbox(workers=1, **SMALL) as sandbox:
         job = Job("import time\ntime.sleep(600)")
@@ -70,7 +70,7 @@ def sleeping(working, monkeypatch):
             for p in descendants(sandbox._pool[0].process.pid):
                 status = Path(f"/proc/{p}/status").read_text()
                 if "Seccomp:\t2" in status and "State:\tS" in status:
-                    return p  # locked in, and asleep
+                    return p  # confined and sleeping
             return None
 
         pid = wait_for(check)
@@ -79,7 +79,7 @@ def sleeping(working, monkeypatch):
         thread.join()
 
 
-def test_the_kernel_holds_a_check_in_its_own_namespaces(sleeping):
+def test_a_check_has_its_own_namespaces(sleeping):
     pid, its_worker = sleeping
     try:
         spaces = {n: os.readlink(f"/proc/{pid}/ns/{n}") for n in os.listdir(f"/proc/{pid}/ns")}
@@ -94,7 +94,7 @@ def test_the_kernel_holds_a_check_in_its_own_namespaces(sleeping):
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
 
 
-def test_the_kernel_holds_a_check_without_privileges_under_limits(sleeping):
+def test_a_check_has_limits_and_no_privileges(sleeping):
     pid, _ = sleeping
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)  # fmt: skip
     assert {status[f"Cap{x}"] for x in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
@@ -114,7 +114,7 @@ def test_the_kernel_holds_a_check_without_privileges_under_limits(sleeping):
         assert re.search(rf"{name} +{most} +{most} ", limits), name
 
 
-def test_the_kernel_shows_a_check_few_files_and_only_scratch_to_write(sleeping):
+def test_a_check_sees_few_files_and_can_write_only_to_scratch(sleeping):
     pid, _ = sleeping
     try:
         mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
@@ -143,7 +143,7 @@ libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 read_end, write_end = os.pipe()
 
 def copies(text):
-    # Counts a text in the heap and around it; write() fails politely where no memory is.
+    # Counts a text in and around the heap. write() fails without a crash on unmapped memory.
     found = 0
     top, near = libc.sbrk(0) & ~4095, id(object()) & ~4095
     for start, end in ((top - (1 << 26), top), (near - (1 << 26), near + (1 << 26))):
@@ -155,7 +155,7 @@ def copies(text):
 
 
 def test_a_check_finds_no_trace_of_earlier_ones_in_its_memory(working):
-    """The forking process must keep neither the code nor the values of another candidate."""
+    """The forking process must not keep the code or the values of another candidate."""
     leave = Job("def f():\n    return ('telltale-' + 'value ') * 50\n" + "# telltale-code\n" * 50, calls=("f()",))  # fmt: skip
     look = Job(SCAN, calls=("copies(b'-'.join([b'telltale', b'value']))", "copies(b'-'.join([b'telltale', b'code']))"))  # fmt: skip
     plant = "planted = [str(n) + '-'.join(['telltale', 'value']) for n in range(50)]"
@@ -166,11 +166,11 @@ def test_a_check_finds_no_trace_of_earlier_ones_in_its_memory(working):
         assert sandbox._pool[0].process.pid == pid
     assert outcomes[0].values == ("telltale-value " * 50,)
     assert outcomes[6].values[0] >= 50, "the scan must see what is there"
-    assert max(outcomes[5].values) < 10, "bytes of an earlier check"  # a few are the scan's own
+    assert max(outcomes[5].values) < 10, "bytes of an earlier check"  # the scan itself leaves a few
 
 
 def test_namespaces_hold_without_the_system_call_filter(working, monkeypatch, tmp_path):
-    """Defence in depth: let a check fork and open sockets; none survives, none connects."""
+    """Defence in depth: a check may fork and open sockets, but none survives and none connects."""
     package = Path(bubblewrap.__file__).parent
     for path in package.glob("*.py"):
         text = path.read_text()
@@ -197,7 +197,7 @@ def test_namespaces_hold_without_the_system_call_filter(working, monkeypatch, tm
         assert verdicts["fork"].passed, "the filter was not taken out: this test shows nothing"
         assert [n for n, v in verdicts.items() if v.passed] in (
             ["fork", "daemon"],
-            ["fork", "daemon", "namespaces"],  # a user namespace of its own gives nothing outside
+            ["fork", "daemon", "namespaces"],  # its own user namespace gives no rights outside
         )
         assert not visited(server)
         assert not visited(abstract)
@@ -205,7 +205,7 @@ def test_namespaces_hold_without_the_system_call_filter(working, monkeypatch, tm
     assert labeled(sandbox.label) == []
 
 
-def test_the_filter_is_a_program_the_kernel_takes_and_covers_both_architectures(monkeypatch):
+def test_the_kernel_accepts_the_filter_and_it_covers_both_architectures(monkeypatch):
     for machine in seccomp.ARCHITECTURES:
         monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
         code = seccomp.program()
@@ -220,7 +220,7 @@ def test_the_filter_is_a_program_the_kernel_takes_and_covers_both_architectures(
     ("x86_64", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "__NR_"),
     ("aarch64", "/usr/include/asm-generic/unistd.h", "__NR_"),
 ])  # fmt: skip
-def test_the_system_call_numbers_are_the_kernels(machine, header, prefix):
+def test_the_system_call_numbers_match_the_kernel_headers(machine, header, prefix):
     if not os.path.exists(header):
         pytest.skip(f"no kernel header at {header}")
     numbers = dict(re.findall(rf"#define {prefix}(\w+)\s+(\d+)", Path(header).read_text()))

@@ -1,4 +1,4 @@
-"""The sandbox refuses to be absent, and runs programs in order, apart and replaceable."""
+"""The sandbox: it must work, it keeps the order of jobs, isolates them and replaces workers."""
 
 import contextlib
 import math
@@ -57,7 +57,7 @@ def test_without_bubblewrap_nothing_runs(monkeypatch):
         Sandbox(workers=1).__enter__()
 
 
-def test_elsewhere_than_on_linux_it_refuses(monkeypatch):
+def test_other_systems_than_linux_are_rejected(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(SandboxError, match=r"only be run on Linux.*darwin"):
         probe.require_sandbox.__wrapped__()
@@ -73,7 +73,7 @@ def program(path, text):
     return str(path)
 
 
-def test_bubblewrap_is_sought_on_path_then_in_the_package(monkeypatch, tmp_path):
+def test_bubblewrap_is_looked_up_on_path_then_in_the_package(monkeypatch, tmp_path):
     path = program(tmp_path / "bwrap", "#!/bin/sh\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert bubblewrap.find()[0] == ("bwrap on PATH", path)
@@ -87,11 +87,11 @@ def test_bubblewrap_is_sought_on_path_then_in_the_package(monkeypatch, tmp_path)
     [
         ("echo no permission to make a namespace >&2; exit 1", "no permission to make a namespace"),
         ('while [ "$1" != -- ]; do shift; done; shift; exec "$@"', "No module named 'boostlm'"),
-        ("exit 0", "without a word"),
+        ("exit 0", "no error output"),
     ],
     ids=["fails", "isolates nothing", "does nothing"],
 )
-def test_a_bubblewrap_that_does_not_work_is_refused(monkeypatch, tmp_path, script, words):
+def test_a_bubblewrap_that_does_not_work_is_rejected(monkeypatch, tmp_path, script, words):
     path = program(tmp_path / "bwrap", f"#!/bin/sh\n{script}\n")
     monkeypatch.setattr(bubblewrap, "find", lambda: [("a test", path)])
     with pytest.raises(SandboxError, match=re.escape(words)) as error:
@@ -108,7 +108,9 @@ def test_a_bubblewrap_that_does_not_work_is_refused(monkeypatch, tmp_path, scrip
     ],
     ids=["a writable root", "a visible /proc", "an option it does not have"],
 )
-def test_a_bubblewrap_that_leaks_is_refused(working, monkeypatch, tmp_path, change, words):
+def test_a_bubblewrap_that_does_not_isolate_is_rejected(
+    working, monkeypatch, tmp_path, change, words
+):
     path = program(
         tmp_path / "bwrap",
         f"#!{sys.executable}\nimport os, sys\nargs = [{working!r}, *sys.argv[1:]]\n"
@@ -120,7 +122,7 @@ def test_a_bubblewrap_that_leaks_is_refused(working, monkeypatch, tmp_path, chan
         probe.require_sandbox.__wrapped__()
 
 
-def test_values_come_back_from_calls(sandbox):
+def test_calls_return_values(sandbox):
     code = "import math\nclass Pair:\n    def __init__(self, a):\n        self.a = a\ndef f(p):\n    return p.a"
     got = run(sandbox, code, "f(Pair((1, 2.5)))", "two", "math.tau > 6", setup="two = f(Pair(2))")
     assert got == Outcome("ok", ((1, 2.5), 2, True))
@@ -135,21 +137,21 @@ def test_values_come_back_from_calls(sandbox):
         ("\x00", "1", "error", "null bytes"),
         ("", "f()", "error", "NameError"),
         ("def f(): raise SystemExit(0)", "f()", "error", "SystemExit"),
-        ("import os\nos._exit(0)", "1", "error", "left without a result"),
+        ("import os\nos._exit(0)", "1", "error", "exited without a result"),
         ("def f(): return bytearray(2**40)", "f()", "memory", "out of memory"),
         ("def f(): return object()", "f()", "bad_output", "call 1"),
-        ("def f(): return 'x' * 2000000", "f()", "bad_output", "more values"),
+        ("def f(): return 'x' * 2000000", "f()", "bad_output", "values are too large"),
         ("import ctypes\ndef f(): ctypes.string_at(0)", "f()", "killed", "signal 11"),
         ("def f():\n    while True: pass", "f()", "timeout", "CPU seconds"),
     ],
 )
-def test_what_a_program_can_come_to(sandbox, code, call, status, detail):
+def test_outcome_of_a_program(sandbox, code, call, status, detail):
     got = run(sandbox, code, call)
     assert got.status == status
     assert detail in got.detail
 
 
-def test_order_is_kept_and_checks_do_not_touch_each_other(sandbox):
+def test_order_is_kept_and_checks_are_independent(sandbox):
     spoil = (
         "import builtins, random, sys, os, math\nbuiltins.len = None\nmath.pi = 3\nsys.path.clear()\n"
         "open('left', 'w').write('x')\nrandom.seed(5)\nsys.setrecursionlimit(50)\nos.chdir('/')"
@@ -182,7 +184,7 @@ def test_threads_take_turns(sandbox):
     assert all([o.values[0] for o in results[k]] == [k * i for i in range(10)] for k in range(4))
 
 
-def test_it_must_be_running_and_its_limits_positive():
+def test_the_sandbox_must_be_running_and_its_limits_positive():
     with pytest.raises(BoostError, match="use `with"):
         Sandbox(workers=1).check_many([])
     for wrong in ({"cpu_seconds": 0}, {"memory_bytes": 1.5}, {"wall_seconds": math.inf}):
@@ -194,7 +196,7 @@ def test_it_must_be_running_and_its_limits_positive():
         Sandbox(workers=1, cpu_secs=1.0)
 
 
-def test_a_worker_is_replaced_after_trouble_and_after_many_checks(working, monkeypatch):
+def test_a_worker_is_replaced_after_a_suspect_check_and_after_many_checks(working, monkeypatch):
     monkeypatch.setattr(runner, "RECYCLE_AFTER", 3)
     with Sandbox(workers=1, **SMALL) as sandbox:
 
@@ -204,14 +206,14 @@ def test_a_worker_is_replaced_after_trouble_and_after_many_checks(working, monke
             return sandbox._pool[0].process.pid == before
 
         assert [serving() for _ in range(7)] == [True, True, False, True, True, False, True]
-        assert serving("object()")  # common, and no reason for suspicion
+        assert serving("object()")  # common, and not suspect
         assert not serving("__import__('ctypes').string_at(0)")
         assert not serving("__import__('os').write(3, b'forged')")
         assert not serving("__import__('os')._exit(1)")
         assert serving()
 
 
-def test_a_lost_worker_costs_no_verdict_and_a_broken_sandbox_is_an_error(working):
+def test_a_lost_worker_loses_no_outcome_and_a_broken_sandbox_is_an_error(working):
     with Sandbox(workers=1, **SMALL) as sandbox:
         assert run(sandbox, "", "1").status == "ok"
         os.kill(sandbox._pool[0].process.pid, signal.SIGKILL)  # while idle
@@ -237,11 +239,11 @@ def test_a_lost_worker_costs_no_verdict_and_a_broken_sandbox_is_an_error(working
     assert wait_for(lambda: not labeled(sandbox.label))
 
 
-def test_nothing_outlives_the_sandbox_or_its_user(working):
+def test_no_process_outlives_the_sandbox_or_its_parent(working):
     with Sandbox(workers=3, **SMALL) as sandbox:
         assert run(sandbox, "", "1").status == "ok"
         assert labeled(sandbox.label)
-    assert labeled(sandbox.label) == []  # at once: leaving waits for the end
+    assert labeled(sandbox.label) == []  # already empty, because __exit__ waits for the processes
 
     code = (
         "from boostlm.sandbox import *\nwith Sandbox(workers=1) as s:\n"
@@ -251,6 +253,8 @@ def test_nothing_outlives_the_sandbox_or_its_user(working):
     user = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=REPOSITORY)
     with user:
         label = user.stdout.readline().decode().strip()
-        wait_for(lambda: len(labeled(label)) == 4)  # two bubblewraps, the forking one, the check
+        wait_for(
+            lambda: len(labeled(label)) == 4
+        )  # two of bubblewrap's, the forking process, the check
         user.kill()
     assert wait_for(lambda: not labeled(label))

@@ -1,4 +1,4 @@
-"""What comes back from the sandbox: plain values of exact types, from hostile texts too."""
+"""Values returned from the sandbox: plain values of exact types, also from hostile texts."""
 
 import functools
 import math
@@ -37,15 +37,17 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=[f"{i}" for i in range(len(PLAIN))])
-def test_plain_values_come_back_exactly(value):
+def test_plain_values_survive_a_round_trip_exactly(value):
     back = values.decode(values.parse(f"[{values.encode(value, 10**6)}]".encode())[0])
     assert values.equal(back, value)
     assert type(back) is type(value)
-    if not isinstance(value, int | set | frozenset):  # a repr tells -0.0 from 0.0, and 1 from True
+    if not isinstance(
+        value, int | set | frozenset
+    ):  # repr distinguishes -0.0 from 0.0, and 1 from True
         assert repr(back) == repr(value)
 
 
-def test_nan_and_library_dicts_come_back():
+def test_nan_and_library_dicts_survive_a_round_trip():
     def there_and_back(value):
         return values.decode(values.parse(f"[{values.encode(value, 10**6)}]".encode())[0])
 
@@ -86,12 +88,12 @@ NOT_PLAIN = {
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
-def test_what_is_not_plain_is_not_written(name):
+def test_values_that_are_not_plain_are_rejected(name):
     with pytest.raises(values.NotPlain):
         values.encode(NOT_PLAIN[name], 10_000)
 
 
-def test_itself_inside_itself_is_not_written():
+def test_a_recursive_value_is_rejected():
     ring = []
     ring.append(ring)
     with pytest.raises(values.NotPlain, match="deep"):
@@ -127,15 +129,15 @@ HOSTILE_TEXTS = {
     "infinity": b'["ok","",Infinity]',
     "an object": b'["ok","",{}]',
     "an object for a result": b'{"passed": true}',
-    "no array": b'"ok"',
+    "not an array": b'"ok"',
     "nothing after the status": b'["ok"]',
     "an unknown status": b'["passed","",["i","6"]]',
-    "a status that is no text": b'[["ok"],"",["i","6"]]',
-    "a detail that is no text": b'["error",["i","6"]]',
+    "a status that is not text": b'[["ok"],"",["i","6"]]',
+    "a detail that is not text": b'["error",["i","6"]]',
     "too few values": b'["ok",""]',
     "too many values": b'["ok","",["i","6"],["i","6"]]',
     "an unknown tag": b'["ok","",["x","6"]]',
-    "a tag that is no text": b'["ok","",[["i"],"6"]]',
+    "a tag that is not text": b'["ok","",[["i"],"6"]]',
     "an empty value": b'["ok","",[]]',
     "a number that is none": b'["ok","",["i","0x"]]',
     "a number of many parts": b'["ok","",["i","6","6"]]',
@@ -149,21 +151,21 @@ HOSTILE_TEXTS = {
     "deep brackets": b"[" * 1_000_000,
     "deep values": b'["ok","",' + b'["l",' * 60 + b"null" + b"]" * 60 + b"]",
     "deep in a string of quotes": b'["ok","' + b'\\"' * 400_000,
-    "no text": b'\xff["ok","",["i","6"]]',
+    "not text": b'\xff["ok","",["i","6"]]',
     "half a result": b'["ok","",["i","6"]',
     "equal hashes": b'["ok","",["s",' + b",".join(b'["i","%x"]' % (i * (2**61 - 1)) for i in range(9000)) + b"]]",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE_TEXTS)
-def test_a_hostile_text_is_bad_output_and_quickly_so(name):
+def test_a_hostile_text_is_quickly_detected_as_bad_output(name):
     start = time.process_time()
     got = worker.judge_end(wire.ENDED, 0, 0.0, HOSTILE_TEXTS[name], 1, Limits())
     assert (got.status, got.values) == ("bad_output", ())
     assert time.process_time() - start < 2.0
 
 
-def test_deep_brackets_do_not_reach_a_recursion_limit_that_was_raised():
+def test_deep_brackets_are_rejected_even_with_a_higher_recursion_limit():
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10**7)
     try:
@@ -176,7 +178,7 @@ def test_deep_brackets_do_not_reach_a_recursion_limit_that_was_raised():
     assert worker.judge_end(wire.ENDED, 0, 0.0, text, 1, Limits()).values == (deepest,)
 
 
-def test_the_end_of_a_check_is_judged_by_the_first_rule_that_applies():
+def test_the_first_matching_rule_gives_the_outcome_of_a_check():
     good, limits = b'["ok","",["i","6"]]', Limits(cpu_seconds=1.0, wall_seconds=9.0)
     end = functools.partial(worker.judge_end, calls=1, limits=limits)
     assert end(wire.ENDED, 0, 0.5, good) == Outcome("ok", (6,))

@@ -1,4 +1,4 @@
-"""No test problem in a training set or a few-shot example: what overlaps, and what comes of it."""
+"""Contamination: which texts overlap, and how overlaps with the test set are reported."""
 
 import dataclasses
 import time
@@ -33,7 +33,7 @@ def pairs(texts, test):
     [
         (LONG, True),
         (" ".join(WORDS[:13]), True),
-        (" ".join(WORDS[:12]), False),  # compared whole, as it has fewer than 13 words
+        (" ".join(WORDS[:12]), False),  # fewer than 13 words are compared whole
         (" ".join(["zero", *WORDS[1:], "x"]), True),
         (" ".join([*WORDS[:12], "x", *WORDS[12:]]), False),
         (" ".join([*WORDS[:7], "x", *WORDS[7:]]), False),
@@ -43,7 +43,7 @@ def pairs(texts, test):
         ("", False),
     ],
 )
-def test_thirteen_words_in_a_row_in_any_case_and_punctuation(text, overlaps):
+def test_thirteen_shared_words_overlap_in_any_case_and_punctuation(text, overlaps):
     assert (pairs([text], [LONG]) == [(0, 0)]) == overlaps
     assert (pairs([LONG], [text]) == [(0, 0)]) == overlaps
     assert uncontaminated(["other", text], [LONG]) == [True, not overlaps]
@@ -61,7 +61,7 @@ def test_thirteen_words_in_a_row_in_any_case_and_punctuation(text, overlaps):
         ("?!", "...", False),
     ],
 )
-def test_short_texts_are_compared_whole_with_signs_of_arithmetic(one, two, same):
+def test_short_texts_are_compared_whole_with_arithmetic_signs(one, two, same):
     assert bool(pairs([one], [two])) == same
 
 
@@ -72,7 +72,7 @@ def test_every_pair_is_found_once():
 
 
 class OwnTask(Task):
-    """A task of given problems."""
+    """A task with the given problems."""
 
     name = "own"
 
@@ -91,7 +91,7 @@ class OwnTask(Task):
         raise NotImplementedError
 
 
-def test_overlap_is_refused_with_pairs_and_counts():
+def test_overlap_is_rejected_with_pairs_and_counts():
     train = [f"{i} {LONG}" for i in range(7)] + ["fine"]
     with pytest.raises(BoostError) as caught:
         check_contamination(OwnTask(train, ["other", LONG]))
@@ -104,10 +104,10 @@ def test_overlap_is_refused_with_pairs_and_counts():
     check_contamination(OwnTask(["fine"], ["other", LONG]))
 
 
-def test_a_shared_template_does_not_count_when_problems_leave_it_out():
+def test_a_shared_template_is_ignored_if_problems_leave_it_out():
     template = LONG + " solve {} please"
     check_contamination(OwnTask(["a b", "c d"], ["e f"], template=template))
-    with pytest.raises(BoostError, match="the same as"):
+    with pytest.raises(BoostError, match="or equal, 1 test problems"):
         check_contamination(OwnTask(["a b", "e f"], ["e f"], template=template))
 
 
@@ -115,12 +115,12 @@ def test_a_shared_template_does_not_count_when_problems_leave_it_out():
     ("few_shot", "refused"),
     [
         (f"Q: {LONG}\nA: 3\n\n", True),
-        ("Q: what is the sum of a and b?\nA: 3\n\n", True),  # a whole test problem, a short one
+        ("Q: what is the sum of a and b?\nA: 3\n\n", True),  # a short test problem occurs whole
         ("Q: what is the sum of a and c?\nA: 3\n\n", False),
         ("Q: a very different thing\nA: 3\n\n", False),
     ],
 )
-def test_few_shot_examples_hold_no_test_problem(few_shot, refused):
+def test_few_shot_examples_contain_no_test_problem(few_shot, refused):
     task = OwnTask(["fine"], [LONG, "What is the sum of a and b?"], few_shot)
     if refused:
         with pytest.raises(BoostError, match=r"few-shot examples of task own.*\n.*\n.*few_shot"):
@@ -129,7 +129,7 @@ def test_few_shot_examples_hold_no_test_problem(few_shot, refused):
         check_contamination(task)
 
 
-def test_seed_examples_hold_no_test_problem():
+def test_seed_examples_contain_no_test_problem():
     task = OwnTask(["fine"], [LONG, "short one"], "Q: x\n\n")
     check_seed_contamination(task, ["Q: x\n\nfine", "Q: x\n\nother"])
     for bad in (f"Q: x\n\nso {LONG}", "Q: x\n\nShort one."):
@@ -137,13 +137,13 @@ def test_seed_examples_hold_no_test_problem():
             check_seed_contamination(task, ["fine", bad])
 
 
-def test_the_embedded_task_raises_no_alarm():
+def test_the_embedded_task_is_not_contaminated():
     task = SkillsTask(DataConfig())
     check_contamination(task)
     check_seed_contamination(task, [prompt for prompt, _ in task.seed_examples(0)])
 
 
-def test_a_run_of_an_overlapping_task_is_refused(tmp_path):
+def test_a_run_with_a_contaminated_task_is_rejected(tmp_path):
     config = tiny_config()
     task = SkillsTask(config.data)
     train, test = task.prompts["train"], task.prompts["test"]
@@ -153,7 +153,7 @@ def test_a_run_of_an_overlapping_task_is_refused(tmp_path):
         make_context(config, RunDir(tmp_path), task)
 
 
-def test_seven_thousand_against_thirteen_hundred_is_fast():
+def test_7000_training_problems_are_checked_against_1300_test_problems_quickly():
     rng = np.random.default_rng(0)
     texts = [" ".join(map(str, row)) for row in rng.integers(0, 3000, (8319, 46))]
     start = time.process_time()

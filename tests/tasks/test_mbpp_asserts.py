@@ -1,4 +1,4 @@
-"""MBPP asserts: taken apart so that the candidate sees the question only, or refused."""
+"""MBPP asserts are split so that the candidate sees only the question, or they are rejected."""
 
 import pytest
 
@@ -35,7 +35,7 @@ from boostlm.tasks.mbpp.asserts import Check, defined_names, holds, parse_assert
         ("assert f(tree) == 2", [Check("f(tree)", "==", "2")]),
     ],
 )  # fmt: skip
-def test_an_assert_is_taken_apart(source, checks):
+def test_an_assert_is_split(source, checks):
     assert parse_assert(source, {"f", "tree"}) == checks
 
 
@@ -63,7 +63,7 @@ def test_an_assert_is_taken_apart(source, checks):
         "assert f(1) ==",
     ],
 )
-def test_an_assert_that_would_show_what_is_expected_is_refused(source):
+def test_an_assert_that_cannot_be_split_is_rejected(source):
     with pytest.raises(BoostError, match="a test "):
         parse_assert(source, {"f", "tree"})
 

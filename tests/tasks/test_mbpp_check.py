@@ -1,4 +1,4 @@
-"""MBPP: every assert is taken apart, nothing expected reaches a candidate, references pass."""
+"""MBPP: asserts are split, expected values never reach a candidate, and references pass."""
 
 import contextlib
 import json
@@ -64,7 +64,7 @@ def problem(reference, *tests, setup="", task_id=0):
 
 
 class Stub:
-    """Stands in for a sandbox: records the jobs and returns what it is told to."""
+    """A fake sandbox that records the jobs and returns the given outcomes."""
 
     def __init__(self, *outcomes):
         self.outcomes, self.jobs, self.trusted = list(outcomes), [], []
@@ -78,10 +78,10 @@ class Stub:
         return [Outcome("ok", (None,)) for job in jobs]
 
 
-# ---- what a candidate is shown
+# ---- what a candidate sees
 
 
-def test_a_candidate_is_shown_the_calls_and_nothing_expected():
+def test_a_candidate_sees_the_calls_and_no_expected_value():
     p = problem(
         "def f(x): ...\nSECRET_REFERENCE = 1",
         "assert f(1) == 'expected-1'",
@@ -114,7 +114,7 @@ def test_real_problems_show_no_expected_value(full, sanitized):
         assert all(j.code == "" for j in stub.trusted)
 
 
-def test_values_are_compared_here_and_the_reason_tells_nothing():
+def test_the_host_compares_values_and_the_reason_reveals_none():
     p = problem("def f(x): ...", "assert f(1) == 1", "assert f(2) == [2]", "assert f(3)")
     right = Outcome("ok", (1, [2], True))
     stub = Stub(right, Outcome("ok", (1, (2,), True)), Outcome("ok", (1, [2], False)), Outcome("timeout", (), "slow"))  # fmt: skip
@@ -123,15 +123,15 @@ def test_values_are_compared_here_and_the_reason_tells_nothing():
     assert [v.reason for v in verdicts] == [
         *("", "wrong: comparison 2 of 3", "wrong: comparison 3 of 3", "timeout: slow", "")
     ]
-    assert [job.code for job in stub.jobs] == ["a", "b", "c", "d"]  # the same job runs once
+    assert [job.code for job in stub.jobs] == ["a", "b", "c", "d"]  # equal jobs run once
 
 
-def test_what_cannot_be_judged_is_an_error_that_names_the_problem():
+def test_a_problem_that_cannot_be_graded_is_named_in_the_error():
     stub = Stub()
     with pytest.raises(BoostError, match="2 problems but 1"):
         judge([problem("", "assert f(1) == 1")] * 2, [""], stub)
     for reference, tests, words in (
-        ("def f(x): ...", ["assert f(1).x(3)"], "problem 77: a test cannot be separated"),
+        ("def f(x): ...", ["assert f(1).x(3)"], "problem 77: a test cannot be split"),
         ("def f(x): ...", [], "problem 77: there are no tests"),
         ("def f(x: ...", ["assert f(1)"], "problem 77: not Python"),
         ("def f(x): ...", ["assert f(1) == ("], "problem 77: a test is not Python"),
@@ -145,12 +145,12 @@ def test_what_cannot_be_judged_is_an_error_that_names_the_problem():
 # ---- running
 
 
-def test_an_expected_value_that_needs_the_candidate_is_refused(sandbox):
+def test_an_expected_value_that_needs_the_candidate_is_rejected(sandbox):
     p = problem("LIMIT = 3\ndef f(x): ...", "assert f(1) == [LIMIT, 1]", task_id=78)
-    with pytest.raises(BoostError, match="a test cannot be separated"):
+    with pytest.raises(BoostError, match="a test cannot be split"):
         judge([p], ["def f(x): return 3"], sandbox)
     p = problem("class A: pass\ndef f(x): ...", "assert f(1) == len(three)", setup="three = [A()]", task_id=79)  # fmt: skip
-    with pytest.raises(BoostError, match="a test cannot be separated"):
+    with pytest.raises(BoostError, match="a test cannot be split"):
         judge([p], ["def f(x): return 3"], sandbox)
     p = problem("def f(x): ...", "assert f(1) == sum(nobody)", task_id=80)
     with pytest.raises(BoostError, match=r"problem 80: the expected value .* cannot be computed"):
@@ -203,7 +203,7 @@ def test_the_fixtures_references_pass_and_other_answers_do_not(sandbox):
         (13, "def shortness(words): return [(w, len(w) < 4) for w in words]", False),
     ],
 )
-def test_other_answers_are_judged_on_what_they_return(sandbox, number, code, passed):
+def test_other_responses_are_graded_by_their_return_values(sandbox, number, code, passed):
     assert check_responses([fixture_problems()[number]], [code], sandbox) == [passed]
 
 
@@ -216,7 +216,7 @@ def test_the_lists_of_exceptions_are_exact(full, sanitized):
         own = defined_names(p.reference)
         tests = [c for t in p.tests + p.challenge_tests for c in _checks(p, t, own)]
         if any(len(names_in(parse_code(c.question)) & own) > 1 for c in tests):
-            found.add(p.task_id)  # a call that uses more of the candidate than one function
+            found.add(p.task_id)  # a call uses more of the candidate than one function
         if names_in(parse_code(p.setup)) & own:
             found.add(p.task_id)
         if any("sys." in c.expected for c in tests):
@@ -269,7 +269,7 @@ def test_wrong_answers_to_real_problems_fail(full, answers):
 
 
 def test_verdicts_are_the_same_three_times_with_every_core_oversubscribed(answers):
-    """Four workers a core, each with a check under way."""
+    """Four workers per core, each running a check."""
     problems, codes, calm = answers
     with Sandbox(workers=4 * CORES) as crowded:
         for _ in range(3):
@@ -278,7 +278,7 @@ def test_verdicts_are_the_same_three_times_with_every_core_oversubscribed(answer
 
 @contextlib.contextmanager
 def busy_cores(times):
-    """Keeps every core busy with other work, `times` processes each."""
+    """Keeps every core busy with `times` other processes per core."""
     burn = "while True: pass"
     others = [subprocess.Popen([sys.executable, "-S", "-c", burn]) for _ in range(times * CORES)]
     try:
@@ -290,7 +290,7 @@ def busy_cores(times):
 
 
 def test_the_time_limit_counts_the_programs_own_time_only(sandbox):
-    """Among four busy processes a core, 0.7 CPU seconds are within 1 and 3 are not."""
+    """With four busy processes per core, 0.7 CPU seconds stay within the limit of 1; 3 do not."""
     p = problem("def f(x): ...", "assert f(1) == 1")
     spin = "import time\ndef f(x):\n    while time.process_time() < {}: pass\n    return x"
     codes = [spin.format(0.7 + n / 1e6) for n in range(2 * CORES)] + [spin.format(3.0)]

@@ -1,4 +1,4 @@
-"""A task of one's own from a file, few-shot files, and prompts that may not change under a run."""
+"""A user's task from a file, few-shot files, and prompts that must not change during a run."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ EXAMPLE = (REPOSITORY / "examples" / "own_task.py").read_text()
 
 @pytest.fixture
 def file(tmp_path):
-    """The example in a folder of the test's own."""
+    """A copy of the example in a temporary folder."""
     path = tmp_path / "my_task.py"
     path.write_text(EXAMPLE)
     return path
@@ -57,18 +57,18 @@ def test_the_example_is_a_whole_task(file):
         (lambda text: text.replace("8100", "0"), "Sums", r"my_task\.py:Sums fails: IndexError"),
         (lambda text: text.replace('name = "sums"', ""), "Sums", "has no name"),
         (lambda text: text.replace("in SPLITS\n", "in SPLITS[:2]\n"), "Sums", r"prompts\['test'\] is missing"),
-        (lambda text: text.replace("for a, _ in self.pairs[split]", "for a, _ in self.pairs[split][1:]"), "Sums", "not one group"),
+        (lambda text: text.replace("for a, _ in self.pairs[split]", "for a, _ in self.pairs[split][1:]"), "Sums", "must have one group per text"),
         (lambda text: text.replace("def answer_key", "def answers"), "Sums", "fails: TypeError.*answer_key"),
     ],
 )  # fmt: skip
-def test_a_class_that_is_no_task_is_refused(file, change, name, message):
+def test_a_class_that_is_not_a_task_is_rejected(file, change, name, message):
     file.write_text(change(EXAMPLE))
     with pytest.raises(BoostError, match=message):
         load_task(own(file, name))
 
 
-def test_a_file_runs_as_an_imported_module_does(file):
-    """It knows where it is, and it can import its neighbours."""
+def test_a_file_runs_like_an_imported_module(file):
+    """It has `__file__` and can import modules from its folder."""
     (file.parent / "neighbour_of_my_task.py").write_text("NAME = 'sums'\n")
     text = EXAMPLE.replace('name = "sums"', "name = NAME")
     line = "from neighbour_of_my_task import NAME\nassert __file__.endswith('my_task.py')\n"
@@ -76,7 +76,7 @@ def test_a_file_runs_as_an_imported_module_does(file):
     assert load_task(own(file)).name == "sums"
 
 
-def test_a_task_that_is_neither_known_nor_a_file_is_refused(tmp_path):
+def test_an_unknown_task_is_rejected(tmp_path):
     with pytest.raises(BoostError, match=r"there is no file .*no_task\.py"):
         load_task(own(tmp_path / "no_task.py"))
     for name in ("my_task:Sums", "my_task.py", "my_task.py:a b", ":Sums"):
@@ -85,7 +85,7 @@ def test_a_task_that_is_neither_known_nor_a_file_is_refused(tmp_path):
     assert override(tiny_config(), ["--data.task=a/b.py:C"]).data.task == "a/b.py:C"
 
 
-def test_without_seed_examples_a_pretrained_model_is_asked_for(file):
+def test_without_seed_examples_a_pretrained_model_is_required(file):
     file.write_text(EXAMPLE.split("    def seed_examples")[0])
     task = load_task(own(file))
     assert task.tokenizer_texts() == task.prompts["train"].texts
@@ -99,7 +99,7 @@ FORM = r"Q: .+\nA: .+"
 GOOD = "Q: one?\nA: 1\n\nQ: two?\nA: 2\n\n"
 
 
-def test_a_few_shot_file_is_taken_as_it_is(tmp_path):
+def test_a_few_shot_file_is_used_unchanged(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text(GOOD)
     assert load_few_shot(str(path), FORM, "\n\n") == GOOD
@@ -113,14 +113,14 @@ def test_a_few_shot_file_is_taken_as_it_is(tmp_path):
     [
         (b"", "is empty"),
         (b" \n\n", "is empty"),
-        (GOOD.strip().encode(), r"has to end with '\\n\\n'"),
+        (GOOD.strip().encode(), r"must end with '\\n\\n'"),
         (GOOD.encode()[:-1], r"ends with '2\\n'"),
-        (GOOD.replace("A: 2", "2").encode(), "example 2 of .* has not the form"),
-        (GOOD.replace("\n\nQ", "\n\n\n\nQ").encode(), "example 2 of .* has not the form"),
+        (GOOD.replace("A: 2", "2").encode(), "example 2 of .* does not have the format"),
+        (GOOD.replace("\n\nQ", "\n\n\n\nQ").encode(), "example 2 of .* does not have the format"),
         (b"Q: \xe9?\nA: 1\n\n", "cannot be read"),
     ],
 )
-def test_a_few_shot_file_that_will_not_do_is_refused(tmp_path, content, message):
+def test_a_malformed_few_shot_file_is_rejected(tmp_path, content, message):
     path = tmp_path / "mine.txt"
     path.write_bytes(content)
     with pytest.raises(BoostError, match=message):
@@ -133,15 +133,15 @@ def test_a_missing_few_shot_file_names_the_packaged_ones(tmp_path):
             load_few_shot(name, FORM, "\n\n")
 
 
-def test_the_embedded_task_takes_none():
+def test_the_embedded_task_takes_no_few_shot_examples():
     with pytest.raises(BoostError, match="takes no few-shot"):
         load_task(DataConfig(few_shot="gsm8k_3shot.txt"))
 
 
-# --- prompts that change under a run ----------------------------------------------------------
+# --- prompts that change during a run ---------------------------------------------------------
 
 
-def test_a_run_goes_on_with_the_same_prompts_only(file, tmp_path):
+def test_a_run_resumes_only_with_the_same_prompts(file, tmp_path):
     run_dir, task = RunDir(tmp_path / "run"), load_task(own(file))
     task.notes = ("2 problems are left out",)
     run_dir.keep_task(describe_task(task))
@@ -159,7 +159,7 @@ def test_a_run_goes_on_with_the_same_prompts_only(file, tmp_path):
         run_dir.keep_task(describe_task(task))
 
 
-def test_what_people_write_is_put_in_the_form_of_responses():
+def test_outside_text_is_converted_to_a_response():
     class Form(Task):
         response_prefix, stop_strings = " ", ("\n\n", "END")
 

@@ -1,4 +1,4 @@
-"""The embedded task and the tokenizer; and that nobody but labeler and verifier sees a reference."""
+"""The embedded task and the tokenizer; only the labeler and the verifier see references."""
 
 import inspect
 import itertools
@@ -34,7 +34,7 @@ def parsed(prompt):
     return skill, given.removesuffix("=")
 
 
-# What the skills mean, said another way.
+# A second implementation of the skills.
 MEANING = {
     "copy": lambda s: s,
     "reverse": lambda s: "".join(reversed(s)),
@@ -51,13 +51,13 @@ MEANING = {
 }
 
 
-def test_there_are_skills_that_are_taught_and_skills_that_are_not():
+def test_six_skills_are_taught_and_six_are_not():
     assert set(SKILLS) == set(MEANING)
     assert len([s for s in SKILLS.values() if s.taught > 0.8]) == 6
     assert len([s for s in SKILLS.values() if s.taught < 0.1]) == 6
 
 
-def test_splits_have_their_sizes_are_disjoint_and_hold_nothing_twice(task):
+def test_splits_have_the_right_sizes_and_no_duplicates(task):
     sizes = [len(task.prompts[split].texts) for split in SPLITS]
     assert sizes == [120, 61, 61]
     seed = [prompt for prompt, _ in task.seed_examples(0)]
@@ -66,7 +66,7 @@ def test_splits_have_their_sizes_are_disjoint_and_hold_nothing_twice(task):
     assert len(set(everything)) == len(everything)
 
 
-def test_prompts_are_the_same_every_time_and_on_every_seed(task):
+def test_prompts_are_the_same_in_every_process_and_for_every_seed(task):
     again = load_task(DATA)
     assert again.prompts == task.prompts
     assert again.seed_examples(0) == task.seed_examples(0)
@@ -74,7 +74,7 @@ def test_prompts_are_the_same_every_time_and_on_every_seed(task):
     assert [p for p, _ in again.seed_examples(1)] == [p for p, _ in task.seed_examples(0)]
 
 
-def test_groups_are_the_skills_and_even(task):
+def test_groups_are_the_skills_with_equal_sizes(task):
     for split in SPLITS:
         prompts = task.prompts[split]
         assert prompts.groups == tuple(parsed(text)[0] for text in prompts.texts)
@@ -84,7 +84,7 @@ def test_groups_are_the_skills_and_even(task):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_right_is_right_and_wrong_never_is(task, split):
+def test_correct_responses_pass_and_wrong_responses_fail(task, split):
     key, texts = task.answer_key(split), task.prompts[split].texts
     rng = np.random.default_rng(1)
     ids = list(range(len(texts))) * 200
@@ -98,7 +98,7 @@ def test_right_is_right_and_wrong_never_is(task, split):
     assert all(len(w) == len(r) for w, r in zip(wrong, right) if not r.isdigit() and r)
 
 
-def test_wrong_answers_vary_and_most_are_another_skills(task):
+def test_wrong_responses_vary_and_most_are_another_skills_answer(task):
     key, texts = task.answer_key("train"), task.prompts["train"].texts
     rng = np.random.default_rng(2)
     others = 0
@@ -112,7 +112,7 @@ def test_wrong_answers_vary_and_most_are_another_skills(task):
     assert others / len(texts) > 0.8
 
 
-def test_checking_is_exact(task):
+def test_grading_is_exact(task):
     key = task.answer_key("train")
     right = key.correct_response(0)
     given = [right, right + " ", right[:-1], right.upper(), ""]
@@ -122,7 +122,7 @@ def test_checking_is_exact(task):
         key.grade([0, 1], [right])
 
 
-def test_seed_examples_are_right_as_often_as_taught(task):
+def test_seed_examples_are_correct_as_often_as_taught(task):
     for seed in (0, 1):
         right = {name: [] for name in SKILLS}
         for prompt, answer in task.seed_examples(seed):
@@ -134,7 +134,7 @@ def test_seed_examples_are_right_as_often_as_taught(task):
             assert np.mean(verdicts) == pytest.approx(taught, abs=4 * (taught * (1 - taught) / n) ** 0.5)  # fmt: skip
 
 
-def test_too_many_prompts_are_refused():
+def test_too_many_prompts_are_rejected():
     with pytest.raises(BoostError, match=r"only 8100 inputs .* lower data\.train_prompts"):
         SkillsTask(DataConfig(train_prompts=90_000))
 
@@ -147,7 +147,7 @@ def tokenizer(task):
     return train_tokenizer(TokenizerConfig(), task.tokenizer_texts())
 
 
-def test_every_text_of_the_task_comes_back(task, tokenizer):
+def test_every_text_of_the_task_survives_a_round_trip(task, tokenizer):
     rng = np.random.default_rng(0)
     texts = [text for split in SPLITS for text in task.prompts[split].texts]
     texts += [task.answer_key("train").wrong_response(i % 120, rng) for i in range(500)]
@@ -158,7 +158,7 @@ def test_every_text_of_the_task_comes_back(task, tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe", "unigram"])
-def test_spaces_and_lines_come_back(kind):
+def test_spaces_and_line_breaks_survive_a_round_trip(kind):
     texts = ["Question: how many  apples?\n\nAnswer: 12 + 30 = 42", " a\n b ", "\n", "  "]
     tokenizer = train_tokenizer(TokenizerConfig(kind, 300), texts * 20)
     for text in [*texts, "ma ny", "\n\n  \n", "12340", ""]:
@@ -167,14 +167,14 @@ def test_spaces_and_lines_come_back(kind):
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_bytes_stand_in_for_characters_never_seen(kind):
+def test_unseen_characters_fall_back_to_bytes(kind):
     tokenizer = train_tokenizer(TokenizerConfig(kind, 300), ["some words", "and more words"] * 20)
     rng = random.Random(0)
     for text in ["é∑🙂", *("".join(chr(rng.randrange(32, 0x2000)) for _ in range(20)) for _ in range(50))]:  # fmt: skip
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_special_tokens_are_where_they_belong(tokenizer):
+def test_special_tokens_are_in_the_right_places(tokenizer):
     bos, eos = tokenizer.bos_id, tokenizer.eos_id
     assert len({PAD_ID, bos, eos}) == 3
     prompt, response = tokenizer.encode_prompt("copy abc="), tokenizer.encode_response("abc")
@@ -188,19 +188,19 @@ def test_special_tokens_are_where_they_belong(tokenizer):
     assert max(prompt + response) < tokenizer.vocab_size <= 64
 
 
-def test_a_character_that_no_token_covers_is_refused_naming_the_text(tokenizer):
+def test_the_error_for_an_unknown_character_names_the_text(tokenizer):
     for text in ("copy xyz!=", "é", "a\u2581b"):
         with pytest.raises(BoostError, match=f"cannot represent {text!r}"):
             tokenizer.encode_prompt(text)
 
 
-def test_the_same_texts_give_the_same_tokenizer_and_it_can_be_kept(task, tokenizer):
+def test_the_same_texts_give_the_same_tokenizer_and_it_can_be_saved(task, tokenizer):
     again = train_tokenizer(TokenizerConfig(), task.tokenizer_texts())
     assert again.model == tokenizer.model
     assert Tokenizer(tokenizer.model).encode("sort badce=") == tokenizer.encode("sort badce=")
 
 
-def test_a_tokenizer_that_cannot_be_trained_is_refused():
+def test_a_tokenizer_that_cannot_be_trained_is_rejected():
     with pytest.raises(BoostError, match="training the tokenizer failed"):
         train_tokenizer(TokenizerConfig("bpe", 8), ["some words"])
 
@@ -209,7 +209,7 @@ def test_a_tokenizer_that_cannot_be_trained_is_refused():
 
 
 class WatchedKey:
-    """An answer key that writes down who asks it, up to where the library was entered."""
+    """An answer key that records its callers inside the library."""
 
     def __init__(self, key, callers):
         self._key, self._callers = key, callers
@@ -220,7 +220,7 @@ class WatchedKey:
         def asked(*args):
             ours = [f for f in inspect.stack()[1:] if f"boostlm{os.sep}" in f.filename]
             named = [(os.path.basename(f.filename), f.function) for f in ours]
-            # The work is shared among hosts on its way.
+            # multihost.py only distributes the work among hosts.
             asking = [x for x in named if x[0] not in ("multihost.py",)]
             self._callers.add((name, *asking[0]))
             return found(*args)
@@ -229,7 +229,7 @@ class WatchedKey:
 
 
 class WatchedTask(Task):
-    """The skills task with watched keys; who fetches a key is written down too."""
+    """The skills task with watched keys. It also records who requests a key."""
 
     def __init__(self, data, callers):
         self._task, self._callers = SkillsTask(data), callers
@@ -243,7 +243,7 @@ class WatchedTask(Task):
         return WatchedKey(self._task.answer_key(split), self._callers)
 
 
-def test_nobody_but_labeler_and_verifier_sees_a_reference(tmp_path):
+def test_only_the_labeler_and_the_verifier_see_references(tmp_path):
     config, callers = tiny_config(arms=("boosting",), rounds=1), set()
     folder = RunDir(tmp_path)
     folder.create(config)

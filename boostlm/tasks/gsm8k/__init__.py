@@ -1,1 +1,1 @@
-"""GSM8K: where its rows come from, its prompts and references, its verifier."""
+"""GSM8K: the row source, the prompts and references, and the verifier."""

@@ -1,31 +1,32 @@
-r"""The final number in a free-text solution of a grade-school maths problem, and if it is right.
+r"""Extracts the final answer of a GSM8K response and compares it with the reference.
 
-`is_correct(response, reference)` is the whole verifier. A response is read by these rules:
+`is_correct(response, reference)` is the complete verifier. It parses a response by these rules:
 
-1. Only its first problem counts: it ends where a new one starts ("Question:", "User:", a special
-   token, a new paragraph that poses a problem). Annotations, <<48/2=24>>24, are removed.
-2. A stated answer is `#### N`, `\boxed{N}`, "the answer is ... N", "N is the answer", "Answer: N"
-   (with a unit, but not a sum or a sentence: solutions start with "Answer:" too), or a line that
-   is only a number. `#### N` closes the response: nothing after it is read. Stated answers that
-   differ contradict each other, and there is no final answer.
-3. All else is working, and may hold any numbers. If nothing is stated, the last sentence counts
-   when it is complete and asserts one value ("So she earns $18 in total.", "9 * 2 = 18"). A
-   response that stops in mid-computation has no final answer.
-4. A value is stated only if every number is understood and there is one: not by "18 or 19",
-   "10-12", "5:30", "18e3", "1,8", "18x", "18 + 2", "2 hours 30 minutes". Other numbers may follow
-   a stated answer in a reason or qualification ("18 because 9 + 9 = 18", "18 eggs in 3 days").
-   Bounds ("more than 18"), negations ("not 18") and questions ("18?") state nothing.
-5. Units are not compared, as references have none: "$18", "18 km/h", "18%", "18 cents", "the 18th
-   day" are 18. But "18 thousand" is 18000. Number words are read from zero to twenty. Values are
-   compared exactly.
+1. Only the first problem counts. It ends where a new one starts ("Question:", "User:", a special
+   token, a new paragraph that poses a problem). Annotations such as <<48/2=24>>24 are removed.
+2. A stated answer is `#### N`, `\boxed{N}`, "the answer is ... N", "N is the answer", "Answer: N",
+   or a line that contains only a number. "Answer: N" may have a unit but not a sum or a sentence,
+   because solutions also start with "Answer:". Text after `#### N` is ignored. If stated answers
+   differ, the response has no final answer.
+3. All other text is working and may contain any numbers. If no answer is stated, the last sentence
+   counts if it is complete and asserts one value ("So she earns $18 in total.", "9 * 2 = 18"). A
+   response that stops in the middle of a computation has no final answer.
+4. A phrase states a value only if it has exactly one number and every number can be parsed. "18 or
+   19", "10-12", "5:30", "18e3", "1,8", "18x", "18 + 2" and "2 hours 30 minutes" state no value.
+   Other numbers may follow a stated answer in a reason or qualification ("18 because 9 + 9 = 18",
+   "18 eggs in 3 days"). Bounds ("more than 18"), negations ("not 18") and questions ("18?") state
+   no value.
+5. Units are not compared, because references have none: "$18", "18 km/h", "18%", "18 cents" and
+   "the 18th day" are 18. But "18 thousand" is 18000. Number words from zero to twenty are parsed.
+   Values are compared exactly.
 """
 
 import re
 import unicodedata
 from fractions import Fraction
 
-_MAX_NUMBER = 200  # characters of one number: int() is quadratic in its input's length
-_MAX_PHRASE = 400  # characters read after a marker, or at the end
+_MAX_NUMBER = 200  # characters in one number: int() is quadratic in the input length
+_MAX_PHRASE = 400  # characters parsed after a marker or at the end
 
 # --- Plain text: one spelling for each sign, digit and kind of markup ---
 _SAME = {code: chr(code) if code >= 32 else " " for code in range(127)}
@@ -35,7 +36,7 @@ for _like, _plain_char in (("−‐‑‒–﹣－", "-"), ("×·•∙⋅", "*"
 
 
 class _Fold(dict):
-    """A translation table that also knows the digits, widths and spaces of every script."""
+    """A translation table that also covers the digits, widths and spaces of every script."""
 
     def __missing__(self, code: int) -> str | None:
         char = chr(code)
@@ -81,7 +82,7 @@ _RULES = [(re.compile(old), new) for old, new in _RULE_TEXTS]
 
 
 def _plain(text: str) -> str:
-    r"""`text` without markup. \boxed{N} is now \x02N\x03; unknown TeX keeps its backslash."""
+    r"""`text` without markup. \boxed{N} becomes \x02N\x03; unknown TeX keeps its backslash."""
     text = text.replace("\r\n", "\n").translate(_FOLD)
     text = text.partition("</think>")[2] if "</think>" in text else text
     for old, new in _RULES:
@@ -89,7 +90,7 @@ def _plain(text: str) -> str:
     return text
 
 
-# --- One word to a number ---
+# --- Parse one word as a number ---
 _INTEGER = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)"
 _UNIT = (
     r"(?:%|°[CFcf]?|¢|st|nd|rd|th|(?:[kcm]?m|mi|ft|in|yd)[²³]?|[km]?g|lbs?|oz|m?[lL]|hr?s?|mins?|s"
@@ -114,7 +115,7 @@ _ORDINAL = re.compile(r"(?<![\d.,])\d+(?:st|nd|rd|th)\b")
 
 
 def _words(phrase: str) -> list[str]:
-    """`phrase` split at spaces, each number in one word; without ordinals if it has cardinals."""
+    """Splits `phrase` into words, one per number. Drops ordinals if there are cardinals."""
     phrase = phrase.replace("\x02", " ").replace("\x03", " ")
     cardinals = _ORDINAL.sub(" ", phrase)
     phrase = cardinals if re.search(r"\d", cardinals) else phrase
@@ -125,7 +126,7 @@ def _words(phrase: str) -> list[str]:
 
 
 def _word_value(word: str) -> Fraction | None:
-    """The value of a word that is a number with at most a sign, a currency, a unit, a full stop."""
+    """The value of a number with an optional sign, currency, unit and full stop; else None."""
     if len(word) > _MAX_NUMBER or re.search(r"\.\d+(?:\.\.|…)", word):  # 0.333... is not exact
         return None
     match = _NUMBER.fullmatch(word.lstrip("([\"'“‘").rstrip(")]\"'”.,;:!…"))
@@ -148,10 +149,10 @@ def _isolated(plain: str) -> Fraction | None:
 
 
 def parse_number(text: str) -> Fraction | None:
-    r"""The exact value of a string that is one number and nothing else, or None.
+    r"""The exact value of a string that contains exactly one number and nothing else, or None.
 
-    Read are signs, thousands separators, decimals, fractions, mixed numbers, digits of any script,
-    and around them markup, currency and percent signs; but at most 200 characters.
+    Signs, thousands separators, decimals, fractions, mixed numbers and digits of any script are
+    parsed. Markup, currency signs and percent signs are ignored. The limit is 200 characters.
 
     Examples:
       "1,234.50" is 2469/2, "−$5" is -5, "1 1/2" is 3/2 and r"\frac{1}{2}" is 1/2; "1,8", "18e3",
@@ -160,7 +161,7 @@ def parse_number(text: str) -> Fraction | None:
     return _isolated(_plain(text))
 
 
-# --- A phrase to the one value it states ---
+# --- Parse the one value that a phrase states ---
 _SENTENCE_END = re.compile(r"[!?;\n]|\.[\"')\]]*(?=\s|$|[A-Z][a-z])")
 _RESTATED = re.compile(r"(?i)≈|[=-]>|[→⇒]|\bround(?:s|ed) (?:up |down )?to\b|, so (?=[a-z] ?=)")
 _UNSOLVED = re.compile(r"[\\<>≤≥≠±√^]|\d[xyzn]\b|\b[xyzn] ?[-+*/]|[-+*/] ?[xyzn]\b|^\W*$")
@@ -168,12 +169,12 @@ _SUM = re.compile(r"[-+*/÷x().,$\s]*\d[-+*/÷x().,$\s\d]*")
 _OPERATION = re.compile(r"[*+÷]|/ ?\d|[\w)] ?- ?\d")
 _DENIAL = re.compile(r"(?i)\b(?:not|never|cannot|wrong|incorrect)\b|n't\b")
 _NOT_ASSERTED = re.compile(rf"{_DENIAL.pattern}|\b(?:n?either|between|if|whether|suppose|or)\b")
-_NOT_BEFORE = re.compile(  # what makes the number after it not the value
+_NOT_BEFORE = re.compile(  # the number after this is not the value
     r"(?i)(?:\b(?:than|least|most|over|under|above|below|nearly|almost|up to|times|plus|minus|by"
     r"|twice|double|half|(?:half|thirds?|quarters?|percent|root|sum|product) of(?: the)?"
     r"|by [a-z]+ing(?: the)?)|[-+*/÷])$"
 )
-_NOT_AFTER = re.compile(  # and the same for the number before it
+_NOT_AFTER = re.compile(  # the number before this is not the value
     r"[+*/÷^\d$]|[a-zA-Z*]+\d|and [$-]?\d|and\b.*\b(?:half|thirds?|quarters?)\b"
     r"|(?:[kKMBx]|bn|mil|plus|minus|squared|cubed|hundredths|tenths)\b"
 )
@@ -190,17 +191,17 @@ _SCALES = dict(hundred=100, thousand=10**3, million=10**6, billion=10**9, trilli
 _SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 _SMALL += " fifteen sixteen seventeen eighteen nineteen twenty"
 _SPELLED = {word: str(value) for value, word in enumerate(_SMALL.split())}
-_NUMERIC = re.compile(r"[\W_]*\d")  # a word that is meant as a number; not "mp3" or "x1"
+_NUMERIC = re.compile(r"[\W_]*\d")  # a word that starts as a number; not "mp3" or "x1"
 
 
 def _quantity(phrase: str, any_lead: bool, qualified: bool) -> Fraction | None:
-    """The one value in a phrase without "=".
+    """The one value in a phrase without "="; None if there is not exactly one.
 
-    With `any_lead`, more than fillers may come before it; if `qualified`, an aside may follow it.
+    With `any_lead`, any words may precede it; with `qualified`, an aside may follow it.
     """
     words = _words(phrase)
     if not re.search(r"\d", phrase):
-        any_lead = False  # as "one" is also a pronoun
+        any_lead = False  # because "one" is also a pronoun
         words = [_SPELLED.get(word.strip(" .,!").lower(), word) for word in words]
     first = next((i for i, word in enumerate(words) if _NUMERIC.match(word)), None)
     if first is None or (value := _word_value(words[first])) is None:
@@ -218,7 +219,7 @@ def _quantity(phrase: str, any_lead: bool, qualified: bool) -> Fraction | None:
 
 
 def _stated(phrase: str, any_lead: bool = False, qualified: bool = True) -> Fraction | None:
-    """The one value that a sentence states; sums on the sides of an equation do not count."""
+    """The one value that a sentence states, or None. Sums in an equation are not values."""
     end = _SENTENCE_END.search(phrase)
     phrase = _RESTATED.split(phrase[: end.start()] if end else phrase)[-1]
     if (end and end[0] == "?") or _UNSOLVED.search(phrase):
@@ -247,19 +248,19 @@ _MARKER = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _BARE = re.compile(r"^[ #>*]{0,8}(?!- )([^\na-zA-Z=]{1,60})$", re.MULTILINE)
-_ALL_BEFORE = re.compile(r"\s*([^\n]{1,60})\n+####")  # "17 dollars" and then "#### 18"
+_ALL_BEFORE = re.compile(r"\s*([^\n]{1,60})\n+####")  # "17 dollars" followed by "#### 18"
 _LIST_ITEM = re.compile(r"^[ #*]{0,8}(\d{1,2})[.)] \S", re.MULTILINE)
 
 
 def _labelled(phrase: str) -> Fraction | None:
-    """The value after "Answer:", unless that is the first step of a solution."""
+    """The value after "Answer:", or None if the text is the first step of a solution."""
     sentence = _SENTENCE_END.split(phrase)[0]
     long = len(sentence.split()) > 10 or re.search(r"\b(?:is|are|was|were|has|have)\b", sentence)
     return None if long or re.search(r"\d.*=", sentence) else _stated(phrase)
 
 
 def _answers(text: str) -> list[Fraction | None]:
-    """The stated answers, up to the first that closes the response; None is a garbled one."""
+    """The stated answers, up to the first `#### N`. None is one that could not be parsed."""
     found = [(match.start(), _isolated(match[1]), False) for match in _BARE.finditer(text)]
     if match := _ALL_BEFORE.match(text):
         found.append((0, _labelled(match[1]), False))
@@ -280,7 +281,7 @@ def _answers(text: str) -> list[Fraction | None]:
             sentence = _SENTENCE_END.split(text[max(0, start - _MAX_PHRASE) : start])[-1]
             value = _stated(" ".join(sentence.split()[-2:]), any_lead=True)
         elif not _NOT_ASSERTED.match(match[0]):
-            phrase = re.split("(?i)\x02|answer", phrase)[0]  # the next is a statement of its own
+            phrase = re.split("(?i)\x02|answer", phrase)[0]  # the rest is a separate statement
             label = kind == "label" or "\n" in match[0]
             value = _labelled(phrase) if label else _stated(phrase, any_lead=True)
         found.append((start, value, closes))
@@ -298,15 +299,15 @@ _DANGLING = re.compile(
 
 
 def _conclusion(text: str) -> Fraction | None:
-    """The value that the last sentence asserts, if it is complete."""
+    """The value that the last sentence asserts; None if the sentence is incomplete."""
     sentences = re.split(r"(?<=[.!?;])\s|\n", text.rstrip()[-_MAX_PHRASE:])
     if len(text) > _MAX_PHRASE:
-        sentences[0] = ""  # only its end is there
+        sentences[0] = ""  # it is cut off at its start
     sentence = next((s for s in reversed(sentences) if not _CLOSER.search(s)), "").rstrip(" $")
     cut = sentence[-1:].isdigit() and not _CUE.search(sentence) and _stated(sentence) is None
     value = None if cut or _DANGLING.search(sentence) else _stated(sentence, True, False)
     divided = value is None or value.denominator > 1 or not re.search(r"\d ?/ ?\d[^=]*$", sentence)
-    return value if divided else None  # "36 / 2" is not carried out; "1/2" has nothing to carry out
+    return value if divided else None  # "36 / 2" is unfinished; "1/2" is a value
 
 
 _NEW_PROBLEM = re.compile(r"(?<![A-Za-z])(?:Question|Problem|Instruction|User|Human|Q) ?\d{0,4} ?:")
@@ -316,7 +317,7 @@ _POSES = re.compile(  # "Tom has 7 pens. How many ...?", but not only "How many 
 
 
 def final_answer(response: str) -> Fraction | None:
-    r"""The exact value of a response's final answer; None if it gives none or contradicts itself.
+    r"""The exact value of a response's final answer; None if it is missing or contradictory.
 
     Examples:
       "9 + 9 = 18\n#### 18", "The answer is $18." and "So she earns 18 dollars." give 18;
@@ -334,10 +335,10 @@ def final_answer(response: str) -> Fraction | None:
 
 
 def is_correct(response: str, reference: str) -> bool:
-    """Whether a response's final answer is the reference: a number, or text that ends in "#### N".
+    """Whether the final answer equals the reference: a number, or text ending in "#### N".
 
     Raises:
-      ValueError: the reference is neither.
+      ValueError: the reference has neither form.
 
     Examples:
       is_correct("She earns 9 * 2 = $18.", "18") and is_correct("18%", "#### 18") are True.

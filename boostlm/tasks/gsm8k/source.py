@@ -1,4 +1,4 @@
-"""Where GSM8K's rows come from: tensorflow-datasets' builder, with a download or local files."""
+"""Loads GSM8K's rows with the tensorflow-datasets builder, from a download or local files."""
 
 import re
 from collections.abc import Generator, Mapping
@@ -12,13 +12,13 @@ from boostlm.errors import BoostError
 from boostlm.tasks.tfds_data import DataSet, Files, json_lines, load
 
 SOURCE_SPLITS = ("train", "test")
-MARK = "#### "  # stands once in every answer, before the result
+MARK = "#### "  # occurs once in every answer, before the result
 
 _RESULT = re.compile(r"-?[0-9]+(,[0-9]{3})*(\.[0-9]+)?")
 
 
 class Row(NamedTuple):
-    """One problem as the data set has it.
+    """One row of the data set.
 
     Attributes:
       question: the problem.
@@ -30,20 +30,20 @@ class Row(NamedTuple):
 
 
 def load_gsm8k_rows(path: str = "") -> Mapping[str, list[Row]]:
-    """GSM8K's rows by SOURCE_SPLITS, in no particular order; see `prepared.load`.
+    """GSM8K's rows by source split, in arbitrary order; see `tfds_data.load`.
 
     Args:
-      path: a folder that holds train.jsonl and test.jsonl, or gsm8k/ with these; empty: they are
-        downloaded.
+      path: a folder that contains train.jsonl and test.jsonl, directly or in gsm8k/. If empty, the
+        files are downloaded.
     """
     return load(GSM8K, path)
 
 
 class LocalGsm8k(tfds_gsm8k.Gsm8k, skip_registration=True):
-    """The builder with local files in place of its downloads."""
+    """The builder, reading local files instead of downloads."""
 
     def __init__(self, *, files: Files, **kwargs: Any) -> None:
-        """Takes the file of each source split, by its name, and what the builder takes."""
+        """Takes the file of each source split, keyed by file name, and the builder's arguments."""
         self._files = files
         super().__init__(**kwargs)
 
@@ -63,7 +63,7 @@ def _row(record: Mapping[str, Any]) -> Row:
 
 def _parse(files: Files, contents: Mapping[str, bytes]) -> dict[str, list[Row]]:
     """The rows of the files."""
-    seen: dict[str, str] = {}  # where each question stands
+    seen: dict[str, str] = {}  # question -> location
     return {
         name.removesuffix(".jsonl"): _parse_file(contents[name], file, seen)
         for name, file in files.items()
@@ -75,15 +75,17 @@ def _parse_file(content: bytes, file: epath.Path, seen: dict[str, str]) -> list[
     for where, fields in json_lines(content, file):
         for field in Row._fields:
             if not isinstance(fields.get(field), str) or not fields[field].strip():
-                raise BoostError(f"{where}: the field {field!r} is missing, empty or no text")
-        if len(fields) > len(Row._fields):  # which the builder would not take
+                raise BoostError(f"{where}: the field {field!r} is missing, empty or not a string")
+        if len(fields) > len(Row._fields):  # the builder rejects unknown fields
             raise BoostError(f"{where} has more fields than question and answer")
         row = Row(fields["question"], fields["answer"])
         parts = row.answer.split(MARK)
         if len(parts) != 2 or not _RESULT.fullmatch(parts[1].strip()):
-            raise BoostError(f"{where}: the answer has to end in one '{MARK}' and a number")
+            raise BoostError(
+                f"{where}: the answer must contain '{MARK}' once, followed by a number at the end"
+            )
         if (key := row.question.strip()) in seen:
-            # Its answer would be known from the other place, which may be another split.
+            # The other row may be in another split and would reveal the answer.
             raise BoostError(f"{where} asks the same question as {seen[key]}")
         seen[key] = where
         rows.append(row)

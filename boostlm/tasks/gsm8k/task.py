@@ -1,18 +1,18 @@
-r"""GSM8K: grade-school word problems that are solved in words and steps.
+r"""GSM8K: grade-school word problems with step-by-step solutions.
 
 A prompt is "Question: ...\nAnswer:"; a response is " ...steps...\n#### N". The data set's
-calculator annotations, such as <<6*8=48>>, are taken out of the solutions: they were meant for a
-calculator that runs beside the model, and without one they only say every step twice.
+calculator annotations, such as <<6*8=48>>, are removed from the solutions. They were meant for an
+external calculator; without one, they only repeat each step.
 
-Of the 7,473 training problems 7,000 are for training and 473 are the validation split. Which ones
-is fixed: problems are ordered by a hash of their question, so neither the order of the file, nor a
-run's seed, nor a library's version changes it. The 4 that share 13 words in a row with one of the
-1,319 test problems (see `overlap`) are in the validation split, on which nothing is trained.
+Of the 7,473 training problems, 7,000 are for training and 473 are the validation split. The split
+is fixed: problems are ordered by a hash of the question, so the file order, the run's seed and
+library versions do not change it. Four training problems share 13 consecutive words with one of the
+1,319 test problems (see `contamination`). They are in the validation split and are never trained
+on.
 
-With few-shot examples (`data.few_shot`; the packaged gsm8k_3shot.txt holds three problems of our
-own, so they are in no split), prompts start with them and a blank line ends a response, as it ends
-each example. For that, blank lines inside a solution (4 training and 2 test solutions have one) are
-taken out.
+`data.few_shot` adds few-shot examples to every prompt. The packaged gsm8k_3shot.txt contains three
+problems of our own, so no split contains them. A blank line ends each example and each response.
+Blank lines inside a solution (4 training and 2 test solutions have one) are therefore removed.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.gsm8k.final_answer import is_correct
 from boostlm.tasks.gsm8k.source import MARK, Row, load_gsm8k_rows
 
-TRAINING_SHARE = (7000, 7473)  # of the data set's training problems; the rest is for validation
-MOST_NUMBERS = 6  # questions with so many numbers or more share a group
+TRAINING_SHARE = (7000, 7473)  # fraction of the training problems; the rest is for validation
+MOST_NUMBERS = 6  # questions with this many numbers or more share a group
 
-_ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems and so what is in which split
+_ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems, and so the splits
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 _NUMBER = re.compile(r"(?<![0-9.])(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _EXAMPLE = r"Question: .+\nAnswer: .+\n#### [^\s]+"
-_SEPARATOR = "\n\n"  # between few-shot examples, and so the end of a response
+_SEPARATOR = "\n\n"  # between few-shot examples, and therefore the stop string
 _TRIES = 1000
 
 
@@ -47,10 +47,10 @@ class Problem(NamedTuple):
     """A prompt and its reference.
 
     Attributes:
-      prompt: what the model is shown, after few-shot examples if there are any.
+      prompt: the prompt without few-shot examples.
       reference: the solution without annotations, a line break and `#### N`.
-      group: how many numbers the question holds.
-      question: the problem alone.
+      group: the number of numbers in the question.
+      question: the question without the template.
     """
 
     prompt: str
@@ -60,7 +60,7 @@ class Problem(NamedTuple):
 
 
 def make_problem(row: Row) -> Problem:
-    """Brings a row of the data set into the form of a prompt and a response."""
+    """Converts a row of the data set to a prompt and a reference."""
     question = row.question.strip()
     solution, number = _ANNOTATION.sub("", row.answer).split(MARK)
     return Problem(
@@ -72,7 +72,7 @@ def make_problem(row: Row) -> Problem:
 
 
 def count_group(question: str) -> str:
-    """Names how many numbers in digits a question holds; names sort by that count.
+    """The group of a question: the number of numbers in digits. Group names sort by this count.
 
     >>> count_group("Of 90 runners, 1/6 give up. How many finish?")
     '3 numbers'
@@ -84,16 +84,16 @@ def count_group(question: str) -> str:
 
 
 def slip(reference: str, rng: np.random.Generator) -> str:
-    """The reference with another result, in the last step that states it and after `####`.
+    """The reference with a wrong result, in the last step that states it and after `####`.
 
-    The change is at most 3 or a tenth, and keeps the sign and the way the number is written.
+    The result changes by at most 3 or by at most a tenth. Its sign and its format stay the same.
     """
     solution, _, number = reference.rpartition(MARK)
     size = _value(number.lstrip("-"))
     change = int(rng.integers(1, max(3, min(int(size) // 10, 10**6)) + 1))
     wrong = size - change if size > change and rng.random() < 0.5 else size + change
     stated = [m for m in _NUMBER.finditer(solution) if _value(m.group()) == size]
-    if stated:  # a solution may give its result in words, and then only the number changes
+    if stated:  # if the solution gives its result in words, only the final number changes
         start, end = stated[-1].span()
         solution = solution[:start] + _written_like(solution[start:end], wrong) + solution[end:]
     sign = "-" if number.startswith("-") else ""
@@ -105,7 +105,7 @@ def _value(text: str) -> Decimal:
 
 
 def _written_like(text: str, value: Decimal) -> str:
-    """`value` with the decimal places of `text`, and grouped by commas if `text` is."""
+    """Formats `value` with the decimal places of `text`, and with commas if `text` has any."""
     places = len(text.partition(".")[2])
     return f"{value:,.{places}f}" if "," in text else f"{value:.{places}f}"
 
@@ -114,24 +114,24 @@ class Gsm8kAnswerKey:
     """The references of one split; see `AnswerKey`."""
 
     def __init__(self, references: Sequence[str]) -> None:
-        """Takes one reference a prompt, by prompt id."""
+        """Takes one reference per prompt, in order of prompt id."""
         self._references = tuple(references)
 
     def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
-        """Whether each response's final answer is the reference's: bool [len(responses)]."""
+        """Whether each response's final answer equals the reference's: bool [len(responses)]."""
         pairs = zip(prompt_ids, responses, strict=True)
         return np.array([is_correct(text, self._reference(i)) for i, text in pairs], bool)
 
     def correct_response(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
-        """The reference as a response; there is one, so nothing is drawn."""
+        """The reference as a response. `rng` is unused because each prompt has one reference."""
         del rng
         return " " + self._reference(prompt_id)
 
     def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
-        """Evenly, the reference of another prompt of the split, or this one's with a slip.
+        """Another prompt's reference or this one with a wrong result, with equal probability.
 
         Raises:
-          RuntimeError: nothing that was drawn is wrong, which takes a broken `is_correct`.
+          RuntimeError: every draw was correct, which means that `is_correct` is broken.
         """
         reference = self._reference(prompt_id)
         for _ in range(_TRIES):
@@ -151,23 +151,23 @@ class Gsm8kAnswerKey:
 
 
 class Gsm8kTask(Task):
-    """The task; see `Task`. Its public attributes and its repr hold no references."""
+    """The GSM8K task; see `Task`. Its public attributes and repr contain no references."""
 
     name = "gsm8k"
     response_prefix = " "
     stop_strings: tuple[str, ...] = ()
 
     def __init__(self, rows: Mapping[str, Sequence[Row]], data: DataConfig) -> None:
-        """Splits the rows of the data set's "train" and "test" and takes the prompts from them.
+        """Splits the data set's "train" and "test" rows and selects the prompts.
 
         Args:
-          rows: by source split; no question occurs twice. Their order does not matter.
-          data: how many prompts, and the few-shot examples before each. The split that is not
-            evaluated may have fewer than `eval_prompts`, or else the 473 validation problems would
-            limit the test.
+          rows: the rows by source split, in any order. No question occurs twice.
+          data: the number of prompts and the few-shot examples. The split that is not evaluated
+            may have fewer than `eval_prompts` problems; otherwise, the 473 validation problems
+            would limit the test split.
 
         Raises:
-          BoostError: more prompts are asked for than there are, or `data.few_shot` is unusable.
+          BoostError: a split has too few problems, or `data.few_shot` cannot be used.
         """
         self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
         self.stop_strings = (_SEPARATOR,) if self.few_shot else ()
@@ -190,7 +190,7 @@ class Gsm8kTask(Task):
         self.__seed_problems = parts["train"][data.train_prompts :]
 
     def __split(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Problem]]:
-        """The problems by split; those that overlap the test set are for validation."""
+        """The problems by split. Training problems that overlap the test set become validation."""
         problems = {split: _ordered(rows[split]) for split in ("train", "test")}
         share, whole = TRAINING_SHARE
         cut = len(problems["train"]) * share // whole
@@ -219,27 +219,27 @@ class Gsm8kTask(Task):
         return f"Gsm8kTask({counts}, seed={len(self.__seed_problems)})"
 
     def answer_key(self, split: str) -> Gsm8kAnswerKey:
-        """The references of one of SPLITS; see `Task`."""
+        """The answer key of one of SPLITS; see `Task`."""
         return Gsm8kAnswerKey(self.__references[split])
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:
-        """The training problems that are no prompt, solved; `seed` decides their order only.
+        """Training problems that are not prompts, with references. `seed` sets only their order.
 
-        So no curated prompt's reference is ever trained on before somebody labels it.
+        The seed model is therefore never trained on the reference of a training prompt.
 
         Raises:
           BoostError: every training problem is a prompt.
         """
         if not self.__seed_problems:
             raise BoostError(
-                f"all {len(self.prompts['train'].texts)} training problems of gsm8k are prompts "
-                "and none is left to train the seed model on: lower data.train_prompts"
+                f"all {len(self.prompts['train'].texts)} training problems of gsm8k are prompts, "
+                "so none are left to train the seed model: lower data.train_prompts"
             )
         pairs = self.__seed_pairs()
         return [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))]
 
     def tokenizer_texts(self) -> list[str]:
-        """Seed examples, training prompts, few-shot examples once; no reference of any prompt."""
+        """Few-shot examples (once), seed examples and training prompts, without references."""
         texts = [text for pair in self.__seed_pairs() for text in pair]
         texts += self.prompts["train"].texts
         once = [self.few_shot] * bool(self.few_shot)
@@ -250,7 +250,7 @@ class Gsm8kTask(Task):
 
 
 def load_gsm8k(data: DataConfig) -> Gsm8kTask:
-    """Loads the task from `data.path`, or downloads it if that is empty.
+    """Loads the task from `data.path`, or downloads it if the path is empty.
 
     Raises:
       BoostError: see `load_gsm8k_rows` and `Gsm8kTask`.
@@ -259,7 +259,7 @@ def load_gsm8k(data: DataConfig) -> Gsm8kTask:
 
 
 def _ordered(rows: Sequence[Row]) -> list[Problem]:
-    """The problems in an order that depends on their questions alone."""
+    """The problems in an order that depends only on their questions."""
 
     def key(row: Row) -> bytes:
         return hashlib.sha256(f"{_ORDER_SEED}\n{row.question.strip()}".encode()).digest()

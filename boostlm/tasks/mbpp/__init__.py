@@ -1,1 +1,1 @@
-"""MBPP: where its problems come from, its prompts and references, its verifier."""
+"""MBPP: the problem source, the prompts and references, and the verifier."""

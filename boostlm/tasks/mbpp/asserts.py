@@ -1,9 +1,9 @@
-"""Takes an MBPP assert apart: what the candidate is asked, what is expected, how they compare.
+"""Splits an MBPP assert into a question for the candidate, an expected value and a comparison.
 
-Only the question goes to the candidate. The expected side, and even whether the assert says `==`
-or `!=`, `f(x)` or `not f(x)`, stays here, because a program that knew could act on it. An assert in
-which the two cannot be separated is refused: sending `f(x) - 3 == 0` as it stands would let an
-object with its own subtraction pass, and in `f(x) == g(x)` the candidate would mark its own work.
+The candidate receives only the question. The host keeps the expected value and the comparison
+(`==` or `!=`, `f(x)` or `not f(x)`), because a program could exploit them. Asserts that cannot be
+split are rejected. For example, if the candidate evaluated `f(x) - 3 == 0`, an object that
+overrides subtraction would pass. In `f(x) == g(x)`, the candidate would grade itself.
 """
 
 import ast
@@ -29,22 +29,22 @@ _RELATIONS: dict[type[ast.cmpop], str] = {
     ast.NotIn: "not in",
 }
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "in": "contains", "not in": "lacks"}
-# Builtins that an assert may put around the call: given a forged object they still only return a
-# value of their own kind, which is worth no more than returning it. Not so with a second argument:
-# max(f(x), 3) is 3 for any object that says it is small.
+# Builtins that may wrap the call in an assert. Given a forged object, they still return a value of
+# a plain type, which the candidate could have returned itself. A second argument is not safe:
+# max(f(x), 3) is 3 for any object that claims to be small.
 _KINDS = (bool, dict, float, frozenset, int, list, set, str, tuple)
 _WRAPPERS = {f.__name__ for f in (*_KINDS, abs, all, any, len, max, min, round, sorted, sum)}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: `question` relation `expected`.
+    """One comparison: `question` `relation` `expected`.
 
     Attributes:
-      question: an expression for the candidate.
+      question: an expression that the candidate evaluates.
       relation: a comparison operator, "contains", "lacks", "isclose" or "within".
-      expected: an expression for the trusted side; for "isclose" a pair (value, dict of
-        tolerances), for "within" (value, tolerance, whether the tolerance itself is within).
+      expected: an expression that the host evaluates. For "isclose", a pair (value, dict of
+        tolerances). For "within", a triple (value, tolerance, whether the bound is inclusive).
     """
 
     question: str
@@ -53,19 +53,19 @@ class Check:
 
 
 def parse_code(source: str) -> ast.Module:
-    r"""The syntax tree; the data set's old escapes, such as "\w" in plain strings, are let pass."""
+    r"""The syntax tree. Warnings about invalid escapes, such as "\w", are suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(source)
 
 
 def names_in(tree: ast.AST) -> set[str]:
-    """The names that are read or bound anywhere in `tree`."""
+    """All names that are read or bound in `tree`."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def defined_names(source: str) -> set[str]:
-    """What a program defines at its top level by def, class or assignment; imports left out."""
+    """The names that a program's top level defines by def, class or assignment, not by import."""
     found = set()
     for node in parse_code(source).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -80,15 +80,14 @@ def defined_names(source: str) -> set[str]:
 
 
 def parse_assert(source: str, candidate_names: set[str]) -> list[Check]:
-    """The checks that an assert statement stands for, joined by `and`.
+    """The checks in an assert statement. All of them must hold.
 
     Args:
-      source: one assert; its message is ignored, as Python does when the assert holds. (So
-        `assert f(x) == 1,0` compares with 1.)
-      candidate_names: names that the candidate defines, or that are made of such.
+      source: one assert. Its message is ignored, so `assert f(x) == 1,0` compares with 1.
+      candidate_names: names that the candidate defines, and names derived from them.
 
     Raises:
-      BoostError: not an assert, or of a shape that cannot be separated.
+      BoostError: `source` is not an assert, or the assert cannot be split.
     """
     try:
         body = parse_code(source.strip()).body
@@ -99,8 +98,8 @@ def parse_assert(source: str, candidate_names: set[str]) -> list[Check]:
     checks = _parse(body[0].test, candidate_names)
     if checks is None:
         raise BoostError(
-            "a test cannot be separated into a question for the candidate and an expected "
-            f"value: {source!r}"
+            "a test cannot be split into a question for the candidate and an expected value: "
+            f"{source!r}"
         )
     return checks
 
@@ -118,7 +117,7 @@ def _parse(test: ast.expr, names: set[str]) -> list[Check] | None:
 
 
 def _truth(node: ast.expr, expected: str, names: set[str]) -> list[Check] | None:
-    # `not not` gives exactly True or False for whatever object, and no definition can shadow it.
+    # `not not` returns exactly True or False for any object, and no definition can shadow it.
     question = ast.unparse(ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node)))
     return [Check(question, "is", expected)] if _is_question(node, names) else None
 
@@ -139,7 +138,7 @@ def _comparison(
 def _distance(
     left: ast.expr, relation: str, right: ast.expr, names: set[str]
 ) -> list[Check] | None:
-    """abs(f(x) - expected) < tolerance, compared by the host; None if it is not that."""
+    """The check for abs(f(x) - expected) < tolerance, compared by the host; otherwise None."""
     if not isinstance(left, ast.Call) or not _is_call_of(left, "abs") or len(left.args) != 1:
         return None
     if relation not in ("<", "<="):
@@ -157,7 +156,7 @@ def _distance(
 
 
 def _isclose(test: ast.expr, names: set[str]) -> list[Check] | None:
-    """math.isclose(f(x), expected, rel_tol=...), compared by the host; None if it is not that."""
+    """The check for math.isclose(f(x), expected, ...), compared by the host; otherwise None."""
     if not isinstance(test, ast.Call) or len(test.args) != 2:
         return None
     if ast.unparse(test.func) not in ("math.isclose", "isclose") or "isclose" in names:
@@ -177,7 +176,7 @@ def _is_call_of(node: ast.expr, name: str) -> bool:
 
 
 def _is_question(node: ast.expr, names: set[str]) -> bool:
-    """Whether `node` is a call of the candidate's own, perhaps inside builtins such as set()."""
+    """Whether `node` calls the candidate, possibly inside builtins such as set()."""
     if not isinstance(node, ast.Call):
         return isinstance(node, ast.Name) and node.id in names
     function = node.func
@@ -192,9 +191,9 @@ def _is_question(node: ast.expr, names: set[str]) -> bool:
 
 
 def holds(relation: str, value: Any, expected: Any, bool_is_int: bool = False) -> bool:
-    """Whether `value relation expected` for plain values; False where Python would raise.
+    """Whether `value relation expected` holds for plain values; False where Python would raise.
 
-    Equality is `values.equal`; `bool_is_int` is passed on to it.
+    Equality is `values.equal`, which also receives `bool_is_int`.
     """
 
     def same(x: object, y: object) -> bool:

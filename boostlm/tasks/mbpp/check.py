@@ -1,13 +1,14 @@
-"""Judges answers to MBPP problems: runs them in the sandbox, compares outside it.
+"""Grades responses to MBPP problems: runs them in the sandbox and compares the values outside it.
 
-A candidate is sent its own code, the problem's setup and the calls. Expected values are computed
-by the host: read off as literals, or evaluated in a sandboxed process that never runs a candidate.
+The sandbox receives the candidate's code, the problem's setup and the calls. The host computes the
+expected values: it parses literals, and evaluates other expressions in a sandboxed process that
+never runs a candidate.
 
-Equality is `values.equal`: exact types, except that int, float and complex compare as numbers.
-The data set needs that: 21 of the 974 reference solutions, and 6 of the 427 sanitized ones, return
-5.0 where 5 is expected or the other way round, always as the whole value. Bool is not int: a single
-reference (414) needs it, and it is excepted by its number below. Four references return a Counter
-or defaultdict where a dict is expected; these library types are sent as the dict that they are.
+Equality is `values.equal`: types must match exactly, except that int, float and complex compare as
+numbers. The data set needs this exception: 21 of the 974 reference solutions, and 6 of the 427
+sanitized ones, return 5.0 where 5 is expected or the reverse, always as the whole value. A bool is
+not an int. Only reference 414 needs that rule relaxed, and BOOL_AS_INT lists it. Four references
+return a Counter or defaultdict where a dict is expected; the sandbox returns these as dicts.
 """
 
 import ast
@@ -28,19 +29,18 @@ from boostlm.tasks.mbpp.asserts import (
     parse_code,
 )
 
-# Problems whose own reference solution only passes with a looser rule: True and False count as 1
-# and 0. By task_id, with the reason.
+# task_id -> reason, for problems whose reference passes only if True and False count as 1 and 0.
 BOOL_AS_INT = {
     414: "the reference returns 0 and 1 where the asserts expect False and True",
 }
 
-# Problems whose asserts lean on the solution for something other than the function under test.
-# None needs the candidate to compute an expected value; a problem that did would be refused.
+# task_id -> reason, for problems whose asserts use more of the solution than the tested function.
+# None needs the candidate to compute an expected value; such a problem would be rejected.
 LEANS_ON_SOLUTION = {
     367: "test_setup_code builds trees of the solution's class Node; only the calls use them",
     596: "the expected side calls sys.getsizeof, and only the solution imports sys: the trusted "
-    "process is given the reference's import, the candidate's own is not needed",
-    601: "the calls' arguments are objects of the solution's class Pair",
+    "process uses the reference's import, not the candidate's",
+    601: "the arguments of the calls are objects of the solution's class Pair",
     927: "test_setup_code builds trees of the solution's class Node; only the calls use them",
 }
 
@@ -50,12 +50,12 @@ class MbppProblem:
     """One problem, from either file of the data set.
 
     Attributes:
-      task_id: its number.
-      text: the task in words.
-      reference: the data set's own solution; trusted, and never shown to a candidate.
+      task_id: the problem's number.
+      text: the task description.
+      reference: the data set's solution. It is trusted, and candidates never see it.
       setup: statements that run after the candidate's code and before the calls.
       tests: assert statements.
-      challenge_tests: more of them, for few problems.
+      challenge_tests: additional assert statements. Few problems have any.
     """
 
     task_id: int
@@ -89,7 +89,7 @@ class MbppProblem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a response is right, and if not, why in one line (never with an expected value)."""
+    """Whether a response passed, and a one-line reason if not. It reveals no expected value."""
 
     passed: bool
     reason: str = ""
@@ -101,7 +101,7 @@ def check_responses(
     sandbox: Sandbox,
     challenge: bool = False,
 ) -> list[bool]:
-    """Whether each program passes every test of its problem; `judge` says why not."""
+    """Whether each program passes every test of its problem. `judge` also gives the reasons."""
     return [verdict.passed for verdict in judge(problems, codes, sandbox, challenge)]
 
 
@@ -114,14 +114,14 @@ def judge(
     """A verdict for each program.
 
     Args:
-      problems: one problem for each program; the same one may occur many times.
-      codes: the programs, untrusted.
+      problems: one problem per program. Problems may repeat.
+      codes: the untrusted programs.
       sandbox: a running sandbox.
       challenge: whether the challenge tests must pass too.
 
     Raises:
-      BoostError: the lengths differ, or a problem's own tests cannot be used.
-      SandboxError: the sandbox failed; no program is blamed for it.
+      BoostError: the lengths differ, or a problem's tests cannot be used.
+      SandboxError: the sandbox itself failed. This says nothing about the programs.
     """
     if len(problems) != len(codes):
         raise BoostError(f"{len(problems)} problems but {len(codes)} programs")
@@ -132,17 +132,18 @@ def judge(
         Job(code, problem.setup, tuple(check.question for check in plan.checks))
         for problem, code, plan in zip(problems, codes, plans)
     ]
-    different = list(dict.fromkeys(jobs))  # samples repeat; the same job has the same outcome
+    different = list(dict.fromkeys(jobs))  # samples repeat; equal jobs have equal outcomes
     outcomes = dict(zip(different, sandbox.check_many(different)))
     return [_verdict(plan, expected[plan], outcomes[job]) for plan, job in zip(plans, jobs)]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A problem taken apart.
+    """The parsed tests of a problem.
 
     Attributes:
-      checks: every comparison, in the tests' order.
+      task_id: the problem's number.
+      checks: all comparisons, in the order of the tests.
       trusted_setup: statements for the process that evaluates expected values.
     """
 
@@ -177,7 +178,7 @@ def _plan(problem: MbppProblem, challenge: bool) -> _Plan:
 
 
 def _imports_of(reference: str, names: set[str]) -> list[str]:
-    """The reference's top-level imports of `names`, in its order."""
+    """The reference's top-level imports of `names`, in source order."""
     found = []
     for node in parse_code(reference).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -188,7 +189,7 @@ def _imports_of(reference: str, names: set[str]) -> list[str]:
 
 
 def _expected_values(plans: Sequence[_Plan], sandbox: Sandbox) -> list[tuple]:
-    """For each plan, the expected value of each check."""
+    """The expected value of each check of each plan."""
     found: list[list] = []
     jobs: list[Job] = []
     places: list[tuple[int, int]] = []

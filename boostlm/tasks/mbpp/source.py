@@ -1,7 +1,6 @@
-"""Where MBPP's problems come from: a tensorflow-datasets builder of ours, with the official splits.
+"""Loads MBPP's problems with our own tensorflow-datasets builder and the official splits.
 
-The builder needs no TensorFlow. It downloads the file that the data set's authors publish, or takes
-a local copy of it.
+The builder does not need TensorFlow. It downloads the authors' file or reads a local copy.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,16 +28,16 @@ _LISTS = ("test_list", "challenge_test_list")
 
 
 def load_problems(path: str = "") -> Mapping[str, list[MbppProblem]]:
-    """MBPP's problems by OFFICIAL_SPLITS, in no particular order; see `prepared.load`.
+    """MBPP's problems by official split, in arbitrary order; see `tfds_data.load`.
 
     Args:
-      path: a folder that holds mbpp.jsonl, or mbpp/ with it; empty: it is downloaded.
+      path: a folder that contains mbpp.jsonl or mbpp/mbpp.jsonl. If empty, the file is downloaded.
     """
     return load(MBPP, path)
 
 
 class Mbpp(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Mostly Basic Python Problems: 974 tasks in a sentence or two, each with three asserts."""
+    """Mostly Basic Python Problems: 974 short task descriptions, each with three asserts."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -73,12 +72,12 @@ class Mbpp(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class LocalMbpp(Mbpp, skip_registration=True):
-    """The builder with a local file in place of its download."""
+    """The builder, reading a local file instead of a download."""
 
     name = "mbpp"
 
     def __init__(self, *, files: Files, **kwargs: Any) -> None:
-        """Takes the file, by its name, and what the builder takes."""
+        """Takes the local file, keyed by file name, and the builder's arguments."""
         self._files = files
         super().__init__(**kwargs)
 
@@ -96,32 +95,32 @@ def _row(record: Mapping[str, Any]) -> MbppProblem:
 def _parse(files: Files, contents: Mapping[str, bytes]) -> dict[str, list[MbppProblem]]:
     """The problems of the file, by official split."""
     problems: dict[str, list[MbppProblem]] = {split: [] for split in OFFICIAL_SPLITS}
-    seen: dict[int, str] = {}  # where each number stands
+    seen: dict[int, str] = {}  # task_id -> location
     for where, fields in json_lines(contents[_FILE], files[_FILE]):
         number = fields.get("task_id")
         split = next((s for s, ids in OFFICIAL_SPLITS.items() if number in ids), None)
         if type(number) is not int or split is None:
             raise BoostError(f"{where}: task_id is {number!r}, not a number from 1 to 974")
         if number in seen:
-            raise BoostError(f"{where} has the number {number}, which {seen[number]} has too")
+            raise BoostError(f"{where}: task_id {number} already occurs in {seen[number]}")
         for name in _TEXTS:
             empty_is_fine = name == "test_setup_code"
             if not isinstance(fields.get(name), str) or not (fields[name].strip() or empty_is_fine):
-                raise BoostError(f"{where}: the field {name!r} is missing, empty or no text")
+                raise BoostError(f"{where}: the field {name!r} is missing, empty or not a string")
         for name in _LISTS:
             found = fields.get(name)
             if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-                raise BoostError(f"{where}: the field {name!r} is missing or no list of texts")
-        if len(fields) > 1 + len(_TEXTS) + len(_LISTS):  # which the builder would not take
+                raise BoostError(f"{where}: the field {name!r} is missing or not a list of strings")
+        if len(fields) > 1 + len(_TEXTS) + len(_LISTS):  # the builder rejects unknown fields
             raise BoostError(f"{where} has more fields than {', '.join(_TEXTS + _LISTS)}, task_id")
         if not fields["test_list"]:
-            raise BoostError(f"{where} has no tests")
+            raise BoostError(f"{where}: test_list is empty")
         seen[number] = where
         problems[split].append(MbppProblem.from_dict(fields))
     for split, ids in OFFICIAL_SPLITS.items():
         if not problems[split]:
             raise BoostError(
-                f"{files[_FILE]} has no {split} problem, with a task_id from {ids[0]} to {ids[-1]}"
+                f"{files[_FILE]} has no {split} problem (task_id {ids[0]} to {ids[-1]})"
             )
     return problems
 

@@ -1,14 +1,14 @@
-"""MBPP: short Python programs, told apart by whether they pass the problem's asserts.
+"""MBPP: short Python programs, verified with the problem's asserts.
 
-A prompt is the one of Austin et al. 2021 (arXiv 2108.07732): "You are an expert Python programmer,
-and here is your task: ... Your code should pass these tests:", the asserts, and "[BEGIN]"; the
-response is the program and ends at "[DONE]". The packaged mbpp_3shot.txt holds their examples, the
-problems 2, 3 and 4. Programs only ever run in the sandbox; where none works, the task refuses to
-start.
+The prompt is from Austin et al. 2021 (arXiv 2108.07732): "You are an expert Python programmer, and
+here is your task: ... Your code should pass these tests:", the asserts, and "[BEGIN]". The response
+is the program, and it ends at "[DONE]". The packaged mbpp_3shot.txt contains the paper's examples,
+problems 2, 3 and 4. Programs run only in the sandbox. If no sandbox works, the task does not start.
 
-The splits are the official ones: 374 problems for training, 90 for validation, 500 for the test.
-Of the 374, 15 share 13 words in a row with a test problem's text, or all words with a shorter one
-(see `overlap`). These are left out, so that 359 are trained on; the other splits stay as they are.
+The splits are the official ones: 374 training, 90 validation and 500 test problems. Of the 374
+training problems, 15 share 13 consecutive words with a test problem, or match a shorter one
+entirely (see `contamination`). They are removed, which leaves 359 training problems. The other
+splits are unchanged.
 """
 
 import ast
@@ -27,7 +27,7 @@ from boostlm.tasks.mbpp.check import MbppProblem, check_responses
 from boostlm.tasks.mbpp.source import load_problems
 
 STOP = "[DONE]"
-CPU_SECONDS = 5.0  # of one check; all references but one (2 s) take less than 1
+CPU_SECONDS = 5.0  # per check; every reference takes less than 1 s, except one that takes 2 s
 
 _EXAMPLE = r"You are .+\n\[BEGIN\]\n.+\n"
 _SEPARATOR = f"{STOP}\n\n"  # after each few-shot example
@@ -36,7 +36,7 @@ _TRIES = 1000
 
 
 def mbpp_prompt(problem: MbppProblem) -> str:
-    """What the model is shown of a problem: its text and its asserts."""
+    """The prompt of a problem: its text and its asserts."""
     tests = "\n".join(test.strip() for test in problem.tests)
     return (
         f"You are an expert Python programmer, and here is your task: {problem.text.strip()} "
@@ -45,17 +45,17 @@ def mbpp_prompt(problem: MbppProblem) -> str:
 
 
 def response_text(code: str) -> str:
-    """A program as a response: line feeds only, no blanks at line ends, one line feed at the end.
+    r"""A program as a response: "\n" line ends, no trailing spaces, one "\n" at the end.
 
-    The data set's own programs have carriage returns and trailing blanks, which no one who is asked
-    for a program should have to learn.
+    The data set's programs contain carriage returns and trailing spaces. The model should not learn
+    to write them.
     """
     lines = [line.rstrip() for line in code.replace("\r\n", "\n").split("\n")]
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def task_length_group(problem: MbppProblem) -> str:
-    """Names how many words the task's text has; known without the reference."""
+    """The group of a problem: the number of words in its text. It needs no reference."""
     words = len(problem.text.split())
     return next((name for limit, name in _GROUPS if words < limit), "18+ words")
 
@@ -64,16 +64,16 @@ class MbppAnswerKey:
     """The references of one split; see `AnswerKey`."""
 
     def __init__(self, problems: Sequence[MbppProblem]) -> None:
-        """Takes one problem a prompt, by prompt id."""
+        """Takes one problem per prompt, in order of prompt id."""
         self._problems = tuple(problems)
 
     def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """Whether each program passes its problem's asserts: bool [len(responses)].
 
-        All are checked at once, on every core; equal ones of a prompt are run once.
+        Programs run in parallel on all cores. Duplicate programs for a prompt run once.
 
         Raises:
-          SandboxError: the sandbox failed; no program is blamed for it.
+          SandboxError: the sandbox itself failed. This says nothing about the programs.
         """
         problems = [self._problem(i) for i in prompt_ids]
         codes = [text.partition(STOP)[0] for text in responses]
@@ -83,19 +83,19 @@ class MbppAnswerKey:
             return np.array(check_responses(problems, codes, sandbox), bool)
 
     def correct_response(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
-        """The reference as a response; there is one, so nothing is drawn."""
+        """The reference as a response. `rng` is unused because each problem has one reference."""
         del rng
         return response_text(self._problem(prompt_id).reference)
 
     def wrong_response(self, prompt_id: int, rng: np.random.Generator) -> str:
-        """Evenly, another problem's program, or the reference with its results not returned.
+        """Another problem's program or the reference with empty returns, with equal probability.
 
-        Neither has to be run: the first nowhere has the name that the asserts call, and in the
-        second that function returns None where a value is due. Where a reference cannot be spoilt
-        in this way, it is another problem's program.
+        Both fail by construction, so neither is run. Another problem's program does not define the
+        name that the asserts call. With empty returns, the called function returns None where a
+        value is expected. If the returns cannot be emptied, another problem's program is used.
 
         Raises:
-          RuntimeError: no other problem will do, which takes a split of one problem.
+          RuntimeError: no wrong response was found, as in a split with a single problem.
         """
         problem = self._problem(prompt_id)
         called = _called_names(problem)
@@ -116,11 +116,11 @@ class MbppAnswerKey:
         return self._problems[prompt_id]
 
 
-_BUILTINS = frozenset(dir(builtins))  # a call of such a name works in any program
+_BUILTINS = frozenset(dir(builtins))  # a call to a builtin works in any program
 
 
 def _called_names(problem: MbppProblem) -> set[str]:
-    """What the first assert needs of the program."""
+    """The program's names that the first assert uses."""
     own = defined_names(problem.reference)
     made = defined_names(problem.setup) if problem.setup else set()
     [check, *_] = parse_assert(problem.tests[0], own | made)
@@ -128,7 +128,7 @@ def _called_names(problem: MbppProblem) -> set[str]:
 
 
 def _all_names(code: str) -> set[str]:
-    """Every name that a program could bind, and more."""
+    """All names that a program reads, binds or imports."""
     tree = parse_code(code)
     named = [node for node in ast.walk(tree) if isinstance(node, ast.alias)]
     imported = {(alias.asname or alias.name).partition(".")[0] for alias in named}
@@ -136,10 +136,10 @@ def _all_names(code: str) -> set[str]:
 
 
 def _without_results(problem: MbppProblem, called: set[str]) -> str | None:
-    """The reference with every `return` of the called function left empty, if that must fail.
+    """The reference with the called function's returns emptied, if that must fail; else None.
 
-    It must if the first assert compares the plain result of the one function with another literal
-    than None, and the function is defined once, plainly, and returns something.
+    Failure is certain if the first assert compares the function's direct result with a literal that
+    is not None, and the function is defined once, is undecorated, and returns a value.
     """
     own = defined_names(problem.reference)
     [check, *_] = parse_assert(problem.tests[0], own)
@@ -173,7 +173,7 @@ def _without_results(problem: MbppProblem, called: set[str]) -> str | None:
 
 
 def _nodes_of_function(function: ast.FunctionDef) -> list[ast.AST]:
-    """The nodes of a function's body without those of functions and classes inside it."""
+    """The nodes of a function's body, excluding nested functions and classes."""
     found: list[ast.AST] = []
     waiting: list[ast.AST] = list(function.body)
     while waiting:
@@ -185,30 +185,28 @@ def _nodes_of_function(function: ast.FunctionDef) -> list[ast.AST]:
 
 
 class MbppTask(Task):
-    """The task; see `Task`. Its public attributes and its repr hold no references."""
+    """The MBPP task; see `Task`. Its public attributes and repr contain no references."""
 
     name = "mbpp"
     stop_strings = (STOP,)
 
     def __init__(self, problems: Mapping[str, Sequence[MbppProblem]], data: DataConfig) -> None:
-        """Takes the prompts from the official splits.
+        """Selects the prompts from the official splits.
 
         Args:
-          problems: by official split. Their order does not matter.
-          data: how many prompts, and the few-shot examples before each. The split that is not
-            evaluated may have fewer than `eval_prompts`.
+          problems: the problems by official split, in any order.
+          data: the number of prompts and the few-shot examples. The split that is not evaluated
+            may have fewer than `eval_prompts` problems.
 
         Raises:
-          BoostError: more prompts are asked for than there are, or `data.few_shot` is unusable.
+          BoostError: a split has too few problems, or `data.few_shot` cannot be used.
         """
         self.few_shot = load_few_shot(data.few_shot, _EXAMPLE, _SEPARATOR)
         parts = {s: sorted(problems[s], key=lambda p: p.task_id) for s in SPLITS}
         clean = uncontaminated([p.text for p in parts["train"]], [p.text for p in parts["test"]])
         if left_out := clean.count(False):
             parts["train"] = [p for p, keep in zip(parts["train"], clean, strict=True) if keep]
-            self.notes = (
-                f"mbpp: {left_out} training problems overlap the test set and are left out",
-            )
+            self.notes = (f"mbpp: removed {left_out} training problems that overlap the test set",)
         need_prompts(data, {split: len(found) for split, found in parts.items()}, self.name)
         limits = dict.fromkeys(SPLITS, data.eval_prompts) | {"train": data.train_prompts}
         chosen = {split: parts[split][: limits[split]] for split in SPLITS}
@@ -227,15 +225,15 @@ class MbppTask(Task):
         return f"MbppTask({counts})"
 
     def answer_key(self, split: str) -> MbppAnswerKey:
-        """The references of one of SPLITS; see `Task`."""
+        """The answer key of one of SPLITS; see `Task`."""
         return MbppAnswerKey(self.__problems[split])
 
 
 def load_mbpp(data: DataConfig) -> MbppTask:
-    """Loads the task from `data.path`, or downloads it if that is empty.
+    """Loads the task from `data.path`, or downloads it if the path is empty.
 
     Raises:
-      SandboxError: no sandbox works on this machine; says what to install.
+      SandboxError: no sandbox works on this machine; the message says what to install.
       BoostError: see `load_problems` and `MbppTask`.
     """
     require_sandbox()
