@@ -9,6 +9,8 @@ from pathlib import Path
 from support.data_sets import REPOSITORY
 from support.runs import as_options, environment, tiny_config
 
+from boostlm.config import Config
+
 DOCS = Path(REPOSITORY) / "docs"
 # Lines that a reader types and the tests do not.
 NOT_RUN = {
@@ -17,13 +19,15 @@ NOT_RUN = {
     "pip install .": "likewise; README's test command installs from a clean checkout",
 }
 # A stand-in for the installed command: a run gets the settings of a run that takes seconds,
-# unless the page sets them.
+# unless the page sets them. A pretrained model brings its own sizes.
 _SHIM = """#!{python}
 import sys
 from boostlm.cli.main import main
 words, small = sys.argv[1:], {small}
 if words[0] == "run":
     given = [word.partition("=")[0] for word in words]
+    if "--seed_model.path" in given:
+        small = [(n, v) for n, v in small if not n.startswith(("--model.", "--seed_model."))]
     words += [f"{{name}}={{value}}" for name, value in small if name not in given]
 sys.exit(main(words))
 """
@@ -36,6 +40,12 @@ def text_of(page):
 def blocks(page):
     """The fenced blocks of a page: (language, text)."""
     return re.findall(r"^```([\w{}-]*)[^\n]*\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def shell_blocks(page):
+    """The shell blocks of a page, also those that a list indents."""
+    found = re.findall(r"^( *)```bash\n(.*?)^\1```$", text_of(page), re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
 
 def section(text, heading):
@@ -58,7 +68,7 @@ class Place:
         self.folder = folder
         (folder / "bin").mkdir(parents=True, exist_ok=True)
         shim = folder / "bin" / "boostlm"
-        options = as_options(tiny_config())
+        options = as_options(tiny_config(name=Config().name))
         small = list(zip(options[::2], options[1::2], strict=True))
         if not shim.exists():  # another worker may be running it
             new = shim.with_name(f"boostlm-{os.getpid()}")
@@ -66,9 +76,9 @@ class Place:
             new.chmod(0o755)
             new.rename(shim)
 
-    def bash(self, text):
+    def bash(self, text, status=0, **variables):
         """Runs lines of a shell; returns what they print."""
-        env = environment()
+        env = environment() | variables
         env["PATH"] = f"{self.folder / 'bin'}{os.pathsep}{env['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
@@ -78,7 +88,7 @@ class Place:
             text=True,
             timeout=600,
         )
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == status, f"{text}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def type_page(self, page):

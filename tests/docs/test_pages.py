@@ -239,6 +239,29 @@ def test_every_letter_of_the_legend_is_in_the_glossary():
 # The site
 
 
+def test_every_page_is_in_the_table_of_contents():
+    index = generated.fill_in(text_of("index"))
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", index, re.DOTALL | re.MULTILINE)
+    lines = "\n".join(trees).splitlines()
+    listed = [line for line in lines if line and not line.startswith(":")]
+    found = [
+        p for p in DOCS.rglob("*.*") if p.suffix in (".md", ".ipynb") and "_build" not in p.parts
+    ]
+    names = {p.relative_to(DOCS).with_suffix("").as_posix() for p in found}
+    assert sorted(listed) == sorted(names - {"index"})
+    assert not [p for p in found if "orphan" in p.read_text()]
+
+
+def test_every_link_between_pages_leads_to_a_page():
+    links = [
+        (page, link)
+        for page in sorted(DOCS.rglob("*.md"))
+        for link in re.findall(r"\]\(((?!https?:)[^)#\s]+)", page.read_text())
+    ]
+    assert len(links) >= 25
+    assert not [(page, link) for page, link in links if not (page.parent / link).exists()]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_path):
     for name in ("sphinx", "myst_nb", "furo", "sphinx_copybutton"):
