@@ -148,7 +148,12 @@ def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
                 filter_labels=config.label.filter_labels,
             )
             runs = plan_arm(
-                ARMS[name], settings, p_RxN, target_error=-1.0, max_rounds=config.rounds
+                ARMS[name],
+                settings,
+                p_RxN,
+                target_error=-1.0,
+                max_rounds=config.rounds,
+                places=max(1, round(config.label.budget * max(budgets))),
             )
             errors = [float(r.error_R[-1]) for r in runs]
             labels = round(float(np.mean([r.labels_R[-1] for r in runs])))

@@ -91,6 +91,7 @@ def plan_arm(
     *,
     target_error: float = 0.0,
     max_rounds: int = 1000,
+    places: int | None = None,
     seed: int = 0,
 ) -> list[PlannedRun]:
     """Simulated runs of one arm.
@@ -103,9 +104,15 @@ def plan_arm(
       p_RxN: the chance to be right on each prompt before the first round, one row a run.
       target_error: in [0, 1]; below 0 no run ends early.
       max_rounds: of each run.
+      places: length of label requests, at least the budget; None: the budget. With one length,
+        plans with several budgets share what is compiled.
       seed: of all draws.
     """
-    curation = Curation(theta_from_beta(settings.beta), settings.budget, settings.alpha)
+    curation = Curation(
+        jnp.float32(theta_from_beta(settings.beta)),
+        jnp.int32(settings.budget),
+        jnp.float32(settings.alpha),
+    )
     rates = settings.miss_rate, settings.false_accept_rate, settings.filter_labels
     world = World(jnp.float32(settings.beta), *map(jnp.asarray, rates))
     runs = []
@@ -125,7 +132,7 @@ def plan_arm(
                 world,
                 None,
                 arm=arm,
-                places=settings.budget,
+                places=places or settings.budget,
                 rounds=min(_AT_ONCE, left),
                 k=settings.k,
             )

@@ -7,7 +7,6 @@ from support.runs import finished_run
 from boostlm.cli.main import main
 from boostlm.curation.planning import RUNS
 
-
 PLAN = dict(beta=0.1, start=0.4, target_error=0.05, budget=500, prompts=7000)
 
 

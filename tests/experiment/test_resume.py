@@ -475,17 +475,17 @@ def test_a_changed_config_is_refused_naming_the_fields(tmp_path, capsys):
 
 
 def test_random_kills(tmp_path):
-    """The benchmark with fewer kills."""
+    """The benchmark with one kill."""
     script = REPOSITORY / "benchmarks" / "kill_resume.py"
     done = subprocess.run(
-        [sys.executable, script, "--kills", "2", "--work-dir", tmp_path],
+        [sys.executable, script, "--kills", "1", "--work-dir", tmp_path],
         capture_output=True,
         text=True,
         env=environment(),
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) kills", done.stdout)[1]) >= 2
+    assert int(re.search(r"(\d+) kills", done.stdout)[1]) >= 1
     for what in ("parameters", "metrics", "ledger"):
         assert re.search(rf"{what}: +identical", done.stdout), done.stdout
 

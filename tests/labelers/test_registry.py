@@ -1,13 +1,9 @@
 """User-defined labelers, FILE.py:NAME: a complete run, and rejected files."""
 
-import json
-from dataclasses import replace
-
 import pytest
 from support.data_sets import REPOSITORY
-from support.runs import as_options, ledger_files, tiny_config
+from support.runs import tiny_config
 
-from boostlm.cli.main import main
 from boostlm.config import LabelConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
@@ -20,17 +16,6 @@ def context(name):
     config = tiny_config(label=LabelConfig(labeler=name))
     task = type("Task", (), {"response_of": staticmethod(str)})
     return LabelerContext(config, task, None, None, None, None, None, lambda: 0.0)
-
-
-@pytest.mark.slow
-def test_the_example_labels_a_run(tmp_path, capsys):
-    label = LabelConfig(labeler=f"{EXAMPLE}:program", budget=8, cost=0.5, filter_labels=False)
-    config = replace(tiny_config(label=label, arms=("boosting",)), rounds=1)
-    assert main(["run", "--run-dir", str(tmp_path / "run"), *as_options(config)]) == 0
-    [ledger] = ledger_files(tmp_path / "run")
-    entries = [json.loads(line) for line in ledger.read_text().splitlines()]
-    assert len(entries) == 8
-    assert {(e["source"], e["cost"], e["round"]) for e in entries} == {("program", 0.5, 1)}
 
 
 @pytest.mark.parametrize(

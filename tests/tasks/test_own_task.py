@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.runs import REPOSITORY, as_options, boostlm, rows_of, tiny_config
+from support.runs import REPOSITORY, tiny_config
 
 from boostlm.config import DataConfig
 from boostlm.config_io import override
@@ -28,15 +28,6 @@ def file(tmp_path):
 
 def own(file, name="Sums", **changes):
     return DataConfig(task=f"{file}:{name}", **{"train_prompts": 24, "eval_prompts": 24, **changes})
-
-
-def test_the_example_runs(file, tmp_path):
-    config = tiny_config(data=own(file), rounds=1, arms=("boosting",))
-    done = boostlm("run", "--run-dir", tmp_path / "run", *as_options(config))
-    assert done.returncode == 0, done.stderr
-    rows = rows_of(tmp_path / "run")
-    assert [(row["arm"], row["round"]) for row in rows] == [("boosting", 0), ("boosting", 1)]
-    assert set(rows[0]["eval_by_group"]) <= {f"{ten}0s" for ten in range(1, 10)}
 
 
 def test_the_example_is_a_whole_task(file):
