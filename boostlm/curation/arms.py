@@ -2,6 +2,22 @@
 
 from typing import NamedTuple
 
+from jax import Array
+
+LABEL_POLICIES = ("none", "uniform", "hardest")
+
+
+class ArmSwitches(NamedTuple):
+    """An arm as values that jitted code takes, so that one program serves all arms.
+
+    Attributes:
+      filtered: bool scalar, see `Arm`.
+      policy: int32 scalar, the place of `Arm.labels` in LABEL_POLICIES.
+    """
+
+    filtered: bool | Array
+    policy: int | Array
+
 
 class Arm(NamedTuple):
     """A way of curating.
@@ -20,6 +36,10 @@ class Arm(NamedTuple):
 
     filtered: bool
     labels: str
+
+    def switches(self) -> ArmSwitches:
+        """The arm for jitted code."""
+        return ArmSwitches(self.filtered, LABEL_POLICIES.index(self.labels))
 
 
 ARMS = {

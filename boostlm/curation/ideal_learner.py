@@ -25,10 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from boostlm.curation.arms import Arm, ArmSwitches
 from boostlm.curation.diversity import distinct_fraction
 from boostlm.curation.mixture import Mixture, noisy_verdict
 from boostlm.curation.round import (
-    Arm,
     Curation,
     LabelRequest,
     Labels,
@@ -148,23 +148,22 @@ def simulate(
     """
     places = int(curation.budget) if curation.places is None else curation.places
     start = initial_state(table_NxA, table_NxA.shape[0])
-    settings = curation._replace(places=None), world, first
+    settings = arm.switches(), curation._replace(places=None), world, first
     # The trace is taken before each round, so the last round is there to be measured only.
-    return advance(
-        key, start, jnp.int32(0), *settings, arm=arm, places=places, rounds=rounds + 1, k=k
-    )[1]
+    rounds += 1
+    return advance(key, start, jnp.int32(0), *settings, places=places, rounds=rounds, k=k)[1]
 
 
-@functools.partial(jax.jit, static_argnames=("arm", "places", "rounds", "k"))
+@functools.partial(jax.jit, static_argnames=("places", "rounds", "k"))
 def advance(
     key: Array,
     state: RoundState,
     done: Array,
+    arm: ArmSwitches,
     curation: Curation,
     world: World,
     first: FirstSamples | None,
     *,
-    arm: Arm,
     places: int | None,
     rounds: int,
     k: int,
@@ -175,10 +174,10 @@ def advance(
       key: for all draws, the same for all rounds of a learner.
       state: to start from, with a table as its learner.
       done: int32 scalar, rounds so far.
+      arm: the way of curating.
       curation: settings.
       world: the labeler's and the filter's rates.
       first: as in `simulate`.
-      arm: the way of curating.
       places: L.
       rounds: how many more.
       k: samples for each prompt in each round.

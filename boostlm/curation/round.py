@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from boostlm.curation.allocate import allocate
-from boostlm.curation.arms import Arm
+from boostlm.curation.arms import LABEL_POLICIES, Arm, ArmSwitches
 from boostlm.curation.difficulty import initial_log_weights, reweight
 from boostlm.curation.mixture import Mixture, failing, mix
 from boostlm.numerics import expand
@@ -147,54 +147,53 @@ def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
     return RoundState(learner, initial_log_weights(prompts), zeros_N, zero, zero)
 
 
-@functools.partial(jax.jit, static_argnames=("labels", "places"))
+@functools.partial(jax.jit, static_argnames="places")
 def plan_labels(
     key: Array,
     log_weight_N: Array,
     accepted_NxK: Array,
     theta: float | Array,
     budget: int | Array,
+    policy: int | Array,
     *,
-    labels: str,
     places: int,
 ) -> tuple[Array, LabelRequest]:
     """Reweights the failing prompts and chooses which labels to buy.
 
     Returns:
-      New log_weight_N, and a request of L = `places`, all empty for labels="none".
+      New log_weight_N, and a request of L = `places`, all empty if the policy buys no labels.
     """
     failing_N = failing(accepted_NxK)
     log_weight_N = reweight(log_weight_N, failing_N, theta)
-    if labels == "hardest":
-        count_N = allocate(key, budget, jnp.exp(log_weight_N), failing_N)
-    elif labels == "uniform":
-        count_N = allocate(key, budget, jnp.ones_like(log_weight_N), jnp.ones_like(failing_N))
-    else:
-        count_N = jnp.zeros_like(failing_N, jnp.int32)
+    hardest = jnp.asarray(policy == LABEL_POLICIES.index("hardest"))
+    budget = jnp.where(policy == LABEL_POLICIES.index("none"), 0, budget)
+    weight_N = jnp.where(hardest, jnp.exp(log_weight_N), 1.0)
+    count_N = allocate(key, budget, weight_N, failing_N | ~hardest)
     prompt_id_L, valid_L = expand(count_N, places)
     first_N = jnp.cumsum(count_N) - count_N
     sample_L = jnp.where(valid_L, jnp.arange(places) - first_N[prompt_id_L], 0)
     return log_weight_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
 
 
-@functools.partial(jax.jit, static_argnames="arm")
-def curate(arm: Arm, accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
+@jax.jit
+def curate(
+    filtered: bool | Array, accepted_NxK: Array, label_kept_L: Array, alpha: float | Array
+) -> Mixture:
     """An arm's training mixture: the weight of every own response and of every label.
 
     Args:
-      arm: the way of curating.
+      filtered: see `Arm`.
       accepted_NxK: bool, the filter's verdicts on the model's own responses.
       label_kept_L: bool, as in `Labels`.
       alpha: weight of the labels in the mixture.
     """
-    kept_NxK = accepted_NxK if arm.filtered else jnp.ones_like(accepted_NxK)
-    return mix(kept_NxK, label_kept_L, alpha)
+    return mix(accepted_NxK | ~jnp.asarray(filtered), label_kept_L, alpha)
 
 
 def curation_round(
     state: RoundState,
     fns: RoundFns,
-    arm: Arm,
+    arm: Arm | ArmSwitches,
     curation: Curation,
     key: Array,
     round_: int | Array,
@@ -206,7 +205,8 @@ def curation_round(
     Args:
       state: from `initial_state` or the previous round.
       fns: the functions to call.
-      arm: the way of curating.
+      arm: the way of curating. With `ArmSwitches`, labels are always requested, though the request
+        may be empty.
       curation: settings.
       key: for the random rounding of label counts.
       round_: r, passed to `fns`.
@@ -227,6 +227,7 @@ def curation_round(
       >>> print(jnp.exp(state.log_weight_N).round(3))  # failing prompts weigh twice as much
       [0.2 0.4 0.4]
     """
+    switches = arm.switches() if isinstance(arm, Arm) else arm
     responses = fns.sample(state.learner, round_)
     accepted_NxK = fns.judge(responses, round_)
     log_weight_N, request = plan_labels(
@@ -235,13 +236,13 @@ def curation_round(
         accepted_NxK,
         curation.theta,
         curation.budget,
-        labels=arm.labels,
+        switches.policy,
         places=int(curation.budget) if curation.places is None else curation.places,
     )
     labels = Labels(None, jnp.zeros_like(request.valid_L))
-    if arm.labels != "none":
+    if not isinstance(arm, Arm) or arm.labels != "none":
         labels = fns.label(request, round_)
-    mixture = curate(arm, accepted_NxK, labels.kept_L, curation.alpha)
+    mixture = curate(switches.filtered, accepted_NxK, labels.kept_L, curation.alpha)
     learner = fns.train(state.learner, responses, labels, mixture, round_)
     return RoundState(
         learner=learner,

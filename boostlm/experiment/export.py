@@ -122,7 +122,7 @@ def _records(
         )
     labels = labels_in_order(ledger)
     kept = np.array([entry.kept for entry in labels], bool)
-    mixture = curate(ARMS[id_.arm], accepted, kept, parts.config.train.alpha)
+    mixture = curate(ARMS[id_.arm].filtered, accepted, kept, parts.config.train.alpha)
     prompts = parts.task.prompts["train"].texts
     K = samples.length_BxK.shape[1]
     responses = texts_of(

@@ -17,7 +17,7 @@ from boostlm.report.prompt_level import (
     signs,
 )
 from boostlm.report.run_data import RunData
-from boostlm.report.wording import ends, minus, percent, points
+from boostlm.report.wording import interval_ends, minus, percent, points
 from boostlm.statistics.audit import Rate
 from boostlm.statistics.collapse import ALARM_P, DIVERSITY_LEFT, LASTING
 
@@ -51,7 +51,7 @@ def pairs(run: RunData) -> str:
                 f"{arm_name(c.first)} \N{MINUS SIGN} {escape(c.second)}",
                 f"{p.first_only:,}",
                 f"{p.second_only:,}",
-                f"{minus(points(e.mean))} {_soft(minus(ends(e)))}",
+                f"{minus(points(e.mean))} {_soft(minus(interval_ends(e)))}",
                 _soft(", ".join(p_words(test.p) for test in p.tests)),
             ]
         )

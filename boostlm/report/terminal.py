@@ -7,7 +7,7 @@ from boostlm.report.compare import ArmSummary, summaries
 from boostlm.report.conclusions import conclusions
 from boostlm.report.prompt_level import Paired, all_paired, p_words, pair_name, signs
 from boostlm.report.run_data import RunData
-from boostlm.report.wording import ends, percent, plus_minus, rate
+from boostlm.report.wording import interval_ends, percent, plus_minus, rate
 
 WIDTH = 80  # columns of the terminal table
 
@@ -46,7 +46,7 @@ def _paired_lines(found: list[Paired]) -> list[str]:
             pair_name(p.comparison),
             f"{p.first_only:,}",
             f"{p.second_only:,}",
-            ends(p.comparison.estimate),
+            interval_ends(p.comparison.estimate),
             " ".join(p_words(test.p) for test in p.tests[:4]) + " ..." * (len(p.tests) > 4),
         )
         for p in found

@@ -22,10 +22,10 @@ def difference(e: Estimate) -> str:
     if e.half is None:
         return f"{points(e.mean)} points"
     whose = f"over {e.n} seeds and the prompts" if e.n > 1 else "for these two models"
-    return f"{points(e.mean)} points (95% interval {ends(e)}, {whose})"
+    return f"{points(e.mean)} points (95% interval {interval_ends(e)}, {whose})"
 
 
-def ends(e: Estimate) -> str:
+def interval_ends(e: Estimate) -> str:
     """Both ends of a difference's interval; empty if there is none."""
     if e.low is None or e.high is None:
         return ""

@@ -48,6 +48,7 @@ def test_plan_requires_its_arguments(capsys):
 TOLD = ["plan", "--beta", "0.3", "--start", "0.4", "--target-error", "0.2", "--budget", "20"]
 
 
+@pytest.mark.slow
 def test_the_command_shows_both_ends_of_the_spread(capsys):
     assert main([*TOLD, "--prompts", "200", "--arms", "boosting"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -45,6 +45,7 @@ def test_every_prompt_gets_its_share_rounded_down_or_up(case):
     assert (count <= np.ceil(share + slack)).all()
 
 
+@pytest.mark.slow
 def test_odd_labels_go_by_the_fractions_of_the_shares():
     weight = jnp.array([1.0, 2.0, 3.0, 4.0] * 50)  # shares 0.1 to 0.4 of 50 labels
     everyone = jnp.ones(200, bool)
@@ -106,6 +107,7 @@ def test_theta_refuses_impossible_rates(beta):
         theta_from_beta(beta)
 
 
+@pytest.mark.slow
 def test_curation_is_the_same_bits_on_one_device_and_on_eight(mesh):
     rng = np.random.default_rng(3)
     n, budget = 4096, 1111

@@ -60,6 +60,7 @@ def test_a_plan_is_within_a_round_of_the_recursion(name, k, filter_labels, round
     assert len(run.error_R) == run.reached(0.05) + 1
 
 
+@pytest.mark.slow
 def test_a_budget_for_all_meets_the_rate_of_the_theorem():
     """One draw, every rejected draw labeled: the error shrinks by 1 - beta a round."""
     settings = PlanSettings(0.3, 2000, k=1, filter_labels=False)
@@ -78,6 +79,7 @@ def test_a_run_that_is_stuck_ends():
     assert all((run.labels_R == 0).all() for run in runs)
 
 
+@pytest.mark.slow
 def test_rounds_can_be_fixed():
     settings = PlanSettings(0.3, 10, k=4)
     p_RxN = np.tile(spread_rates(0.5, 1.0, 400), (2, 1))

@@ -45,6 +45,7 @@ def docstring_of(name):
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", boostlm.__all__)
 def test_the_example_of_a_public_name_prints_what_it_says(name):
     text = docstring_of(name)

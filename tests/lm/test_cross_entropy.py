@@ -94,6 +94,7 @@ def test_devices_with_counts_of_their_own_add_up(devices):
     assert_close((got[0], (got[1], d_x.reshape(x.shape))), WANT(*inputs()))
 
 
+@pytest.mark.slow
 def test_shard_map_sums_the_gradients_by_itself(mesh):
     def local(head, x, target, weight):
         loss = functools.partial(cross_entropy, unembed, chunk=2)
@@ -107,6 +108,7 @@ def test_shard_map_sums_the_gradients_by_itself(mesh):
     assert_close(jax.jit(step)(*inputs()), WANT(*inputs()))
 
 
+@pytest.mark.slow
 def test_sharded_arguments_give_the_same(mesh):
     head, *rows = inputs()
     head = jax.device_put(
@@ -117,6 +119,7 @@ def test_sharded_arguments_give_the_same(mesh):
     assert_close(jax.jit(with_gradients(loss))(head, *rows), WANT(*inputs()))
 
 
+@pytest.mark.slow
 def test_memory_is_far_below_that_of_all_logits():
     rows, length, width, vocabulary, chunk = 4, 64, 16, 8192, 16
     shape = jax.ShapeDtypeStruct

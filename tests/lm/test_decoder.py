@@ -53,6 +53,7 @@ def step_of(model=MODEL):
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
+@pytest.mark.slow
 def test_a_prefix_is_what_stands_before_every_row():
     prefix, (tokens, weight) = np.random.default_rng(1).integers(4, V, P).astype(np.int32), rows()
     ahead = np.broadcast_to(prefix, (B, P))
@@ -66,6 +67,7 @@ def test_a_prefix_is_what_stands_before_every_row():
     assert abs(float(got[0][0] - other[0][0])) > 1e-2  # it matters
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_only():
     model = decoder_lm(CONFIG, V, remat=True)
     args = (PARAMS, rows(), NO_PREFIX)
@@ -74,6 +76,7 @@ def test_remat_changes_memory_only():
     assert_close(step_of(model)(*args), step_of()(*args), 1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32():
     half = decoder_lm(CONFIG, V, jnp.bfloat16)
     (got, grads), (exact, exact_grads) = (

@@ -75,6 +75,7 @@ def test_decoder_is_causal_and_ignores_padding_on_the_right():
     assert np.abs(np.asarray(before[:, 9:] - after[:, 9:])).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_greedy_is_the_argmax_of_the_full_forward_pass():
     tokens, length = prompts()
     out = sampler(SamplingParams(temperature=0.0))(PARAMS, tokens, length, keys_of(range(10)))
@@ -87,6 +88,7 @@ def test_greedy_is_the_argmax_of_the_full_forward_pass():
         )
 
 
+@pytest.mark.slow
 def test_a_sample_depends_on_neither_batch_nor_order():
     tokens, length = prompts()
     whole = sampler()(PARAMS, tokens, length, keys_of(range(10)))
@@ -204,6 +206,7 @@ def test_top_k_and_top_p_keep_what_a_sort_would(top_k, top_p, temperature):
         assert set(np.flatnonzero(kept).tolist()) == kept_by_sorting(row, sampling)
 
 
+@pytest.mark.slow
 def test_temperature_shapes_the_distribution():
     tokens, length = np.full((400, P), 5, np.int32), np.full(400, 1, np.int32)
     for temperature in (0.5, 2.0):
@@ -214,6 +217,7 @@ def test_temperature_shapes_the_distribution():
         np.testing.assert_allclose(seen, jax.nn.softmax(logits / temperature), atol=0.035)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", [5, 512, 1500])
 def test_tokens_are_drawn_with_their_probabilities(vocabulary):
     """By the share of 20,000 draws, token by token; 1,500 tokens are three blocks, one not full."""
@@ -232,6 +236,7 @@ def test_tokens_are_drawn_with_their_probabilities(vocabulary):
     np.testing.assert_allclose(logprob, np.log(want[token]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_logprob_is_the_models_own_under_any_rule():
     logits = np.random.default_rng(0).normal(0, 2, (6, V)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 6)

@@ -62,7 +62,7 @@ def largest_difference(a, b):
 def test_loss_is_a_sum_and_a_weight_sum():
     rows = batch()
     params = fresh_state().params
-    total, weight = weighted_loss(MODEL, params, rows, NO_PREFIX)
+    total, weight = jax.jit(functools.partial(weighted_loss, MODEL))(params, rows, NO_PREFIX)
     logprob = np.asarray(jax.nn.log_softmax(FORWARD(params, rows.tokens_BxT)))
     expected = 0.0
     for b in range(B):
@@ -72,6 +72,7 @@ def test_loss_is_a_sum_and_a_weight_sum():
     assert float(weight) == pytest.approx(rows.weight_BxT[:, 1:].sum(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_of_parts_add_up():
     params, rows = fresh_state().params, batch()
     loss = jax.jit(functools.partial(weighted_loss, MODEL))
@@ -82,6 +83,7 @@ def test_losses_of_parts_add_up():
     np.testing.assert_allclose(np.sum(parts, axis=0), loss(params, rows, NO_PREFIX), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_eight_devices_take_the_same_step_as_one():
     state, rows = fresh_state(), batch()
     one, metrics = step_on_one(state, rows)
@@ -92,6 +94,7 @@ def test_eight_devices_take_the_same_step_as_one():
         np.testing.assert_allclose(mine[1], metrics, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mean_of_device_means_would_be_another_step():
     """What the psum of numerator and denominator guards against; shows the test above can fail."""
 
@@ -142,13 +145,14 @@ def test_one_step_of_sgd_is_the_hand_made_one():
         return jnp.average(nats, weights=rows.weight_BxT[:, 1:])
 
     expected = jax.tree.map(
-        lambda p, g: p - 0.1 * g, state.params, jax.grad(mean_loss)(state.params)
+        lambda p, g: p - 0.1 * g, state.params, jax.jit(jax.grad(mean_loss))(state.params)
     )
     after, metrics = step_on_one(state, rows, optimizer)
     assert largest_difference(after.params, expected) < 1e-6
     assert float(metrics.loss) == pytest.approx(float(mean_loss(state.params)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_learns_to_end_with_eos():
     rows = Batch(np.tile([[2, 7, 8, 9, 1, 0, 0]], (8, 1)).astype(np.int32),
                  np.tile([[0, 0, 1, 1, 1, 0, 0]], (8, 1)).astype(np.float32))  # fmt: skip
@@ -160,6 +164,7 @@ def test_training_learns_to_end_with_eos():
     np.testing.assert_array_equal(best[0, 1:4], [8, 9, 1])
 
 
+@pytest.mark.slow
 def test_learner_trains_alike_on_one_device_and_on_eight(devices):
     optimizer, rows = OptimizerConfig(steps=3, batch_size=B), [batch(s) for s in range(3)]
     stacked = Batch(*(np.concatenate(x) for x in zip(*rows, strict=True)))

@@ -96,6 +96,7 @@ def test_a_prior_of_prompts_that_are_all_alike(right):
     assert np.mean(p_N) == pytest.approx(right / K, abs=0.05)
 
 
+@pytest.mark.slow
 def test_round_0_is_what_was_measured_and_arms_without_a_rate_are_left_out():
     config, rng = config_of(), np.random.default_rng(0)
     correct, accepted, _ = one_run(config, PRIORS["Beta(1, 1.5)"](rng, N), 3)
@@ -105,6 +106,7 @@ def test_round_0_is_what_was_measured_and_arms_without_a_rate_are_left_out():
     assert all(len(p.mean) == ROUNDS + 1 for p in found.values())
 
 
+@pytest.mark.slow
 def test_a_frozen_model_does_not_help_where_it_is_never_right():
     config = config_of()
     correct = np.zeros((N, K), bool)

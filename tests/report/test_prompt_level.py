@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from math import comb
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,13 +19,14 @@ from boostlm.experiment.metrics import audit_of
 from boostlm.experiment.stages import Verdicts
 from boostlm.lm.generate import Responses
 from boostlm.report import write
-from boostlm.report.compare import comparisons
+from boostlm.report.compare import compare, comparisons, summaries
+from boostlm.report.conclusions import conclusions
 from boostlm.report.page import render_html
 from boostlm.report.prompt_level import all_paired, audited, mean_pass, p_words, paired, signs
 from boostlm.report.terminal import final_table
+from boostlm.report.wording import interval_ends, minus
 from boostlm.report.write import read_run
 from boostlm.statistics.audit import clopper_pearson
-from boostlm.statistics.paired import paired_bootstrap
 from boostlm.storage.durable_files import load_arrays
 from boostlm.storage.ledger import Entry
 from boostlm.storage.run_dir import RoundId, RunDir
@@ -161,45 +163,45 @@ def answering(run, **right):
 LOW, HIGH, SAME = range(40), range(5, 60), range(3, 42)
 
 
-def test_pairs_are_counted_by_seed_and_pooled():
+def test_pairs_are_counted_by_seed():
     run = answering(exact_run([0.4], [0.55]), start=[SAME], filter_only=[LOW], boosting=[HIGH])
     [found] = all_paired(run)
-    assert found.tests[0][:2] == found.pooled[:2] == (20, 5)
-    assert found.pooled.p == pytest.approx(2 * sum(25 * 24 * 23 * 22 * 21 // 120 if k == 5 else
-        {0: 1, 1: 25, 2: 300, 3: 2300, 4: 12650}[k] for k in range(6)) / 2**25)  # fmt: skip
-    ours, theirs = ([np.isin(np.arange(100), list(s))] for s in (HIGH, LOW))
-    assert (found.low, found.high) == paired_bootstrap(ours, theirs)
+    assert [test[:2] for test in found.tests] == [(20, 5)]
+    assert found.tests[0].p == pytest.approx(2 * sum(comb(25, k) for k in range(6)) / 2**25)
     run = answering(
         exact_run([0.4, 0.4], [0.55, 0.4]), start=[SAME], filter_only=[LOW], boosting=[HIGH, LOW]
     )
     [found] = all_paired(run)
     assert [test[:2] for test in found.tests] == [(20, 5), (0, 0)]
-    assert found.pooled[:2] == (20, 5)
+    assert (found.first_only, found.second_only) == (20, 5)
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "boosting", "words"),
-    [
-        ([0.55], [HIGH], "these two models differ; one seed does not settle"),
-        ([0.4], [SAME], "not settled by this run"),
-        ([0.55, 0.48], [HIGH, range(48)], "the seeds vary too much: not settled by this run"),
-        (
-            [0.55, 0.56],
-            [HIGH, range(4, 60)],
-            "a difference, beyond the luck of seeds and of prompts",
-        ),
-        ([0.42, 0.421], [SAME, SAME], "not settled by this run: the prompts do not bear out"),
-    ],
-)
-def test_readings_say_no_more_than_the_run_shows(accuracies, boosting, words):
-    run = exact_run([0.4] * len(accuracies), accuracies)
-    run = answering(run, start=[SAME], filter_only=[LOW], boosting=boosting)
+def test_page_and_table_show_pairs_with_their_interval_and_a_p_for_each_seed():
+    run = exact_run([0.4] * 2, [0.55, 0.56])
+    run = answering(run, start=[SAME], filter_only=[LOW], boosting=[HIGH, range(4, 60)])
     [found] = all_paired(run)
-    assert words in found.reading
-    text, page = final_table(run), render_html(run)
-    assert found.reading in " ".join(text.split())
-    assert found.reading in page
+    e = found.comparison.estimate
+    text, page = final_table(run), " ".join(Reader(render_html(run)).text)
+    for shown in (interval_ends(e), " ".join(p_words(t.p) for t in found.tests)):
+        assert shown in text
+    assert minus(interval_ends(e)) in page
+    assert "0 is outside an interval of 95.0%" in page
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_a_difference_that_several_comparisons_leave_open_says_so():
+    """Its 95% interval leaves out 0, but that of three comparisons does not."""
+    run = exact_run([0.4] * 3, [0.5] * 3, uniform=[0.4] * 3, do_nothing=[0.2] * 3)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        for arm, p in zip(ARM_NAMES, (0.2, 0.4, 0.4, 0.56), strict=True):
+            run.answered[arm, seed, 1] = rng.random(300) < p
+        run.answered["do_nothing", seed, 0] = rng.random(300) < 0.2
+    c = comparisons(run)[0]
+    assert c.estimate.low > 0
+    assert c.verdict == "open"
+    assert "several comparisons, so each takes a wider interval" in conclusions(run)[0]
+    assert compare(run, "boosting", "filter_only").verdict == "above"
 
 
 def test_without_answers_of_every_seed_nothing_is_paired():
@@ -209,7 +211,8 @@ def test_without_answers_of_every_seed_nothing_is_paired():
     assert len(all_paired(run)) == 1
     del run.answered["boosting", 1, 1]
     assert all_paired(run) == []
-    assert paired(make_run(), comparisons(make_run())[0]) is None
+    bare = replace(make_run(), answered={})
+    assert paired(bare, comparisons(bare)[0]) is None
     assert "Prompt by prompt" not in render_html(run)
     assert [p_words(p) for p in (3e-7, 0.0012, 0.031, 1.0)] == ["<0.0001", "0.0012", "0.03", "1.00"]
 
@@ -220,7 +223,8 @@ def measured(run):
     for row in run.rows:
         later = {
             "train_pass": {"1": 0.5, "8": 0.7}, "train_pass_by_group": {"add": {"1": 0.5, "8": 0.7}},
-            "tail_loss": 0.5 - 0.05 * row["round"], "alarms": {}, "churn": None,
+            "tail_loss": 0.5 - 0.05 * row["round"], "alarms": {}, "churn": None, "train_change": None,
+            "wrong_diversity": {"estimate": 0.9 - 0.1 * row["round"], "se": 0.01, "prompts": 50},
             "against_start": None,
             "audit": {
                 "accepted": {"of": 900, "checked": 32, "right": 31},
@@ -259,6 +263,7 @@ def test_signs_of_collapse_are_summed_up():
     assert found["boosting"].alarms == ()
     assert (found["boosting"].lost, found["boosting"].gained) == (0.25, 0.25)
     assert found["boosting"].tail_loss == (0.5, pytest.approx(0.35))
+    assert found["boosting"].diversity == (0.9, pytest.approx(0.6))
     assert mean_pass(MEASURED, "boosting", "train_pass") == {"1": 0.5, "8": 0.7}
 
 
@@ -277,12 +282,12 @@ def test_the_page_and_the_table_show_what_was_measured():
     quiet = replace(MEASURED, rows=tuple(row | {"alarms": {}} for row in MEASURED.rows))
     assert "No alarm in this run" in render_html(quiet)
     assert "alarm" not in final_table(quiet)
-    old = render_html(make_run(seeds=2, rounds=3))
+    old = render_html(replace(make_run(seeds=2, rounds=3), answered={}))
     assert not re.search("Signs of collapse|What an audit|One try|Prompt by prompt", old)
 
 
 def test_a_run_directory_without_the_newer_files_still_gives_a_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "predict", lambda config, correct: {})  # slow, and not looked at
+    monkeypatch.setattr(write, "predict", lambda *arguments: {})  # slow, and not looked at
     shutil.copytree(finished_run()[0], tmp_path / "run")
     whole = read_run(RunDir(tmp_path / "run"))
     assert len(all_paired(whole)) == 3
@@ -291,5 +296,6 @@ def test_a_run_directory_without_the_newer_files_still_gives_a_report(tmp_path, 
         path.unlink()
     less = read_run(RunDir(tmp_path / "run"))
     assert all_paired(less) == []
-    assert final_table(less).split("\n")[:7] == final_table(whole).split("\n")[:7]
+    assert [a.final.mean for a in summaries(less)] == [a.final.mean for a in summaries(whole)]
+    assert all(a.final.half is None for a in summaries(less))
     assert "Prompt by prompt" not in render_html(less)

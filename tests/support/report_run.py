@@ -6,8 +6,10 @@ import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 
+import numpy as np
+
 from boostlm.config import ARM_NAMES, Config
-from boostlm.report.run_data import LATER, RunData
+from boostlm.report.run_data import LATER, Prediction, RunData
 
 GROUPS = ("add", "reverse", "count", "sort", "compare", "carry")
 GOAL = {"do_nothing": 0.16, "filter_only": 0.45, "uniform": 0.55, "boosting": 0.64}
@@ -46,9 +48,19 @@ def make_run(arms=ARM_NAMES, seeds=3, rounds=5, groups=GROUPS, scale=1.0, **conf
                 path.append(scale * (start + (goal - start) * there))
                 labels = 256 * r * (arm in ("uniform", "boosting"))
                 rows.append(make_row(arm, seed, r, path[-1], groups, there, labels))
-            predicted[seed][arm] = [p * (0.95 - 0.02 * i) for i, p in enumerate(path)]
+            mean = [p * (0.95 - 0.02 * i) for i, p in enumerate(path)]
+            band = ([p * part for p in mean] for part in (0.9, 1.1))
+            predicted[seed][arm] = Prediction(mean, *band)
     settings = asdict(Config(arms=tuple(arms), seeds=seeds, rounds=rounds)) | config
-    return RunData(settings, tuple(rows), predicted)
+    return RunData(settings, tuple(rows), predicted, answers(rows))
+
+
+def answers(rows, prompts=1000):
+    """Greedy verdicts that give the rows' accuracies: the better model is right wherever the other is."""
+    there = np.arange(prompts)
+    return {
+        (r["arm"], r["seed"], r["round"]): there < round(r["test_accuracy"] * prompts) for r in rows
+    }
 
 
 def exact_run(filter_only=(), boosting=(), start=0.2, labels=256, **others):
@@ -60,7 +72,8 @@ def exact_run(filter_only=(), boosting=(), start=0.2, labels=256, **others):
         end = make_row(arm, seed, 1, final[arm][seed], labels=labels * (arm in ARM_NAMES[2:]))
         rows += [make_row(arm, seed, 0, start), end]
     seeds = max(map(len, final.values()))
-    return RunData(asdict(Config(arms=tuple(final), seeds=seeds, rounds=1)), tuple(rows), {})
+    settings = asdict(Config(arms=tuple(final), seeds=seeds, rounds=1))
+    return RunData(settings, tuple(rows), {}, answers(rows))
 
 
 class Reader(HTMLParser):

@@ -105,9 +105,10 @@ def _fuzzed(rng):
     return "".join(rng.choices(FRAGMENTS, k=rng.randint(1, 20)))
 
 
-def test_fuzzed_strings_raise_no_error_and_are_fast():
+@pytest.mark.parametrize("count", [FUZZED // 20, pytest.param(FUZZED, marks=pytest.mark.slow)])
+def test_fuzzed_strings_raise_no_error_and_are_fast(count):
     rng, slowest, total = random.Random(0), 0.0, 0.0
-    for _ in range(FUZZED // BATCH):
+    for _ in range(count // BATCH):
         texts = [_fuzzed(rng) for _ in range(BATCH)]
         start = time.process_time()
         values = [final_answer(text) for text in texts]
@@ -116,7 +117,7 @@ def test_fuzzed_strings_raise_no_error_and_are_fast():
         assert all(value is None or type(value) is Fraction for value in values)
         for text in texts[:50]:
             assert parse_number(text) is None or type(parse_number(text)) is Fraction
-    mean = total * BATCH / FUZZED
+    mean = total * BATCH / count
     print(f"mean {1e6 * mean:.0f} µs a string, slowest batch {1e6 * slowest:.0f} µs a string")
     assert mean < 1e-3
 
@@ -252,6 +253,7 @@ def _gsm8k(split):
     return [json.loads(line)["answer"] for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "count"), [("train", 7473), ("test", 1319)])
 def test_every_gsm8k_reference_is_correct(split, count):
     answers = _gsm8k(split)

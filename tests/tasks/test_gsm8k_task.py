@@ -290,6 +290,7 @@ def test_real_overlaps(real):
     assert NgramIndex([examples]).overlaps(real.prompts["train"].problems) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_real_answers(real, split):
     key = real.answer_key(split)

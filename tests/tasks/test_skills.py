@@ -243,6 +243,7 @@ class WatchedTask(Task):
         return WatchedKey(self._task.answer_key(split), self._callers)
 
 
+@pytest.mark.slow
 def test_only_the_labeler_and_the_verifier_see_references(tmp_path):
     config, callers = tiny_config(arms=("boosting",), rounds=1), set()
     folder = RunDir(tmp_path)
