@@ -57,10 +57,13 @@ def seconds(*words):
 
 @pytest.mark.slow
 def test_the_import_and_the_help_are_quick():
-    alone = min(seconds("-c", "pass") for _ in range(5))
+    """At best, of several tries: other work on the machine may slow down any of them."""
     check = "import boostlm, sys; assert not {'jax', 'numpy'} & set(sys.modules)"
-    assert min(seconds("-c", check) for _ in range(5)) - alone < 0.1
-    assert min(seconds("-m", "boostlm", "--help") for _ in range(5)) < 0.3
+    for _ in range(20):
+        alone, imported = seconds("-c", "pass"), seconds("-c", check)
+        if imported - alone < 0.1 and seconds("-m", "boostlm", "--help") < 0.3:
+            return
+    raise AssertionError(f"import boostlm takes {imported - alone:.2f} s")
 
 
 def test_ci_runs_the_readmes_test_command():

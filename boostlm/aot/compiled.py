@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -58,7 +59,8 @@ def measure(
         return refused
     began = time.monotonic()
     try:
-        compiled = program.lower().compile()
+        with _not_cached():
+            compiled = program.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -76,6 +78,18 @@ def measure(
         moved.collectives,
         program.tokens,
     )
+
+
+@contextmanager
+def _not_cached() -> Generator[None]:
+    """Keeps programs out of JAX's persistent cache, which cannot load those of absent devices."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, float("inf"))
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def memory_of(found: Any, beside: int) -> Memory:

@@ -60,6 +60,7 @@ def test_the_command_shows_both_ends_of_the_spread(capsys):
     assert f"Ranges are those of {RUNS} simulated runs." in lines
 
 
+@pytest.mark.slow
 def test_a_spread_that_is_given_is_the_only_one(capsys):
     assert main([*TOLD, "--prompts", "200", "--arms", "boosting", "--start-spread", "0.5"]) == 0
     out = capsys.readouterr().out

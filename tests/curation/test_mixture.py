@@ -63,12 +63,14 @@ def test_draws_follow_the_weights_floor_or_ceil():
     assert drawn[400:].sum() == pytest.approx(rows / 3, abs=40)
 
 
+@pytest.mark.slow
 def test_draw_shuffles():
     mixture = mix(*masks(), 1 / 3)
     index = np.asarray(draw(KEY, mixture, 2000)[0])
     assert (np.diff(index) < 0).mean() > 0.4
 
 
+@pytest.mark.slow
 def test_nothing_is_drawn_from_an_empty_mixture():
     mixture = mix(*masks(own=0, weak=0), 1 / 3)
     assert not np.asarray(draw(KEY, mixture, 16)[1]).any()

@@ -70,6 +70,7 @@ def test_a_budget_for_all_meets_the_rate_of_the_theorem():
     np.testing.assert_allclose(run.error_R[:5], 0.7 ** np.arange(5), atol=0.04)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stuck_ends():
     settings = PlanSettings(0.3, 10, k=4)
     p_RxN = np.tile(spread_rates(0.5, 1.0, 400), (2, 1))

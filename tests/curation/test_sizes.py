@@ -107,6 +107,7 @@ def test_the_part_of_the_labels_is_right_on_average():
     assert float(count.mean()) == pytest.approx(2.5, abs=0.12)
 
 
+@pytest.mark.slow
 def test_an_empty_part_takes_no_row():
     only_labels = mix(jnp.zeros((4, 2), bool), jnp.ones(3, bool), 0.5)
     only_own = mix(jnp.ones((4, 2), bool), jnp.zeros(3, bool), 0.5)

@@ -49,7 +49,9 @@ def assert_close(got, want, rtol=1e-6):
 WANT = jax.jit(with_gradients(plain))
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 16, None])
+@pytest.mark.parametrize(
+    "chunk", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 16, None))]
+)
 def test_value_and_gradients_are_those_of_the_plain_formula(chunk):
     loss = functools.partial(cross_entropy, unembed, chunk=chunk)
     got = jax.jit(with_gradients(loss))(*inputs())
@@ -80,6 +82,7 @@ def test_tokens_without_weight_cost_no_chunk():
     assert len(calls) == -(-np.count_nonzero(weight) // 8) < B * T // 8
 
 
+@pytest.mark.slow
 def test_devices_with_counts_of_their_own_add_up(devices):
     head, x, target, weight = inputs()
     spread = [a.reshape(8, -1, *a.shape[1:]) for a in (x, target, weight)]

@@ -99,6 +99,7 @@ def test_a_sample_depends_on_neither_batch_nor_order():
     np.testing.assert_array_equal(whole.tokens_BxKxR[:, :2], fewer.tokens_BxKxR)
 
 
+@pytest.mark.slow
 def test_samples_and_rounds_differ():
     tokens, length = prompts()
     out = np.asarray(sampler()(PARAMS, tokens, length, keys_of(range(10))).tokens_BxKxR)

@@ -59,6 +59,7 @@ def largest_difference(a, b):
     )
 
 
+@pytest.mark.slow
 def test_loss_is_a_sum_and_a_weight_sum():
     rows = batch()
     params = fresh_state().params
@@ -113,6 +114,7 @@ def test_a_mean_of_device_means_would_be_another_step():
     assert largest_difference(jax.tree.map(lambda x: x[0], wrong.params), right.params) > 1e-4
 
 
+@pytest.mark.slow
 def test_prompt_and_padding_tokens_do_not_matter():
     state, rows = fresh_state(), batch()
     tokens = rows.tokens_BxT.copy()
@@ -121,6 +123,7 @@ def test_prompt_and_padding_tokens_do_not_matter():
     assert largest_difference(changed, step_on_one(state, rows)[0]) == 0
 
 
+@pytest.mark.slow
 def test_scaling_all_weights_changes_nothing():
     state, rows = fresh_state(), batch()
     scaled, _ = step_on_one(state, Batch(rows.tokens_BxT, rows.weight_BxT * 4))

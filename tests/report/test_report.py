@@ -55,7 +55,13 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+QUICK = ("realistic", "unfinished", "no rows")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in CASES],
+)
 def case(request):
     return CASES[request.param], render_html(CASES[request.param])
 
@@ -216,11 +222,13 @@ def test_text_stays_inside_its_figure(case):
             assert left + long < float(width) + 3 or "middle" in style, text
 
 
+@pytest.mark.slow
 def test_page_and_picture_are_the_same_every_time():
     assert render_html(make_run(seeds=2, rounds=2)) == render_html(make_run(seeds=2, rounds=2))
     assert summary_png(RUN) == summary_png(make_run())
 
 
+@pytest.mark.slow
 def test_page_has_every_figure_and_setting():
     run = make_run()
     run.config["data"] |= {"eval_split": "validation"}

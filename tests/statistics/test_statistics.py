@@ -80,6 +80,7 @@ def test_mcnemar_is_the_binomial_test_on_discordant_prompts():
         mcnemar_of(first, second[:4])
 
 
+@pytest.mark.slow
 def test_mcnemar_seldom_fires_between_equals():
     rng = np.random.default_rng(1)
     wins = rng.binomial(60, 0.5, 2000)

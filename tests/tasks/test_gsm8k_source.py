@@ -159,6 +159,7 @@ def test_killed_half_way(files, data_dir, how):
     assert len(caches(data_dir)) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(files, data_dir, tmp_path, monkeypatch):
     go = tmp_path / "go"
     processes = [child("race", files, data_dir, go) for _ in range(2)]

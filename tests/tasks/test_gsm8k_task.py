@@ -267,6 +267,7 @@ def real(real_path, tmp_path_factory):
         return gsm8k.load_gsm8k(config(real_path, 7000, 1319))
 
 
+@pytest.mark.slow
 def test_real_counts(real, real_path):
     assert [len(real.prompts[s].texts) for s in SPLITS] == [7000, 473, 1319]
     texts = [text for s in SPLITS for text in real.prompts[s].texts]
