@@ -1,4 +1,4 @@
-"""boostlm: fine-tune a language model on its own output without collapse, by curation.
+"""boostlm: fine-tune a language model in rounds on its own output, curated by boosting.
 
 The public names are pure functions over JAX arrays, and the structs that they take. Each docstring
 gives shapes and source. `import boostlm` does not import JAX; the first use of a name does.

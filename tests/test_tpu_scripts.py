@@ -223,13 +223,26 @@ def test_help_is_the_comment_at_the_top(cloud, script):
 
 @pytest.mark.parametrize(
     ("state", "said"),
-    [("WAITING_FOR_RESOURCES", "nothing is billed"), ("SUSPENDED", "preempted"), ("FAILED", "had")],
+    [
+        ("CREATING", "waits for a TPU; nothing is billed yet"),
+        ("ACCEPTED", "waits for a TPU; nothing is billed yet"),
+        ("PROVISIONING", "waits for a TPU; nothing is billed yet"),
+        ("WAITING_FOR_RESOURCES", "waits for a TPU; nothing is billed yet"),
+        ("SUSPENDING", "preempted"),
+        ("SUSPENDED", "preempted"),
+        ("FAILED", "could not give the TPU"),
+        ("DELETING", "is being deleted"),
+        ("STATE_UNSPECIFIED", "does not know this state, so the TPU may be billed"),
+        ("SOMETHING_NEW", "does not know this state, so the TPU may be billed"),
+        ("", "does not know this state, so the TPU may be billed"),
+    ],
 )
 def test_status_says_what_a_tpu_that_is_not_there_means(cloud, state, said):
     write(cloud.root / "replies.json", json.dumps([("describe", f"{state}\n", "", 0)]))
     text = cloud.done("status", *NAMED)
     assert text.startswith(f"tpu-1: {state}\n")
     assert said in text
+    assert ("nothing is billed" in text) == ("nothing is billed" in said)
     assert len(cloud.calls) == 1
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Says whether the TPU is there, and what boostlm does on each of its workers.
+# Reports whether the TPU is there, and what boostlm does on each of its workers.
 #
 #   status.sh --project P --zone Z --name N [--dry-run]
 #
@@ -19,11 +19,25 @@ fi
 state=$(cloud "${describe[@]}")
 echo "$name: $state"
 case $state in
-  ACTIVE) on_workers status ;;
-  SUSPENDING | SUSPENDED)
-    echo "It was preempted or stopped, and will not come back: delete.sh, then create.sh, setup.sh"
-    echo "and the same run.sh command go on from what is in the bucket."
+  ACTIVE)
+    on_workers status || {
+      code=$?
+      # 127: there is no worker.sh to run
+      ((code != 127)) || echo "setup.sh has not been run on this TPU yet." >&2
+      exit "$code"
+    }
     ;;
-  FAILED) echo "It could not be had: delete.sh, then another zone or --spot." ;;
-  *) echo "It waits for a TPU; nothing is billed yet." ;;
+  CREATING | ACCEPTED | PROVISIONING | WAITING_FOR_RESOURCES)
+    echo "The request waits for a TPU; nothing is billed yet."
+    ;;
+  SUSPENDING | SUSPENDED)
+    echo "The TPU was preempted or stopped, and does not come back. Run delete.sh, create.sh and"
+    echo "setup.sh; the same run.sh command then continues from the files in the bucket."
+    ;;
+  DELETING) echo "The TPU is being deleted. Wait until it is gone before you run create.sh." ;;
+  FAILED) echo "Google Cloud could not give the TPU. Run delete.sh, then try another zone or --spot." ;;
+  '' | *)
+    echo "This script does not know this state, so the TPU may be billed. Look at it with"
+    echo "  gcloud $(quoted compute tpus queued-resources describe "$name" --project="$project" --zone="$zone")"
+    ;;
 esac

@@ -1,1 +1,1 @@
-"""What a config takes on a TPU that is not there, by ahead-of-time compilation."""
+"""Memory, time and cost of a config on an absent TPU, by ahead-of-time compilation."""

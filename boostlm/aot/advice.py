@@ -1,4 +1,4 @@
-"""Which settings make programs fit that do not; each is compiled before it is advised."""
+"""Finds settings with which all programs fit. Each is compiled before it is advised."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -13,7 +13,7 @@ from boostlm.config_io import fields_of, override
 
 
 def candidates(config: Config, chips: int, fields: Collection[str]) -> Iterator[Config]:
-    """Configs that take less memory, from what costs least time to what costs most.
+    """Configs that take less memory, in order of the time that they cost.
 
     Each keeps what the ones before it changed: parameters split over the chips, blocks computed
     twice, batches in more parts, fewer responses at once. None of this changes a result but by
@@ -55,7 +55,7 @@ def find_fitting(
     A program is compiled again only where a candidate makes another of it.
     """
     before, programs = config, build_programs(config, sizes, devices)
-    matter = {"compute.parallel"}  # of all programs: what lies beside them
+    matter = {"compute.parallel"}  # the memory held beside each program changes
     for name, one in measured.items():
         matter |= set() if one.fits else set(getattr(programs, name).settings)
     for candidate in candidates(config, len(devices), matter):
@@ -64,7 +64,7 @@ def find_fitting(
         say(f"trying {' '.join(options(config, candidate))}")
         programs = build_programs(candidate, sizes, devices)
         beside = held_beside(candidate, sizes, devices)
-        # What did not fit comes first: if it still does not, the others need not be compiled.
+        # Programs that did not fit come first: if one still does not, the others are not compiled.
         for name in sorted(measured, key=lambda name: measured[name].fits):
             program, now = getattr(programs, name), measured[name]
             if now.memory is None or set(changed) & set(program.settings):
@@ -80,11 +80,11 @@ def find_fitting(
 
 
 def changes(old: Config, new: Config) -> dict[str, object]:
-    """{field: its new value} of what differs."""
+    """{field: new value} for each field that differs."""
     before = fields_of(old)
     return {name: value for name, value in fields_of(new).items() if value != before[name]}
 
 
 def options(old: Config, new: Config) -> list[str]:
-    """The same as options of the command line."""
+    """The changes as command-line options."""
     return [f"--{name} {str(value).lower()}" for name, value in changes(old, new).items()]

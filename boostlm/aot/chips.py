@@ -1,4 +1,4 @@
-"""What a TPU chip has and does, and the chips of a topology, with no TPU there.
+"""Memory and speed of TPU chips, and the devices of a topology, without a TPU.
 
 Memory is what libtpu 0.0.42 leaves to a program, in GiB, as its compiler says when it refuses one.
 The other figures are Google's, from https://cloud.google.com/tpu/docs/v4, /v5e, /v5p and /v6e: peak
@@ -20,8 +20,8 @@ class Chip(NamedTuple):
     """One chip.
 
     Attributes:
-      memory: HBM in bytes, as far as a program may use it.
-      flops: FLOP/s in bfloat16, at the peak.
+      memory: HBM in bytes that a program may use.
+      flops: peak FLOP/s in bfloat16.
       bandwidth: of HBM, bytes/s.
       network: bytes/s that a chip sends along a ring through all chips, in both directions: two of
         its links. A torus may do better; slices of 8 chips have no wrap-around links.
@@ -44,7 +44,7 @@ CHIPS = {
     "v6e": _chip(31.25, 918, 1640, 3584, links=4),
 }
 
-_SURROUNDINGS = {  # libtpu would ask the VM that it takes this for, and lock its TPU
+_SURROUNDINGS = {  # otherwise libtpu queries the VM for a TPU, and locks it
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -55,7 +55,7 @@ _SURROUNDINGS = {  # libtpu would ask the VM that it takes this for, and lock it
 def chips_of(topology: str) -> tuple[Chip, list]:
     """The kind of chip, and a device for each chip, of a topology such as "v5e:2x4".
 
-    Call it before jax has started any backend; it keeps jax to the CPU.
+    Call it before JAX has started a backend; it restricts JAX to the CPU.
 
     Raises:
       BoostError: libtpu is not installed, or does not know the topology.
@@ -83,7 +83,7 @@ def chips_of(topology: str) -> tuple[Chip, list]:
 def host_of(devices: Sequence[jax.Device]) -> list[jax.Device]:
     """The chips of one host of a topology, as a topology of their own if there are several.
 
-    A TPU that is there runs programs on some of its chips; the compiler by itself makes none.
+    A real TPU can run a program on some of its chips; the compiler alone cannot target a part.
     """
     if devices[-1].process_index == 0:  # the only one, or no TPU
         return list(devices)

@@ -1,4 +1,4 @@
-"""`boostlm compile`: everything together, as a table or as JSON."""
+"""`boostlm compile`: compiles a config for a TPU and prints a table or JSON."""
 
 import json
 import sys
@@ -30,22 +30,23 @@ def compile_for(
     response_tokens: float | None = None,
     memory: float | None = None,
 ) -> None:
-    """Prints what a run of `config` takes on a TPU.
+    """Prints the memory, time and cost of a run on a TPU.
 
     Args:
       config: of the run.
       topology: such as "v5e:2x4".
-      price: of a chip for an hour.
+      price: per chip and hour.
       as_json: print JSON rather than a table.
-      quick: compile with the least effort that XLA knows.
-      model: a Gemma's name, where the config's model is not at hand.
+      quick: compile with XLA's least effort.
+      model: the name of a Gemma, if the config's model is not at hand.
       prefix_tokens, prompt_tokens: lengths of prompts, with `model` only.
-      response_tokens: of a response in the mean; None for the limit.
-      memory: bytes of HBM of a chip, in place of what it has.
+      response_tokens: mean length of a response; None for the limit.
+      memory: HBM of a chip in bytes, instead of its own.
 
     Raises:
-      BoostError: a program does not fit; says by how much and, where there is one, a setting with
-        which all do. Also an unknown topology, a missing libtpu, a batch that does not divide.
+      BoostError: a program does not fit; the message says by how much and names a setting that
+        helps, if there is one. Also an unknown topology, a missing libtpu, or a batch that does
+        not divide over the devices.
     """
     limit = config.sample.max_new_tokens
     if response_tokens is not None and not 0 < response_tokens <= limit:

@@ -1,4 +1,4 @@
-"""Compiles programs, and finds what they take or that they do not fit."""
+"""Compiles programs, and measures their memory and cost."""
 
 import re
 import time
@@ -23,12 +23,12 @@ class Measured(NamedTuple):
 
     Attributes:
       name: of the program.
-      needs: bytes of HBM, with what lies beside it.
-      fits: whether the chip has them.
+      needs: bytes of HBM, including memory held beside the program.
+      fits: whether the chip has that many.
       memory: by kind; None if XLA refused the program.
       cost: likewise.
       collectives: likewise.
-      tokens: that a run of it deals with, over all chips.
+      tokens: tokens that one execution processes, over all chips.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Measured(NamedTuple):
     tokens: int
 
     def with_beside(self, beside: int, chip: Chip) -> "Measured":
-        """The same program where the run keeps so much beside it."""
+        """The same program with other memory held beside it."""
         if self.memory is None:
             raise ValueError(f"XLA refused {self.name}, so its memory is not known")
         peak = self.memory.peak - self.memory.beside + beside
@@ -97,7 +97,7 @@ def memory_of(found: Any, beside: int) -> Memory:
     parts = (
         found.argument_size_in_bytes,
         found.output_size_in_bytes - found.alias_size_in_bytes,
-        found.temp_size_in_bytes,  # one piece, as large as what is in it at its fullest
+        found.temp_size_in_bytes,  # one block for all temporaries, as large as their peak
         found.generated_code_size_in_bytes,
         beside,
     )
@@ -105,7 +105,7 @@ def memory_of(found: Any, beside: int) -> Memory:
 
 
 def needed(message: str) -> float:
-    """The bytes that XLA says a program takes, when it refuses one; 0 if it does not say."""
+    """The bytes that XLA's refusal of a program names; 0 if it names none."""
     found = re.search(r"Used ([\d.]+)([KMG]?) of|temporaries \(([\d.]+)([KMG]?)\)", message)
     if not found:
         return 0.0
@@ -120,7 +120,7 @@ def measure_all(
     devices: Sequence[jax.Device],
     say: Callable[[str], None],
 ) -> tuple[RunPrograms, dict[str, Measured]]:
-    """All programs of a run, and what each takes."""
+    """All programs of a run, and their measurements."""
     programs, beside = build_programs(config, sizes, devices), held_beside(config, sizes, devices)
     measured = {
         name: measure(program, beside, chip, len(devices), say)

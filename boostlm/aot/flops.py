@@ -1,6 +1,6 @@
 """Arithmetic of a program: multiplications and additions of its matrix products.
 
-Read off the jaxpr, because XLA's own count takes a loop's body once, however often it runs.
+They are counted in the jaxpr, because XLA counts a loop's body once, however often it runs.
 """
 
 import math
@@ -10,11 +10,11 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def flops(jaxpr: Any, loops: float = 1.0) -> float:
-    """FLOPs of all matrix products, those in branches and loops included.
+    """FLOPs of all matrix products, including those in branches and loops.
 
     Args:
       jaxpr: a Jaxpr or ClosedJaxpr. Inside a shard_map, shapes and so FLOPs are those of a device.
-      loops: how often a `while` runs whose length the program decides; the same for all of them.
+      loops: iterations of each `while` loop whose length is only known at run time.
     """
     total = 0.0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:

@@ -1,6 +1,6 @@
-"""The programs that a run of a config would run, from shapes alone: nothing is loaded or computed.
+"""The programs of a run, built from shapes alone: nothing is loaded or computed.
 
-They are those of the learner itself, for devices that need not be there.
+They are the learner's own programs, for devices that need not exist.
 """
 
 import dataclasses
@@ -33,13 +33,13 @@ class Program(NamedTuple):
 
     Attributes:
       name: for the reader.
-      lower: () -> what `.compile()` is called on.
-      flops: () -> those of a run, on each chip.
-      loops: how often its loops of open length run, for the traffic.
-      arguments: bytes that its arguments take on each chip, at the least.
-      tokens: that a run of it deals with, over all chips.
-      rows: responses that a run of it moves on, or prompts that it takes in, over all chips.
-      settings: the config's fields that make another, smaller program of it.
+      lower: () -> the lowered program.
+      flops: () -> FLOPs of one execution, on each chip.
+      loops: iterations of its loops of unknown length, for the traffic.
+      arguments: least bytes of its arguments on each chip.
+      tokens: tokens that one execution processes, over all chips.
+      rows: responses that one execution decodes, or prompts that it prefills, over all chips.
+      settings: config fields that make this program smaller.
     """
 
     name: str
@@ -57,8 +57,8 @@ class RunPrograms(NamedTuple):
 
     Attributes:
       train: a training step.
-      prefill, decode: of sampling training prompts; the latter is one token a row.
-      greedy_prefill, greedy_decode: of evaluation, with one row a prompt.
+      prefill, decode: for sampling training prompts; decode makes one token a row.
+      greedy_prefill, greedy_decode: for evaluation, with one row a prompt.
     """
 
     train: Program
@@ -72,7 +72,7 @@ def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) 
     """The programs; raises BoostError where a batch does not divide over the devices."""
     learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.stop_sequences, devices)
     here, sampling = host_of(devices), sampling_params_of(config.sample)
-    hosts = len(devices) // len(here)  # each samples by itself
+    hosts = len(devices) // len(here)  # each host samples by itself
     own = dataclasses.replace(config.sample, batch_size=max(1, config.sample.batch_size // hosts))
     share = dataclasses.replace(config, sample=own)
     sampler_learner = make_learner(share, sizes.model, sizes.vocab_size, sizes.stop_sequences, here)
@@ -90,7 +90,7 @@ def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) 
 
 
 def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> int:
-    """Bytes on the fullest chip that no program is given: the models of this and the first round.
+    """Bytes on the fullest chip that are no argument of a program: the models that the run keeps.
 
     The learner keeps its parameters while a step has a copy of them, and the seed model's are kept
     for the next arm. Replicated, both lie on the first chip.
@@ -102,7 +102,7 @@ def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> 
 
 
 def bytes_of(tree: Any) -> int:
-    """What arrays take on each chip, without padding."""
+    """Bytes of arrays on each chip, without padding."""
 
     def size(x: Any) -> int:
         shape = x.shape if x.sharding is None else x.sharding.shard_shape(x.shape)
@@ -134,7 +134,7 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
 
     rows = settings.batch_size // settings.micro_batches
     most = max(1, CHUNK_LOGITS // sizes.vocab_size)
-    # The loss takes tokens with weight in chunks: each chip its own if mapped, else all together.
+    # The loss goes over tokens with weight in chunks: under pmap each chip has its own.
     together = rows // chips if mapped else rows
     chunk = min(most, together * (width - 1))
     loops = math.ceil(together * config.sample.max_new_tokens / chunk)
@@ -172,7 +172,7 @@ def _sampling(
     prompts: int,
     kind: str,
 ) -> tuple[Program, Program]:
-    """Taking prompts in, and decoding one token of each row: of one host, whose learner this is."""
+    """Prefill, and decoding one token for each row, on one host."""
     programs, mesh = learner.sampler.programs_of(sampling), learner.mesh
     D, width = mesh.size, width_of(sizes.prompt)
     A, S, C = layout_of(learner.batch_size, D, prompts, k)

@@ -1,4 +1,4 @@
-"""What a program takes of a chip, and how long it takes at the least; arithmetic on plain numbers.
+"""Memory of a program and its least time by the roofline; arithmetic on plain numbers.
 
 The roofline (Williams et al., 2009): a program takes as long as its slowest of three parts would
 alone, computing at the peak rate, moving bytes to and from HBM, and sending bytes to other chips.
@@ -16,12 +16,12 @@ class Memory(NamedTuple):
     """Bytes of a chip's HBM while a program runs.
 
     Attributes:
-      arguments: what it is given.
-      results: what it makes of them, where that does not take the arguments' place.
-      temporaries: in between.
+      arguments: its inputs.
+      results: its outputs that do not reuse the arguments' memory.
+      temporaries: intermediate values.
       code: the program itself.
-      beside: what the run keeps meanwhile that is no argument.
-      peak: the most at once, all of it together.
+      beside: what the run holds meanwhile that is not an argument.
+      peak: the most at any time, all together.
     """
 
     arguments: int
@@ -33,13 +33,13 @@ class Memory(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of one run of a program, on each chip.
+    """One execution of a program, on each chip.
 
     Attributes:
       flops: of matrix products.
       hbm: bytes read and written.
       sent: bytes sent to other chips.
-      compute, memory, network: seconds that each of these takes alone.
+      compute, memory, network: seconds that each would take alone.
     """
 
     flops: float
@@ -56,7 +56,7 @@ class Cost(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """What takes that time."""
+        """What limits that time."""
         return max(("compute", "memory", "network"), key=lambda name: getattr(self, name))
 
 
@@ -85,7 +85,7 @@ class Work(NamedTuple):
     Attributes:
       name: for the reader.
       calls: {program: how often}.
-      tokens: that are generated or trained on, in all.
+      tokens: generated or trained on in all.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Work(NamedTuple):
 
 
 class Hours(NamedTuple):
-    """What a kind of work takes.
+    """Time of a kind of work.
 
     Attributes:
       name: of the work.

@@ -1,4 +1,4 @@
-"""What a run's programs are compiled for: the sizes of model, vocabulary and prompts."""
+"""Sizes of model, vocabulary and prompts, which a run's programs are compiled for."""
 
 import math
 from typing import NamedTuple
@@ -20,15 +20,15 @@ _GEMMA = {
 
 
 class Sizes(NamedTuple):
-    """What decides shapes besides the config.
+    """Sizes that decide shapes besides the config.
 
     Attributes:
       model: of the decoder.
       vocab_size: V.
       stop_sequences: token sequences that end a response.
       prefix: tokens that all prompts begin with.
-      prompt: tokens of the longest prompt after those.
-      source: where these are from, for the reader.
+      prompt: tokens of the longest prompt after the prefix.
+      source: where the sizes come from, for the reader.
     """
 
     model: ModelConfig
@@ -52,10 +52,10 @@ def named_sizes(config: Config, model: str, prefix: int | None, prompt: int | No
     """The sizes of a Gemma by name, for prompts of given lengths, without any data.
 
     Args:
-      config: `data.max_prompt_tokens` bounds prompts of which nothing else is known.
+      config: `data.max_prompt_tokens` bounds prompts whose length is not given.
       model: "gemma2_2b", ...
       prefix: tokens that all prompts begin with; None for 0.
-      prompt: tokens of the longest after those; None for all that the limit leaves.
+      prompt: tokens of the longest prompt after the prefix; None for the limit.
     """
     if model not in _GEMMA:
         raise BoostError(f"--model {model}: choose from {', '.join(_GEMMA)}")
@@ -70,7 +70,7 @@ def named_sizes(config: Config, model: str, prefix: int | None, prompt: int | No
 
 
 def measured_sizes(config: Config) -> Sizes:
-    """The sizes that a run of this config has, from its own model, tokenizer and prompts."""
+    """The sizes of a run of this config, from its own model, tokenizer and prompts."""
     path = epath.Path(config.seed_model.path)
     if config.seed_model.path and not is_converted(path):
         raise BoostError(

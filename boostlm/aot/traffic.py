@@ -1,7 +1,7 @@
-"""What an optimized HLO program moves on each chip: to and from HBM, and between chips.
+"""Bytes that an optimized HLO program moves on each chip: to and from HBM, and between chips.
 
-Read off XLA's text, because XLA's own count takes a loop's body once, and what stays in on-chip
-memory as HBM traffic. The text is of one chip, so shapes are of its own parts.
+They are counted in XLA's text, because XLA counts a loop's body once, and counts data that stays
+in on-chip memory as HBM traffic. The text is that of one chip, so shapes are those of its parts.
 """
 
 import math
@@ -25,13 +25,13 @@ _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "whil
 
 
 class Collective(NamedTuple):
-    """Something that chips send one another.
+    """Data that chips send one another.
 
     Attributes:
       kind: "all-gather", "all-reduce", "reduce-scatter", "all-to-all", ...
-      shape: of the array, whole, such as "bf16[1024,256]".
+      shape: of the whole array, such as "bf16[1024,256]".
       bytes: of that array.
-      times: that a run of the program does it.
+      times: how often in one execution of the program.
       source: the operation in the traced program that it comes from.
     """
 
@@ -42,7 +42,7 @@ class Collective(NamedTuple):
     source: str
 
     def sent(self, chips: int) -> float:
-        """Bytes that each chip sends, along a ring, in one run of the program."""
+        """Bytes that each chip sends along a ring in one execution."""
         rounds = {"all-reduce": 2.0}.get(self.kind, 1.0)
         if self.kind in ("collective-permute", "collective-broadcast"):
             return self.times * self.bytes
@@ -50,7 +50,7 @@ class Collective(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Of one run of a program, on each chip.
+    """One execution of a program, on each chip.
 
     Attributes:
       hbm: bytes read from and written to HBM.
@@ -76,11 +76,11 @@ Computation = dict[str, Instruction]
 
 
 def traffic(text: str, loops: float = 1.0) -> Traffic:
-    """What a program moves.
+    """The traffic of a program.
 
     Args:
       text: of a compiled program (`as_text()`).
-      loops: how often a loop runs whose length the program decides; the same for all of them.
+      loops: iterations of each loop whose length is only known at run time.
     """
     computations, entry = parse_hlo(text)
     hbm, sent = 0.0, {}
@@ -88,7 +88,7 @@ def traffic(text: str, loops: float = 1.0) -> Traffic:
         kind = instruction.operation.removesuffix("-start")
         if kind in _COLLECTIVES:
             found = _collective(owner, computations[owner], instruction, kind, times)
-            # One that is spread over several fusions appears in each of them, under one channel.
+            # A collective that is spread over several fusions is in each of them, with one channel.
             channel = re.search(r"channel_id=(\d+)", instruction.text)
             key = (channel[1], found.kind, found.shape) if channel else instruction.name
             if key not in sent or sent[key].times < times:
@@ -125,7 +125,7 @@ def _split_shape(text: str) -> tuple[str, str]:
 
 
 def _closing(text: str) -> int:
-    """Where the parenthesis closes that opened just before `text`."""
+    """The place of the parenthesis that closes the one just before `text`."""
     depth = 1
     for at, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
@@ -160,7 +160,7 @@ def _executed(
 
 
 def _trips(condition: Computation, loops: float) -> float:
-    """How often a loop runs that counts from 0 to a constant; another: `loops`."""
+    """Iterations of a loop that counts from 0 to a constant; of any other loop, `loops`."""
     (root,) = (i for i in condition.values() if i.is_root)
     if root.operation == "compare" and "direction=LT" in root.text:
         bound = condition[root.operands[1]]
@@ -193,7 +193,7 @@ def _collective(
     if instruction.operation.endswith("-start"):
         whole = [max(whole, key=lambda part: part[1])]
     if kind == "all-reduce" and "all-reduce-scatter" in owner:
-        kind = "reduce-scatter"  # a fusion with the slice of it that is kept
+        kind = "reduce-scatter"  # a fusion with the slice that is kept
     source = re.search(r'op_name="([^"]*)"', instruction.text)
     shape = ", ".join(text for text, _, _ in whole)
     size = sum(size for _, size, _ in whole)
@@ -213,7 +213,7 @@ def _moved(
     if operation == "dynamic-update-slice":
         return 2 * _hbm(shapes[1])
     if operation in ("copy-start", "slice-start"):
-        ends = arrays(instruction.shape)[:2]  # of the way; a slice's source is all of the array
+        ends = arrays(instruction.shape)[:2]  # of the transfer; a slice names its whole source
         return min(size for _, size, _ in ends) * sum(in_hbm for _, _, in_hbm in ends)
     called = re.search(r"calls=(%[\w.-]+)", instruction.text)
     if operation == "fusion" and called:
@@ -222,7 +222,7 @@ def _moved(
 
 
 def _moved_by_fusion(inside: Computation, shapes: list[str], out: str) -> int:
-    """Of what is sliced, gathered or updated in place only the part; nothing passed through."""
+    """Counts the part that is sliced, gathered or updated in place, and nothing passed through."""
 
     def origin(name: str) -> str:
         while inside[name].operation in ("bitcast", "get-tuple-element", "copy"):

@@ -1,4 +1,4 @@
-"""How often a whole run runs each of its programs."""
+"""How often a run executes each of its programs."""
 
 from boostlm.aot.programs import RunPrograms
 from boostlm.aot.roofline import Work
@@ -9,14 +9,14 @@ from boostlm.experiment.run import planned_stages
 def workload(config: Config, programs: RunPrograms, response_tokens: float | None) -> list[Work]:
     """The work of all seeds, arms and rounds.
 
-    Every prompt counts as long as the longest, every row is taken all the time, and loading,
-    checking and saving take none. Labels by others than the frozen model cost no time here. A seed
-    model that is trained from scratch counts as so many rows more of the round's own steps.
+    Assumed: every prompt is as long as the longest, every row is always in use, and loading,
+    verifying and saving take no time. Only labels of the frozen model take time. Training a seed
+    model from scratch counts as more rows of the rounds' own steps.
 
     Args:
       config: of the run.
       programs: that it runs.
-      response_tokens: of a response in the mean; None for the limit, which is an upper bound.
+      response_tokens: mean length of a response; None for the limit, which is an upper bound.
     """
     stages, sample, step = planned_stages(config), config.sample, config.train.optimizer
     length = response_tokens or sample.max_new_tokens

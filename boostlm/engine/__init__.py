@@ -1,1 +1,1 @@
-"""The host side of a model: many prompts on few slots, training steps over devices."""
+"""The host side of a model: many prompts on few decode slots, training steps over devices."""

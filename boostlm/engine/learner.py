@@ -1,7 +1,7 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Every host samples its share of the prompts on its own devices, and then all hosts know all samples.
-Each host feeds its rows of every training batch.
+Each host samples its share of the prompts on its own devices; then all hosts get all samples. Each
+host supplies its own rows of every training batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def _ignore(done: int, total: int) -> None:
 
 
 def _do_all(n: int, do: Callable[[np.ndarray], Any]) -> Any:
-    """`gather_shards` where one host has all devices."""
+    """`gather_shards` for a single host."""
     return do(np.arange(n))
 
 
@@ -45,7 +45,7 @@ class LearnerState(NamedTuple):
 
     Attributes:
       params: of the model.
-      optimizer_state: to continue with, or None to start with a new one.
+      optimizer_state: to continue with; None for a new one.
       loss: float32 scalar, the mean loss over the last tenth of the last training; NaN if the loss
         of any step was not finite.
     """
@@ -75,11 +75,11 @@ class LanguageLearner:
           stop_sequences: token sequences that end a response.
           max_new_tokens: response length limit (R).
           batch_size: responses decoded at once, over all devices.
-          devices: to use; None for those of all hosts.
+          devices: the devices to use; None for those of all hosts.
           split: split parameters and optimizer state over the devices (`lm.sharding`) instead of
             keeping them on each; `model` then keeps to `device_mesh(devices)`.
-          sampling_model: the same model for sampling, for which each device has all parameters;
-            None: `model`.
+          sampling_model: the same model for sampling, with all parameters on each device; None:
+            `model`.
         """
         self.model = model
         self.devices = list(devices or jax.devices())
@@ -143,7 +143,7 @@ class LanguageLearner:
     ) -> Responses:
         """One response for each pair of a prompt and a sample number, as numpy arrays [L, ...].
 
-        The response of a pair is what `sample` gives for it.
+        The response of a pair is the one that `sample` gives.
         """
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
         responses = self._sample(params, prompts, groups, key, sampling, progress)
@@ -228,7 +228,7 @@ class LanguageLearner:
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:
-                jax.block_until_ready(metrics)  # bounds the queue and keeps progress true
+                jax.block_until_ready(metrics)  # limits the queue, so that progress is true
                 if pace.report(i + 1):
                     if partial is not None:
                         partial.save(jax.tree.map(take, train_state), losses, config.steps)
@@ -248,7 +248,7 @@ class LanguageLearner:
         optimizer: optax.GradientTransformation,
         partial: PartialTraining | None,
     ) -> tuple[TrainState, list[Any]]:
-        """The state to continue from, as a step takes it, and the losses so far.
+        """The first state in the form of a step, and the losses so far.
 
         Args:
           begin: its optimizer state may be None, for a new one.

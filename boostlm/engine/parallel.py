@@ -1,4 +1,4 @@
-"""Training over devices: each holds a copy of the model, or all of them hold one between them.
+"""Training over devices: each holds a copy of the model, or all of them share one.
 
 `replicated` maps the training step over the devices (`jax.pmap`). `sharded` jits it over a mesh,
 with parameters and optimizer state split as `lm.sharding` says. `on_one_device` jits it plainly:
@@ -33,11 +33,11 @@ class Parallel(NamedTuple):
     Attributes:
       batch_shape: OptimizerConfig -> the leading axes of all rows of a training: steps, then one
         or two axes of a batch. Raises BoostError if a batch does not divide over the devices.
-      shapes: (make, *args) -> `jax.eval_shape` of what the function makes between trainings,
-        parameters for example, with shardings.
-      put: pytree -> a copy of it as a step takes it. A step donates its state, so it must be one.
-      put_batch: numpy Batch of one step, the same on all hosts -> the batch as a step takes it.
-      take: array that a step returned -> the same as it is between trainings.
+      shapes: (make, *args) -> `jax.eval_shape` of a function that makes parameters, for example,
+        with the shardings that they have between trainings.
+      put: pytree -> a copy in the form of a step. A copy, because a step donates its state.
+      put_batch: numpy Batch of one step, the same on all hosts -> the batch in the form of a step.
+      take: an array from a step -> the array in the form that it has between trainings.
       init_optimizer: optax transformation -> a function of parameters from `put`.
       step: (optimizer, state or its shapes, micro_batches) -> the compiled step.
     """
@@ -70,7 +70,7 @@ def on_one_device(model: LanguageModel, device: jax.Device) -> Parallel:
         shapes=jax.eval_shape,
         put=lambda tree: jax.tree.map(lambda x: jax.device_put(jnp.array(x), device), tree),
         put_batch=functools.partial(jax.device_put, device=device),
-        take=jnp.asarray,  # it is that already
+        take=jnp.asarray,  # the form is the same
         init_optimizer=lambda optimizer: jax.jit(optimizer.init),
         step=lambda optimizer, state, parts: jit_train_step(model, optimizer, parts),
     )
@@ -88,7 +88,7 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         by_device = row_sharding(device_mesh([devices[i] for i in here]))
 
         def copies(x: Any) -> jax.Array:
-            one = jnp.expand_dims(x, 0)  # a buffer of its own
+            one = jnp.expand_dims(x, 0)  # a new buffer
             on_each = [jax.device_put(one, devices[i]) for i in here]
             shape = (len(here), *jnp.shape(x))
             return jax.make_array_from_single_device_arrays(shape, by_device, on_each)
@@ -100,7 +100,7 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         shapes=jax.eval_shape,
         put=put,
         put_batch=lambda batch: jax.tree.map(lambda x: x[here], batch),
-        # Not x[0], which is a collective if the array is spread over several hosts.
+        # x[0] would be a collective if the array is spread over several hosts.
         take=lambda x: x.addressable_shards[0].data[0],
         init_optimizer=lambda optimizer: jax.pmap(optimizer.init, devices=devices),
         step=lambda optimizer, state, parts: pmap_train_step(model, optimizer, parts, devices),
@@ -108,7 +108,7 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
 
 
 def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
-    """The devices hold one model between them, and each takes an equal part of each batch.
+    """The devices share one model, and each takes an equal part of each batch.
 
     Args:
       model: whose functions keep to `device_mesh(devices)` (see `decoder_lm`).

@@ -1,4 +1,4 @@
-"""Tokenized prompts, with what all of them begin with kept once; and the rows to train on."""
+"""Tokenized prompts, whose common prefix is stored once, and rows to train on."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from boostlm.numerics import AnyArray
 
 
 class PromptTable(NamedTuple):
-    """Tokenized prompts; each is the prefix and its own tokens.
+    """Tokenized prompts. Each consists of the prefix and its own tokens.
 
     Attributes:
-      prefix_P0: int32, what all prompts begin with: BOS, and few-shot examples where there are any.
-      tokens_NxP: int32, what follows, at least one token, padded on the right.
-      length_N: int32, tokens that follow.
+      prefix_P0: int32, the tokens that all prompts begin with: BOS, and few-shot examples if any.
+      tokens_NxP: int32, the other tokens, at least one, padded on the right.
+      length_N: int32, how many other tokens each prompt has.
     """
 
     prefix_P0: np.ndarray
@@ -33,7 +33,7 @@ def tokenize_prompts(
     Args:
       tokenizer: of the model.
       texts_by_split: whole prompts; no split is empty.
-      limit: tokens of a whole prompt, BOS included; a longer one is a BoostError that names it.
+      limit: most tokens of a whole prompt, BOS included. A BoostError names a longer one.
     """
     rows = {
         split: [tokenizer.encode_prompt(text) for text in texts]
@@ -52,8 +52,8 @@ def tokenize_prompts(
 
 
 def common_prefix(rows: Sequence[list[int]]) -> int:
-    """How many tokens all rows begin with; at least one of each row is left over."""
-    first, last = min(rows), max(rows)  # what these two share, all share
+    """The length of the common prefix of all rows; it leaves at least one token of each row."""
+    first, last = min(rows), max(rows)  # a prefix of these two is a prefix of all
     most = min(len(row) for row in rows) - 1
     return next((i for i in range(most) if first[i] != last[i]), most)
 
@@ -79,7 +79,7 @@ def training_rows(
     """Rows of prompt and response, with weight 1 on the response's tokens, EOS included.
 
     Args:
-      prompts: P tokens wide besides the prefix, which is no part of the rows.
+      prompts: with P tokens besides the prefix, which is not a part of the rows.
       prompt_id_C: int32.
       tokens_CxR: int32, responses.
       length_C: int32, their lengths.

@@ -1,8 +1,8 @@
-"""Sampling any number of responses on a fixed number of rows: the host side of `generate`.
+"""Samples any number of responses on a fixed number of rows: the host side of `generate`.
 
-Each device has rows of its own. They are decoded until enough of them have ended; then the
-responses are fetched, the next prompts are prefilled into the free rows, and decoding goes on. Few
-widths of prompts are compiled, and nothing else depends on lengths.
+Each device has its own rows. They are decoded until enough of them have ended. Then the responses
+are fetched, the next prompts are prefilled into the free rows, and decoding continues. Programs are
+compiled for a few widths of prompts, and nothing else depends on lengths.
 
 Suffixes as in `boostlm.lm.generate`, and D devices, M groups: a prompt with up to K of its
 samples.
@@ -40,7 +40,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class SamplingPrograms(NamedTuple):
-    """The compiled parts, for one rule of drawing tokens."""
+    """The compiled programs for one setting of `SamplingParams`."""
 
     read_prefix: jax.stages.Wrapped
     empty: jax.stages.Wrapped
@@ -77,7 +77,7 @@ class Sampler:
         self._programs: dict[SamplingParams, SamplingPrograms] = {}
 
     def ready(self, params: Params) -> Params:
-        """A model's parameters, in any sharding, as `sample` takes them. All hosts must call it."""
+        """A model's parameters in the form that `sample` takes. All hosts must call it."""
         return replicate_on(self._mesh, self._compact(params))
 
     def sample(
@@ -92,17 +92,17 @@ class Sampler:
     ) -> tuple[Responses, np.ndarray]:
         """The responses of every group, as numpy arrays [M, K, ...], and which are done, bool [M].
 
-        A response depends on params, its prompt, key, prompt id and sample number only. Where a
-        group has no sample there is a response of length 0.
+        A response depends on params, its prompt, key, prompt id and sample number only. An empty
+        place of a group gets a response of length 0.
 
         Args:
           params: from `ready`.
           prompts: N prompts.
-          groups: which of them, and which samples.
+          groups: which prompts, and which samples of them.
           key: of the round; a response draws with fold_in(fold_in(key, prompt), sample).
           sampling: how tokens are drawn.
           progress: called as (groups done, groups in all).
-          stop: called now and then; once it returns True, the other responses are left undone.
+          stop: called between decoding loops; once it returns True, sampling ends early.
         """
         programs = self.programs_of(sampling)
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
@@ -192,7 +192,7 @@ def _decode_until_free(
 
 
 class _Plan:
-    """Which response is in which row, which come next, and what has come out."""
+    """Which response each row holds, which prompts come next, and the finished responses."""
 
     def __init__(
         self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups
@@ -205,10 +205,10 @@ class _Plan:
         order = sorted(range(M), key=lambda m: (-widths[groups.prompt_M[m]], m))
         self._queue = collections.deque(order)
         self._width = lambda m: widths[groups.prompt_M[m]]
-        self._row = np.full((D, self.A, 2), -1)  # the group and the place in it of each row
+        self._row = np.full((D, self.A, 2), -1)  # of each row: the group and the place in it
         self._slot = np.full((D, self.S), -1)  # the group of each prompt slot
         layout = Layout(self.A, self.S, self.C)
-        self._none = {w: no_new_prompts(layout, D, K, w) for w in {0, *widths}}  # none taken
+        self._none = {w: no_new_prompts(layout, D, K, w) for w in {0, *widths}}  # all empty
         self.total, self.done = M, 0
         self._left = np.sum(groups.sample_MxK >= 0, axis=1)
         self.responses = Responses(
@@ -265,7 +265,7 @@ class _Plan:
         self._row[device, chosen, 0], self._row[device, chosen, 1] = m, places
 
     def collect(self, slots: DecodeSlots, finished_DxA: np.ndarray) -> None:
-        """Takes the responses of the rows that have ended, and frees these."""
+        """Takes the responses of the rows that have ended, and frees these rows."""
         active, length = np.asarray(slots.active_A), np.asarray(slots.length_A)
         ended = np.nonzero(~active & (self._row[..., 0] >= 0))
         m, k = self._row[ended].T

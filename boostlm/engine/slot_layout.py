@@ -1,4 +1,4 @@
-"""What is sampled, and how much room each device has for it: numpy, before anything is compiled.
+"""What to sample, and how many rows and prompts each device holds; plain numpy.
 
 Suffixes as in `boostlm.lm.generate`, and D devices, M groups: a prompt with up to K of its samples.
 """
@@ -41,7 +41,9 @@ def group_pairs(
     order = np.argsort(prompt_L, kind="stable")
     _, first, count = np.unique(prompt_L[order], return_index=True, return_counts=True)
     K = next(w for w in _WIDTHS if len(order) >= (1 - _EMPTY) * w * np.sum(-(-count // w)))
-    nth = np.arange(len(order)) - np.repeat(first, count)  # number of a pair among its prompt's
+    nth = np.arange(len(order)) - np.repeat(
+        first, count
+    )  # a pair's number among the pairs of its prompt
     starts = nth % K == 0
     m, k = np.cumsum(starts) - 1, nth % K
     groups = SampleGroups(prompt_L[order][starts], np.full((int(starts.sum()), K), -1))
@@ -60,11 +62,11 @@ def width_of(length: int) -> int:
 
 
 class Layout(NamedTuple):
-    """What each device has room for.
+    """How much each device holds.
 
     Attributes:
       rows: responses that are decoded together (A).
-      prompts: prompts that these may respond to (S).
+      prompts: prompts that these rows respond to (S).
       new: prompts that are inserted at once (C).
     """
 
@@ -83,10 +85,10 @@ def layout_of(rows: int, devices: int, groups: int, k: int) -> Layout:
 class NewPrompts(NamedTuple):
     """The next prompts of every device, with a leading axis D, as numpy arrays.
 
-    A place that is not taken has prompt slot S and row A, which are out of range.
+    An empty place has prompt slot S and row A, which are out of range.
 
     Attributes:
-      tokens_CxP: int32, padded on the right; what follows the prefix.
+      tokens_CxP: int32, the tokens after the prefix, padded on the right.
       length_C: int32.
       slot_C: int32, the prompt slot of each.
       row_CxK: int32, the row of each response.
@@ -103,7 +105,7 @@ class NewPrompts(NamedTuple):
 
 
 def no_new_prompts(layout: Layout, D: int, K: int, width: int) -> NewPrompts:
-    """Places for new prompts of up to `width` tokens, none of them taken."""
+    """Empty places for new prompts of up to `width` tokens."""
     A, S, C = layout
     return NewPrompts(
         tokens_CxP=np.full((D, C, width), PAD_ID, np.int32),

@@ -1,4 +1,4 @@
-"""Texts that end a response besides EOS: found in tokens while sampling, and cut off afterwards."""
+"""Stop strings: found as tokens while sampling, and cut off afterwards."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from boostlm.lm.generate import Responses
 def stop_sequences(
     tokenizer: Tokenizer, stop_strings: Sequence[str]
 ) -> tuple[tuple[int, ...], ...]:
-    """Token sequences that end a response: the model's stop tokens and spellings of the texts."""
+    """Token sequences that end a response: stop tokens, and spellings of stop strings."""
     found: list[tuple[int, ...]] = [(i,) for i in tokenizer.stop_token_ids]
     for stop in stop_strings:
         found += tokenizer.spellings(stop)
@@ -21,10 +21,10 @@ def stop_sequences(
 def cut_at_stops(
     tokenizer: Tokenizer, responses: Responses, stop_strings: Sequence[str]
 ) -> Responses:
-    """Puts EOS in the place of the first stop in each response, which is then a finished one.
+    """Replaces the first stop string of each response by EOS; such a response is finished.
 
-    The tokens before it stay what was sampled; a token that holds more than the stop goes with it.
-    EOS takes the log-probability of the first token that it replaces.
+    The tokens before it stay unchanged. A token that holds more than the stop string is replaced as
+    a whole. EOS takes the log-probability of the first token that it replaces.
 
     Args:
       tokenizer: of the model.
@@ -45,7 +45,7 @@ def cut_at_stops(
 
 
 def _before_stop(tokenizer: Tokenizer, row: Sequence[int], stop_strings: Sequence[str]) -> int:
-    """How many tokens of a row come before the first of those that spell a stop."""
+    """How many tokens of a row come before the first token of a stop string."""
 
     def holds(count: int) -> bool:
         text = tokenizer.decode(row[:count])
@@ -53,7 +53,7 @@ def _before_stop(tokenizer: Tokenizer, row: Sequence[int], stop_strings: Sequenc
 
     if not holds(len(row)):
         return len(row)
-    low, high = 0, len(row)  # no stop in the first `low` tokens, one in the first `high`
+    low, high = 0, len(row)  # no stop string in the first `low` tokens, one in the first `high`
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)

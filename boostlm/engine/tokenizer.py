@@ -1,4 +1,4 @@
-"""SentencePiece: BOS once, EOS learned, padding of its own; trained on texts or a model's own."""
+"""SentencePiece with explicit BOS, EOS and padding; trained here or taken from a model."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ import sentencepiece as spm
 from boostlm.config import TokenizerConfig
 from boostlm.errors import BoostError
 
-PAD_ID = 0  # in every tokenizer, Gemma's too; never the end of a response
+PAD_ID = 0  # in every tokenizer, Gemma's too; it never ends a response
 _EOS_ID, _BOS_ID, _UNK_ID = 1, 2, 3  # in the tokenizers that are trained here
-_SPACE = "\u2581"  # stands for a space inside SentencePiece, and would come back as one
+_SPACE = "\u2581"  # SentencePiece writes a space so, and would decode it to a space
 
 
 class Tokenizer:
@@ -32,7 +32,7 @@ class Tokenizer:
           kept: ascending SentencePiece ids that the language model knows; None for all.
 
         Raises:
-          BoostError: bytes that are no SentencePiece model, or special tokens that are missing.
+          BoostError: the bytes are not a SentencePiece model, or a special token is missing.
         """
         self.model = model
         self.spm_stop_ids = tuple(spm_stop_ids)
@@ -75,7 +75,7 @@ class Tokenizer:
         return sorted({*special, *(i for i in range(self.full_size) if spm_.is_byte(i))})
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, without BOS or EOS. Text that needs a token there is none for: BoostError."""
+        """Token ids, without BOS or EOS; BoostError if the vocabulary cannot write the text."""
         ids = self._spm.encode(text)
         if self._spm.unk_id() in ids or _SPACE in text:
             raise BoostError(f"the tokenizer cannot represent {text!r}: train it on such texts")
@@ -99,8 +99,8 @@ class Tokenizer:
     def spellings(self, text: str) -> list[tuple[int, ...]]:
         """Token sequences that spell a text.
 
-        Its usual one, one a character, and any one token that holds all of it. Other ways to split
-        it there may be.
+        They are the usual one, one token for each character, and any single token that holds the
+        whole text. There may be other ways to split it.
         """
         pieces = self._spm.decode([[int(piece)] for piece in self.kept])
         holding: list[tuple[int, ...]] = [(i,) for i, piece in enumerate(pieces) if text in piece]
@@ -112,7 +112,7 @@ class Tokenizer:
         return list(dict.fromkeys(holding))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; PAD, BOS and what ends a response give nothing."""
+        """Text of token ids; PAD, BOS and stop tokens give no text."""
         silent = {PAD_ID, self.bos_id, *self.stop_token_ids}
         return self._spm.decode([int(self.kept[i]) for i in ids if int(i) not in silent])
 

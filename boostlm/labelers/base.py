@@ -1,4 +1,4 @@
-"""The labeler interface: an outside source of responses, which may be mostly wrong."""
+"""The labeler interface: an outside source of responses, some of which are right."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

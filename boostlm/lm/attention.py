@@ -1,8 +1,8 @@
-"""Attention in flax.linen: grouped queries, rotary positions, over several segments of keys.
+"""Attention in flax.linen: grouped queries, rotary positions, several segments of keys.
 
-Suffixes: B rows, T tokens of a row; A rows that are decoded, S prompts, K places for rows of one
-prompt, P prompt or prefix tokens, R response tokens; H heads, G key-value heads, Q query heads of
-each of them, D head width, E model width. In einsums of whole rows s is keys.
+Suffixes: B rows, T tokens of a row; A decoded rows, S prompts, K places for rows of one prompt,
+P prompt or prefix tokens, R response tokens; H heads, G key-value heads, Q query heads of each
+key-value head, D head width, E model width. In einsums over whole rows, s stands for keys.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from boostlm.lm.linear import Linear
 
 KeysValues = tuple[Array, Array]  # of one layer
 
-_MASKED = -1e30  # finite: a row with nothing to attend to gives no NaN
+_MASKED = -1e30  # finite, so that a row with nothing to attend to does not give NaN
 
 
 class RMSNorm(nn.Module):
@@ -61,11 +61,11 @@ def rotate(x: Array, position: Array, base: float) -> Array:
 
 
 class Segment(NamedTuple):
-    """Some of the keys that queries look at; leading axes are any.
+    """Some of the keys that queries attend to, with any leading axes.
 
     Attributes:
       score: float32 [..., S], scaled products of queries and keys.
-      mask: bool, broadcast against `score`: which keys a query sees.
+      mask: bool, broadcasts to `score`: which keys a query sees.
       read: weights [..., S] -> [..., D], their sum of values.
     """
 
@@ -95,13 +95,13 @@ def products(spec: str, query: Array, key: Array) -> Array:
 
 
 def _of_prefix(query: Array, seen: Array, prefix: KeysValues) -> Segment:
-    """All tokens look at the prefix's keys together: one product for each key-value head.
+    """All tokens attend to the prefix together: one product for each key-value head.
 
-    With the head as the leading axis, XLA on CPU has such products in bfloat16 too.
+    With the head as the leading axis, XLA on CPU can compute such products in bfloat16 too.
 
     Args:
       query: [..., G, Q, D].
-      seen: bool, broadcast against [..., G, Q, P].
+      seen: bool, broadcasts to [..., G, Q, P].
       prefix: keys [G, D, P] and values [G, P, D].
     """
     (key_GxDxP, value_GxPxD), (*lead, G, Q, _) = prefix, query.shape
@@ -119,7 +119,7 @@ def _of_prefix(query: Array, seen: Array, prefix: KeysValues) -> Segment:
 
 
 class Attention(nn.Module):
-    """Projections around `attend`; the caller says which keys there are besides the new ones.
+    """Attention with its projections, over new tokens and over earlier keys from the caller.
 
     Attributes:
       config: of the model.
@@ -155,17 +155,17 @@ class Attention(nn.Module):
         return query, rotate(key, position, base), value
 
     def visible(self, distance: Array) -> Array:
-        """Whether a query sees a key that stands so many tokens before it: bool."""
+        """Whether a query sees a key this many tokens before it: bool."""
         seen = distance >= 0
         return seen & (distance < self.config.window) if self.local else seen
 
     def merge(self, segments: Sequence[Segment], x: Array) -> Array:
-        """Attends and projects: [..., E] for the tokens x [..., E] that ask."""
+        """Attends and projects: [..., E] for the querying tokens x [..., E]."""
         mixed = attend(segments, self.config.attention_cap, x.dtype)
         return self.out(mixed.reshape(*x.shape[:-1], self.config.heads, self.config.head_dim))
 
     def full(self, x_BxTxE: Array, prefix: KeysValues) -> tuple[Array, KeysValues]:
-        """Causal attention of rows to themselves and to a prefix; also their keys and values."""
+        """Causal attention of rows to themselves and to a prefix, and their keys and values."""
         P, T = prefix[1].shape[1], x_BxTxE.shape[1]
         position_T = P + jnp.arange(T)
         query, key, value = self.project(x_BxTxE, jnp.broadcast_to(position_T, x_BxTxE.shape[:2]))
@@ -186,7 +186,7 @@ class Attention(nn.Module):
     def decode(
         self, x_AxE: Array, position_A: Array, rows: DecodeRows, caches: Caches
     ) -> tuple[Array, KeysValues]:
-        """One new token for each row: what attention adds, and the rows' new cache."""
+        """Attention of one new token in each row, and the rows' new cache."""
         query, key, value = self.project(x_AxE, position_A)
         (A, G, Q, D), B = query.shape, caches.response[0].shape[0]
         R, write = caches.response[1].shape[1], jax.lax.dynamic_update_slice_in_dim
@@ -209,7 +209,7 @@ class Attention(nn.Module):
     def _of_prompt(
         self, query: Array, position_A: Array, rows: DecodeRows, caches: Caches
     ) -> Segment:
-        """The rows of a prompt look at its keys together, so these are read once for all."""
+        """All rows of a prompt attend to it together, so its keys are read once."""
         key_SxGxDxP, value_SxGxPxD = caches.prompt
         (S, G, P, _), (_, K), Q = value_SxGxPxD.shape, rows.row_SxK.shape, query.shape[2]
         place_1xP = jnp.arange(P)[None]

@@ -1,8 +1,8 @@
 """Weighted cross-entropy over a large vocabulary, without all logits at once.
 
 Logits of 4,096 tokens over 262,144 vocabulary entries are 4 GiB in float32, and their gradient is
-as much again. Here the tokens that carry weight are taken in chunks, and a chunk's gradients are
-made while its logits are there; nothing of the vocabulary's size is kept for each token.
+as much again. Here the tokens with weight are processed in chunks, and a chunk's gradients are
+computed along with its logits, so nothing of the vocabulary's size is kept for each token.
 """
 
 import functools
@@ -15,10 +15,10 @@ from jax import Array
 
 from boostlm.numerics import AnyArray, expand
 
-Head = Any  # a pytree of float arrays: the parameters that logits are made with
+Head = Any  # a pytree of float arrays: the parameters of the logits
 Unembed = Callable[[Head, Array], Array]
 
-CHUNK_LOGITS = 2**27  # logits of a chunk at the most, unless one token has more: 512 MiB
+CHUNK_LOGITS = 2**27  # most logits of a chunk, unless one token has more: 512 MiB
 
 
 def cross_entropy(
@@ -31,21 +31,21 @@ def cross_entropy(
 ) -> tuple[Array, Array]:
     """Weighted token cross-entropy as (weighted sum in nats, weight sum), never as a mean.
 
-    Means of shards do not average to the mean of the whole; sums add up. A token without weight
-    costs no arithmetic over the vocabulary, however many there are. Works under jit, pmap and
-    shard_map, where each device goes over as many chunks as its own tokens fill. Differentiable in
-    `head` and `x_BxTxE` (once), not in the weights.
+    Means of shards do not average to the mean of the whole; sums add up. Tokens without weight cost
+    no arithmetic over the vocabulary. Works under jit, pmap and shard_map, where each device
+    processes only the chunks that its own tokens fill. Differentiable once in `head` and `x_BxTxE`,
+    not in the weights.
 
     Args:
       unembed: (head, x [C, E]) -> logits [C, V], float32.
-      head: parameters of `unembed`, all of them.
-      x_BxTxE: what the logits are made of.
+      head: all parameters of `unembed`.
+      x_BxTxE: hidden states.
       target_BxT: int32, the token that x_BxTxE[b, t] is to predict.
       weight_BxT: float32.
-      chunk: tokens at once; None: as many as have 2**27 logits.
+      chunk: tokens in a chunk; None: as many as have 2**27 logits.
 
     Returns:
-      Two float32 scalars. Both are 0, with gradients 0, where nothing has weight.
+      Two float32 scalars. If no token has weight, both are 0 and so are the gradients.
     """
     tokens = target_BxT.size
     if chunk is None:
@@ -73,7 +73,7 @@ def _weighted_sum(
 def _forward(
     unembed: Unembed, chunk: int, head: Head, x_NxE: Array, target_N: Array, weight_N: Array
 ) -> tuple[Array, tuple[Head, Array]]:
-    """The loss, and its gradients in `head` and x as what is kept for the backward pass."""
+    """The loss, and its gradients in `head` and x, which are kept for the backward pass."""
 
     def loss_and_gradients(
         x_CxE: Array, target_C: Array, weight_C: Array

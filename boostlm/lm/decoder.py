@@ -1,9 +1,9 @@
 """A decoder-only transformer in flax.linen, and its `LanguageModel` functions.
 
 Pre-norm blocks of grouped-query attention with rotary positions and a gated-GELU MLP, RMSNorm
-that scales by (1 + w), and one scaled embedding table for input and output. `ModelConfig` adds what
-Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786) have besides; `boostlm.pretrained.gemma`
-names their configs. Suffixes as in `boostlm.lm.attention`, and V vocabulary.
+that scales by (1 + w), and one scaled embedding table for input and output. `ModelConfig` also has
+the features of Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786), whose configs are in
+`boostlm.pretrained.gemma`. Suffixes as in `boostlm.lm.attention`, and V vocabulary.
 """
 
 import functools
@@ -30,7 +30,7 @@ Layers = tuple[KeysValues, ...]  # keys and values of each layer
 class Block(nn.Module):
     """Attention and MLP, each on a normalised input and added to the stream.
 
-    With `config.post_norms`, what is added is normalised too. Attributes as in `Attention`.
+    With `config.post_norms`, their outputs are normalised too. Attributes as in `Attention`.
     """
 
     config: ModelConfig
@@ -72,7 +72,7 @@ class Decoder(nn.Module):
       config: of the model.
       vocab_size: V.
       dtype: of matrix products and of the stream between blocks. Parameters, norms, scores,
-        softmax, soft caps and logits are float32 whatever it is.
+        softmax, soft caps and logits are always float32.
       remat: compute a block's inner values again in the backward pass, keeping only its input.
       mesh: over which parameters are sharded (`sharding`); None if each device has them whole.
     """
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         table_VxE = self.embedding.embedding.astype(self.dtype)
         if self.mesh and self.vocab_size % self.mesh.size:  # not split by vocabulary
             table_VxE = gather(table_VxE, self.mesh)
-        x = gather(self.final_norm(x), self.mesh)  # rather than the table
+        x = gather(self.final_norm(x), self.mesh)  # less data than the table
         logits = jnp.einsum("...e,ve->...v", x, table_VxE, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.config.logit_cap)
 
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
 
         Args:
           tokens_BxT: rows.
-          prefix: what `read_prefix` gave for tokens that stand before every row.
+          prefix: from `read_prefix`, for the tokens before every row.
         """
         x_BxTxE, caches = self.embed(tokens_BxT), []
         for block, before in zip(self.blocks, prefix, strict=True):
@@ -148,7 +148,7 @@ class Decoder(nn.Module):
 def empty_cache(config: ModelConfig, dtype: DTypeLike, *shape: int) -> Layers:
     """Each layer's keys [..., G, D, T] and values [..., G, T, D] for a shape of (..., T), zeros.
 
-    In these layouts a step of decoding multiplies by them as they are, without a transposed copy.
+    In these layouts, a decoding step multiplies by them directly, without a transposed copy.
     """
     *lead, T = shape
     G, D = config.kv_heads, config.head_dim

@@ -1,11 +1,11 @@
 """Sampling with a key-value cache: rows decoded together, each row refilled when it ends.
 
 `DecodeSlots` is the state. `insert` prefills prompts and gives each of their responses a row, and
-`decode_step` gives every active row one more token. Between the two, `engine.sampler` only says
-which prompts come next. `generate` does both in one call, with a row for every response.
+`decode_step` gives every active row one more token. `engine.sampler` calls them in turn and chooses
+the next prompts. `generate` does all in one call, with a row for every response.
 
-Suffixes: A rows, S prompts that have rows, C prompts that are inserted at once, K responses a
-prompt, P prompt tokens, R response tokens, V vocabulary.
+Suffixes: A rows, S prompts that have rows, C prompts inserted at once, K responses to a prompt,
+P prompt tokens, R response tokens, V vocabulary.
 """
 
 import functools
@@ -31,9 +31,9 @@ class Responses(NamedTuple):
     """K sampled responses to each of B prompts.
 
     Attributes:
-      tokens_BxKxR: int32, the ending included, padded on the right.
-      length_BxK: int32, tokens up to the first ending, that one included.
-      finished_BxK: bool, ended by an ending; False means cut off by the length limit.
+      tokens_BxKxR: int32, including the stop sequence, padded on the right.
+      length_BxK: int32, tokens up to and including the first stop sequence.
+      finished_BxK: bool, ended by a stop sequence; False means cut off by the length limit.
       logprob_BxKxR: float32, the model's own log-probability of each token (temperature 1, nothing
         filtered out), 0 on padding.
 
@@ -53,11 +53,11 @@ class Responses(NamedTuple):
 
 
 class DecodeConfig(NamedTuple):
-    """What is the same for all responses. Hashable and static under jit.
+    """Settings of all responses. Hashable, and static under jit.
 
     Attributes:
       stop_sequences: token sequences that end a response, such as ((EOS,),); 1 to R tokens long.
-      pad_id: fills up what follows; ends nothing.
+      pad_id: the token after the end of a response; it does not end one.
       sampling: how tokens are drawn.
     """
 
@@ -72,7 +72,7 @@ class DecodeSlots(NamedTuple):
     Attributes:
       token_A: int32, the last token of each row.
       length_A: int32, tokens of each row so far.
-      active_A: bool, rows that go on.
+      active_A: bool, rows that have not ended.
       key_A: keys; token t of a row is drawn with fold_in(key, t).
       tokens_AxR: int32.
       logprob_AxR: float32.
@@ -101,12 +101,12 @@ class DecodeSlots(NamedTuple):
 
 
 class PrefillBatch(NamedTuple):
-    """Prompts to insert. A place that is not taken has row A and prompt slot S, out of range.
+    """Prompts to insert. An empty place has row A and prompt slot S, which are out of range.
 
     Attributes:
-      tokens_CxP: int32, padded on the right; what follows the prefix, at least one token.
+      tokens_CxP: int32, the tokens after the prefix, at least one, padded on the right.
       length_C: int32.
-      slot_C: int32, where in S each prompt goes.
+      slot_C: int32, the prompt slot of each prompt.
       row_CxK: int32, the row of each response.
       key_CxK: keys.
     """
@@ -121,7 +121,7 @@ class PrefillBatch(NamedTuple):
 def empty_slots(
     model: LanguageModel, key: Array, pad_id: int, *, A: int, S: int, K: int, P: int, R: int
 ) -> DecodeSlots:
-    """Slots without an active row; `key` is any key of the kind that later rows will bring."""
+    """Slots without an active row; `key` is any key, for its type."""
     zeros_A, zeros_S = jnp.zeros((A,), jnp.int32), jnp.zeros((S,), jnp.int32)
     return DecodeSlots(
         token_A=zeros_A,
@@ -150,7 +150,7 @@ def insert(
 ) -> DecodeSlots:
     """Prefills prompts and draws the first token of each of their responses.
 
-    Rows and prompt slots that are named must be free. P of the arrivals may be less than that of
+    The rows and prompt slots of the batch must be free. Its prompts may be padded to less than P of
     the slots.
     """
     C, K = batch.row_CxK.shape
@@ -177,7 +177,7 @@ def insert(
 
 
 def _put(slot_C: AnyArray, into: Array, new: Array) -> Array:
-    """Writes caches of C prompts into their slots; they may be shorter than what slots hold."""
+    """Writes the caches of C prompts into their slots, which may be longer."""
     fill = [(0, 0)] + [(0, n - m) for n, m in zip(into.shape[1:], new.shape[1:], strict=True)]
     return into.at[slot_C].set(jnp.pad(new, fill), mode="drop")
 
@@ -185,7 +185,7 @@ def _put(slot_C: AnyArray, into: Array, new: Array) -> Array:
 def _emit(
     slots: DecodeSlots, logits_AxV: Array, here_A: Array, decode_config: DecodeConfig
 ) -> DecodeSlots:
-    """Draws the next token of the rows `here_A`; the others stay as they are."""
+    """Draws the next token of the rows `here_A`; other rows stay unchanged."""
     A, R = slots.tokens_AxR.shape
     key_A = jax.vmap(jax.random.fold_in)(slots.key_A, slots.length_A)
     drawn_A, logprob_A = draw_token(key_A, logits_AxV, decode_config.sampling)
@@ -237,7 +237,7 @@ def decode_step(
 
 
 def free(slots: DecodeSlots) -> tuple[Array, Array]:
-    """How many rows, and how many prompt slots, could be given away: int32 scalars."""
+    """How many rows and how many prompt slots are free: int32 scalars."""
     S = slots.length_S.shape[0]
     busy_S = jnp.zeros((S,), bool).at[slots.prompt_A].max(slots.active_A)
     return jnp.sum(~slots.active_A, dtype=jnp.int32), jnp.sum(~busy_S, dtype=jnp.int32)
@@ -266,18 +266,18 @@ def generate(
 
     Each prompt is prefilled once and its cache shared by its K responses. A row's draws depend on
     its key and its prompt alone. Jit it with everything but params, prompts, lengths and keys
-    static; it runs on arrays sharded over B. For more prompts than fit at once see
-    `boostlm.engine.sampler`, which refills the rows that end.
+    static; it runs on arrays sharded over B. For more prompts than fit at once,
+    `boostlm.engine.sampler` refills the rows that end.
 
     Args:
       model: the functions `read_prefix`, `prefill`, `decode` and its caches are used.
       params: of the model.
       prompt_BxP: int32, padded on the right.
       length_B: int32, real tokens of each prompt, at least 1.
-      key_BxK: keys, one a response (see `row_keys`); token t uses fold_in(key, t).
+      key_BxK: a key for each response (see `row_keys`); token t uses fold_in(key, t).
       max_new_tokens: R.
       stop_sequences: token sequences that end a response, such as ((EOS,),); no pad_id.
-      pad_id: fills up what follows.
+      pad_id: the token after the end of a response.
       sampling: how tokens are drawn.
 
     Example:

@@ -1,4 +1,4 @@
-"""What sampling and training need of a model, as pure functions. Stubs of it serve as tests."""
+"""The functions of a model that sampling and training call. Tests replace them with stubs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,23 +9,23 @@ from jax import Array
 from boostlm.numerics import AnyArray
 
 Params = Any  # a pytree of float arrays
-Cache = Any  # a pytree; what a model keeps of the tokens it has seen
+Cache = Any  # a pytree; the keys and values of earlier tokens, for example
 NO_PREFIX = np.zeros(0, np.int32)
 
 
 class DecodeRows(NamedTuple):
-    """Where the rows that are decoded together stand; A rows over S prompts of up to K rows each.
+    """The state of rows that are decoded together: A rows, S prompts, up to K rows for each.
 
-    A row is any response to any of the prompts, so rows of all ages and prompts mix. The inverse
-    `row_SxK` lets a model look at the prompts' keys prompt by prompt.
+    Rows of all ages and prompts mix. The inverse `row_SxK` lets a model process all rows of a
+    prompt together.
 
     Attributes:
-      index_A: int32, number of the token that is fed, in its response, from 0.
+      index_A: int32, place of the input token in its response, from 0.
       clock: int32 scalar, counts the tokens ever decoded in a row's place. Entry `clock mod R` of
         every row's cache is written; entry j is `(clock - j) mod R` tokens old.
       prompt_A: int32, the row's prompt, in [0, S).
       place_A: int32, its place among the rows of that prompt, in [0, K).
-      row_SxK: int32, the row at each place; any row where there is none.
+      row_SxK: int32, the row at each place; any row for an empty place.
       length_S: int32, tokens of each prompt, without the prefix.
     """
 
@@ -38,12 +38,12 @@ class DecodeRows(NamedTuple):
 
 
 class Caches(NamedTuple):
-    """What a model keeps of the prefix of all prompts, of S prompts and of A rows.
+    """Caches of the prefix, of S prompts and of A rows.
 
     Attributes:
-      prefix: of P0 tokens that stand before every prompt; P0 may be 0.
+      prefix: of the P0 tokens before every prompt; P0 may be 0.
       prompt: leaves [S, ...].
-      response: of A rows, in whatever form the model likes.
+      response: of A rows, in a form that the model chooses.
     """
 
     prefix: Cache
@@ -61,9 +61,9 @@ class LanguageModel(NamedTuple):
         prefix and on tokens 0..t of row b only, so padding on the right is harmless.
       unembed: (params or head(params), x [..., E]) -> logits [..., V] float32, of the next token.
       head: params -> the parameters that `unembed` uses.
-      compact: params -> the same with matrices in the dtype that they are multiplied in, for the
-        functions below, which take them as they are, too.
-      read_prefix: (params, prefix_P) -> the cache of tokens that stand before every prompt.
+      compact: params -> the same with matrices in the dtype of products. The functions below take
+        params either way.
+      read_prefix: (params, prefix_P) -> the cache of the tokens before every prompt.
       prefill: (params, tokens_BxP, length_B, prefix cache) -> (logits_BxV after the last real
         token, cache with leaves [B, ...], which fits `prompt_cache(B, P)`).
       prompt_cache: (S, P) -> an empty cache for S prompts of up to P tokens, leaves [S, ...]; that

@@ -1,4 +1,4 @@
-"""A layer's matrix product: in a chosen dtype, over a mesh, with an adapter or without."""
+"""A layer's matrix product: in a chosen dtype, over a mesh, with or without an adapter."""
 
 import functools
 import math
@@ -15,11 +15,11 @@ from boostlm.lm.sharding import gather, shard_rows
 
 
 class Linear(nn.Module):
-    """A matrix product without bias. With variables `a` and `b` in "lora", an adapter beside it.
+    """A matrix product without bias. Variables `a` and `b` in "lora" add an adapter.
 
     Attributes:
       outputs: the kernel's last axes.
-      inputs: how many of x's last axes are multiplied out; the kernel's first axes.
+      inputs: how many of x's last axes are contracted with the kernel's first axes.
       dtype: of the product; the kernel is float32.
       mesh: of `product`.
     """

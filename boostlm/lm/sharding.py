@@ -1,11 +1,11 @@
-"""How arrays lie on a mesh of devices when a model is too large to be on each of them.
+"""Sharding of models that are too large for one device, over a mesh.
 
 One mesh axis, "data". A parameter, and with it its optimizer state, is split along its largest axis
-that divides over the devices (fully sharded data parallelism, arXiv 1910.02054 and 2004.13336): of
-the embedding table that is the vocabulary. Kernels are gathered where they are used. The table
-never is: every device makes the logits of its own part of the vocabulary for the tokens of all
-devices, which are far fewer numbers to move than the table (tokens with weight in a batch, against
-256,000 entries) and is as little arithmetic. Rows are split over the same axis.
+that divides over the devices (fully sharded data parallelism, arXiv 1910.02054 and 2004.13336); for
+the embedding table, that is the vocabulary. Kernels are gathered where they are used. The table is
+never gathered: each device computes the logits of its part of the vocabulary for the tokens of all
+devices. That moves far less data (hidden states of a batch instead of 256,000 rows) for the same
+arithmetic. Rows are split over the same axis.
 """
 
 import functools
@@ -26,7 +26,7 @@ def device_mesh(devices: list[jax.Device]) -> Mesh:
 
 
 def spec_of(shape: tuple[int, ...], devices: int) -> P:
-    """Splits the largest axis that divides, the first of equals; vectors and scalars stay whole."""
+    """Splits the largest axis that divides (the first of equals); vectors and scalars stay whole."""
     fitting = [size if size % devices == 0 else 0 for size in shape]
     if devices == 1 or len(shape) < 2 or not any(fitting):
         return P()
@@ -35,7 +35,7 @@ def spec_of(shape: tuple[int, ...], devices: int) -> P:
 
 
 def shardings(mesh: Mesh, tree: Any) -> Any:
-    """Where each array (or ShapeDtypeStruct) of parameters or a training state lies."""
+    """The sharding of each array (or ShapeDtypeStruct) of parameters or a training state."""
     return jax.tree.map(lambda x: NamedSharding(mesh, spec_of(x.shape, mesh.size)), tree)
 
 
@@ -50,7 +50,7 @@ def replicated_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def device_put_copy(x: Any, at: NamedSharding) -> jax.Array:
-    """A copy of an array at `at`. With several hosts, each puts its part of what all of them hold.
+    """A copy of an array with sharding `at`. With several hosts, each puts its own part.
 
     Args:
       x: numpy or jax.Array, the same on all hosts, or an array that is spread over them.
@@ -85,7 +85,7 @@ def _gather_to(at: NamedSharding) -> jax.stages.Wrapped:
 
 
 def to_host(tree: Any) -> Any:
-    """numpy arrays, but for those that are spread over several hosts, which stay as they are."""
+    """numpy arrays; arrays that are spread over several hosts stay unchanged."""
     return jax.tree.map(
         lambda x: x if isinstance(x, jax.Array) and not x.is_fully_addressable else np.asarray(x),
         tree,

@@ -18,12 +18,12 @@ from boostlm.numerics import AnyArray
 
 
 class Batch(NamedTuple):
-    """Rows to train on: what follows the prefix that all rows share, if they share one.
+    """Rows to train on, without the prefix that all rows share.
 
     Attributes:
       tokens_BxT: int32, prompt and response, padded on the right.
-      weight_BxT: float32, weight of predicting tokens_BxT[b, t] from what stands before it; 0 on
-        the prompt and on padding, so a row of padding weighs nothing. Column 0 is not used.
+      weight_BxT: float32, weight of predicting tokens_BxT[b, t] from the tokens before it; 0 on the
+        prompt and on padding, so a row of padding weighs nothing. Column 0 is not used.
 
     Example:
       >>> weight_BxT = jnp.array([[0, 0, 1, 1], [0, 0, 1, 0]], jnp.float32)
@@ -37,13 +37,13 @@ class Batch(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """What a training step turns into its successor.
+    """The state that a training step takes and returns.
 
     Attributes:
-      params: what is trained, a pytree.
+      params: the trained parameters, a pytree.
       optimizer_state: for params.
-      frozen: what the model needs besides and is not trained (see `lora`), a dict as params is one
-        then; () for nothing.
+      frozen: a dict of parameters that are not trained (see `lora`), in which case params is a dict
+        too; () for none.
 
     Example:
       >>> from boostlm.config import ModelConfig
@@ -64,7 +64,7 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """Of one step, over all devices.
+    """Measurements of one step, over all devices.
 
     Attributes:
       loss: float32 scalar, weighted mean cross-entropy a token, in nats.
@@ -149,8 +149,7 @@ def train_step(
     """One step of gradient descent on the weighted loss. Pure.
 
     Numerator, denominator and gradients are summed over micro-batches and over `axis_name` before
-    they are divided, so the result is that of one device holding all rows, however the weights are
-    spread.
+    the division, so the result is that of one device with all rows, however weights are spread.
 
     Args:
       state: current parameters and optimizer state.
@@ -158,8 +157,7 @@ def train_step(
       prefix_P: int32, tokens that stand before every row; may have length 0.
       model: its functions.
       optimizer: an optax transformation.
-      micro_batches: parts of the batch that are computed one after another, which saves memory;
-        divides B.
+      micro_batches: parts of the batch that are computed in sequence, to save memory; divides B.
       axis_name: the mapped axis under pmap; None on one device and on sharded arrays.
 
     Example:
@@ -195,9 +193,9 @@ def train_step(
 
 
 def _sum_over_parts(sums_of: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
-    """Adds up a function of rows over every `parts`-th row, over the next ones, and so on.
+    """Sums a function of rows over `parts` parts. Part i has every `parts`-th row from row i on.
 
-    Rows that are sharded stay where they are so.
+    So sharded rows stay on their devices.
     """
     if parts == 1:
         return sums_of(batch)

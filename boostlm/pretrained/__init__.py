@@ -1,1 +1,1 @@
-"""Weights and tokenizers of pretrained models, in and out."""
+"""Weights and tokenizers of pretrained models: reading, converting, writing."""

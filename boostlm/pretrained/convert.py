@@ -38,7 +38,7 @@ def import_model(source: str, dest: str, keep_tokens_of: Sequence[str]) -> Pretr
     if folder.exists():
         raise BoostError(f"{dest} exists: name a new folder, or remove it first")
     if path.is_dir() and is_converted(path):
-        raise BoostError(f"{source} is converted already: --to huggingface turns it back")
+        raise BoostError(f"{source} is already converted: --to huggingface converts it back")
     model = read_huggingface(path) if path.is_dir() else read_gguf(path)
     if keep_tokens_of:
         texts = (text for file in keep_tokens_of for text in texts_in(epath.Path(file)))
@@ -58,8 +58,8 @@ def kept_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> np.ndarray:
 def texts_in(file: epath.Path) -> Iterator[str]:
     """The texts of a file whose tokens are to be kept.
 
-    Of a .jsonl file every string in every row, as it is and after a space, because prompts put it
-    in either place; any other file is one text.
+    From a .jsonl file, every string of every row, both as it is and after a space, since a prompt
+    may have it in either place. Any other file is one text.
     """
     if not file.exists():
         raise BoostError(f"there is no {file}")

@@ -1,7 +1,7 @@
 """A converted model: the folder that `boostlm convert` makes and that a run starts from.
 
 model.json             the decoder's config, its vocabulary's size and the tokens that end responses
-tokenizer.model        SentencePiece, always the whole of it
+tokenizer.model        SentencePiece, always complete
 params/                Orbax checkpoint, float32; params.manifest.json vouches for it
 kept_tokens.npy        of a trimmed vocabulary: SentencePiece ids of the kept tokens, ascending
 dropped_embedding.npy  of a trimmed vocabulary: embeddings of the other tokens, in order of id
@@ -71,12 +71,12 @@ def open_converted(path: epath.Path) -> tuple[ModelConfig, Tokenizer]:
     """A converted model's config and tokenizer.
 
     Raises:
-      BoostError: the folder is none that `boostlm convert` made, or a part of it is damaged.
+      BoostError: `boostlm convert` did not make the folder, or a part of it is damaged.
     """
     file = path / "model.json"
     if not file.exists():
         raise BoostError(
-            f"{path} is no converted model, it has no model.json: boostlm convert makes one"
+            f"{path} is not a converted model, as it has no model.json: boostlm convert makes one"
         )
     try:
         description = json.loads(file.read_text())
@@ -122,7 +122,7 @@ def load_converted(path: epath.Path) -> PretrainedModel:
 
 
 def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
-    """The model with the embeddings of `kept` (ascending SentencePiece ids) and of no other token.
+    """The model with the embeddings of `kept` (ascending SentencePiece ids) only.
 
     The logits of kept tokens stay what they were, and so does greedy output for as long as the
     likeliest token is a kept one. Probabilities are over the kept tokens alone: at each position,
@@ -139,7 +139,7 @@ def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
 
 
 def untrim(model: PretrainedModel) -> PretrainedModel:
-    """The model with every token again; those that were dropped have their old embeddings."""
+    """The model with every token again; dropped tokens get their old embeddings back."""
     tokenizer = model.tokenizer
     table = np.empty((tokenizer.full_size, model.config.width), np.float32)
     table[tokenizer.kept] = np.asarray(model.params["params"]["embedding"]["embedding"])

@@ -1,6 +1,6 @@
 """Reading GGUF files of Gemma 2 and Gemma 3 text models: weights, config and tokenizer.
 
-A GGUF file has no layer pattern, no local rotary base and no query scale; llama.cpp knows them of
+A GGUF file has no layer pattern, no local rotary base and no query scale. llama.cpp knows them for
 each architecture, and so does this module.
 """
 
@@ -28,7 +28,7 @@ def read_gguf(path: epath.Path) -> PretrainedModel:
       BoostError: naming what is missing, misshapen, left over or of another architecture.
     """
     reader, fields = _open(path)
-    import gguf  # there, or _open would have said so
+    import gguf  # _open checked that it is there
 
     try:
         config = _model_config(fields, str(path))
@@ -66,7 +66,7 @@ def _open(path: epath.Path) -> tuple[Any, dict[str, Any]]:
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, OSError) as error:
-        raise BoostError(f"{path} is no readable GGUF file: {error}") from error
+        raise BoostError(f"{path} is not a readable GGUF file: {error}") from error
     return reader, {name: field.contents() for name, field in reader.fields.items()}
 
 
@@ -130,8 +130,8 @@ def _tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
         if i == roles["unknown"]:
             kind = _UNKNOWN
         elif kind == _CONTROL and i not in control:
-            kind = _USER_DEFINED  # as in Gemma's own file: matched in text, and decoded to text
-        # GGUF has user-defined pieces as they stand in text, SentencePiece after normalisation.
+            kind = _USER_DEFINED  # as in Gemma's own file: matched in text and decoded to text
+        # GGUF stores user-defined pieces as in the text, SentencePiece after normalisation.
         piece = token.replace(" ", "▁") if kind == _USER_DEFINED else token
         model.pieces.add(piece=piece, score=score, type=kind)
     spec = model.trainer_spec

@@ -22,7 +22,7 @@ from boostlm.storage.durable_files import new_folder
 _GEMMA2, _GEMMA3 = "Gemma2ForCausalLM", "Gemma3ForCausalLM"
 _MODEL_TYPE = {_GEMMA2: "gemma2", _GEMMA3: "gemma3_text"}
 _PATTERN = {_GEMMA2: 2, _GEMMA3: 6}  # where config.json names no layer_types
-_FIXED = {  # what the decoder has no setting for
+_FIXED = {  # features that the decoder lacks
     "hidden_activation": "gelu_pytorch_tanh",
     "rms_norm_eps": 1e-6,
     "attention_bias": False,
@@ -126,7 +126,7 @@ def _global_every(raw: Mapping[str, Any], architecture: str, where: str) -> int:
     kinds = raw.get("layer_types")
     if kinds is None:
         return raw.get("sliding_window_pattern") or _PATTERN[architecture]
-    # The usual pattern first: a model of few layers fits several.
+    # The usual pattern comes first, since several patterns describe a model of few layers.
     for every in (_PATTERN[architecture], *range(1, len(kinds) + 2)):
         if kinds == _layer_types(len(kinds), every):
             return every
@@ -162,7 +162,7 @@ def _open_tensors(path: epath.Path) -> Generator[Tensors]:
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name, file in files.items()}
     table, head = "model.embed_tokens.weight", "lm_head.weight"
     if {table, head} <= shapes.keys() and np.array_equal(load(table), load(head)):
-        del shapes[head]  # the tied table a second time
+        del shapes[head]  # the tied table, stored twice
     yield Tensors(str(path), shapes, load)
 
 

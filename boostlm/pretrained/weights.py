@@ -1,4 +1,4 @@
-"""A decoder's parameters under the tensor names that Hugging Face and GGUF files use.
+"""A decoder's parameters, by their tensor names in Hugging Face and GGUF files.
 
 Both store a matrix as [outputs, inputs] and the embedding table as [V, E]. GGUF stores 1 + w where
 RMSNorm's parameter is w.
@@ -69,12 +69,12 @@ class Weight(NamedTuple):
         return self.path.endswith("/scale")
 
     def from_file(self, tensor: np.ndarray) -> np.ndarray:
-        """A file's tensor in the shape that it has here."""
+        """A file's tensor in the parameter's shape."""
         turned = tensor.T if self.is_matrix else tensor
         return np.ascontiguousarray(turned.reshape(self.shape))
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
-        """The parameter in the shape that it has in a file."""
+        """The parameter in the file's shape."""
         if self.is_matrix:
             array = array.reshape(self.file_shape[::-1]).T
         return np.ascontiguousarray(array)
@@ -124,7 +124,7 @@ def read_params(
 
     Args:
       tensors: of the file.
-      name_of: the name that a parameter has in the file.
+      name_of: a parameter's name in the file.
       config: of the decoder.
       vocab_size: of the decoder.
 

@@ -1,5 +1,6 @@
 """Micro-batches and sharded states take the step of one device that holds everything."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -20,7 +21,14 @@ from boostlm.config_io import override
 from boostlm.engine.learner import LanguageLearner, LearnerState
 from boostlm.errors import BoostError
 from boostlm.lm.language_model import NO_PREFIX
-from boostlm.lm.sharding import device_mesh, shardings, spec_of
+from boostlm.lm.sharding import (
+    device_mesh,
+    device_put_copy,
+    replicated_sharding,
+    row_sharding,
+    shardings,
+    spec_of,
+)
 from boostlm.lm.train_step import make_optimizer, shard_train_step
 from boostlm.storage import checkpoint
 
@@ -213,3 +221,59 @@ for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
     if not told:
         pytest.skip("this kernel tells no flags of memory")
     assert told == [str(limit_gib is None)]
+
+
+def test_training_leaves_the_callers_arrays_alone(devices):
+    """Norm scales, which all devices hold, were taken from a model on one device and donated."""
+    start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
+    model = decoder_lm(CONFIG, V, mesh=device_mesh(devices[:2]))
+    config = OptimizerConfig(steps=1, batch_size=B)
+    learner = LanguageLearner(model, ((1,),), 4, 8, devices[:2], split=True)
+    first = learner.train(start, rows(), config)
+    assert not any(x.is_deleted() for x in jax.tree.leaves(start.params))
+    again = learner.train(start, rows(), config)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_copy_on_devices_shares_no_buffer_with_its_source(devices, count):
+    mesh = device_mesh(devices[:count])
+    sources = {
+        "numpy": np.arange(8.0),
+        "one device": jax.device_put(np.arange(8.0), devices[0]),
+        "replicated": jax.device_put(np.arange(8.0), replicated_sharding(mesh)),
+        "split": jax.device_put(np.arange(8.0), row_sharding(mesh)),
+    }
+    for name, source in sources.items():
+        for at in (replicated_sharding(mesh), row_sharding(mesh)):
+            copy = device_put_copy(source, at)
+            assert copy.sharding == at
+            copy.delete()
+            np.testing.assert_array_equal(source, np.arange(8.0), err_msg=name)
+
+
+def test_the_optimizers_state_is_made_by_one_program(devices):
+    """Its init was compiled anew in every training."""
+    model = decoder_lm(CONFIG, V, mesh=device_mesh(devices[:2]))
+    learner = LanguageLearner(model, ((1,),), 4, 8, devices[:2], split=True)
+    config = OptimizerConfig(steps=1, batch_size=B)
+    start = learner.init(jax.random.key(1))
+    state = learner.train(start, rows(), config)
+    with counting_compilations() as compiled:
+        learner.train(state._replace(optimizer_state=None), rows(1), config)
+    assert compiled == []
+
+
+@contextlib.contextmanager
+def counting_compilations():
+    """Collects the names of the programs that are compiled, or read from the cache, inside."""
+    names, real = [], jax._src.compiler.compile_or_get_cached
+
+    def counted(backend, computation, *rest, **options):
+        names.append(str(computation.operation.attributes["sym_name"]))
+        return real(backend, computation, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax._src.compiler, "compile_or_get_cached", counted)
+        yield names

@@ -171,7 +171,7 @@ def test_damaged_and_missing_files_are_named(copy, tmp_path):
         (copy / name).write_bytes(good)
     (tmp_path / "bad.gguf").write_bytes(b"nonsense" * 9)
     pytest.importorskip("gguf", reason="GGUF needs the extra `convert`")
-    with pytest.raises(BoostError, match=r"bad\.gguf is no readable GGUF"):
+    with pytest.raises(BoostError, match=r"bad\.gguf is not a readable GGUF"):
         import_model(str(tmp_path / "bad.gguf"), dest, [])
     assert not (tmp_path / "dest").exists()
 
