@@ -26,7 +26,7 @@ def device_mesh(devices: list[jax.Device]) -> Mesh:
 
 
 def spec_of(shape: tuple[int, ...], devices: int) -> P:
-    """Splits the largest axis that divides (the first of equals); vectors and scalars stay whole."""
+    """Splits the largest axis that divides (the first of equals), but no vector or scalar."""
     fitting = [size if size % devices == 0 else 0 for size in shape]
     if devices == 1 or len(shape) < 2 or not any(fitting):
         return P()
