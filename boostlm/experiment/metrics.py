@@ -57,7 +57,7 @@ def past_of(stages: ArmStages, metrics: MetricsFile, id_: RoundId) -> Past:
     """What was committed before a round's model was measured."""
     if id_.round == 0:
         return Past([], None, None, None, [])
-    start, samples = stages.start_answers(), stages.saved_verdicts(0)
+    start, samples = stages.start_answers(), stages.start_verdicts()
     before = stages.saved_verdicts(id_.round - 1)
     return Past(
         [metrics.rows[id_._replace(round=r)] for r in range(id_.round)],

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import Array
 
 from boostlm.curation.mixture import Mixture, draw, noisy_verdict
@@ -87,6 +88,7 @@ class ArmStages:
         self._verdicts: dict[int, Verdicts] = {}
         self._labels: dict[int, list[Entry]] = {}
         self._start: Answers | None = None
+        self._start_verdicts: Verdicts | None = None
 
     def fns(self) -> RoundFns:
         """The functions of `curation_round`."""
@@ -173,6 +175,12 @@ class ArmStages:
             self._start = load_answers(self.dir_of(0).eval)
         return self._start
 
+    def start_verdicts(self) -> Verdicts | None:
+        """The verdicts on the seed model's samples, or None if their file is gone."""
+        if self._start_verdicts is None:
+            self._start_verdicts = load_verdicts(self.dir_of(0).verdicts)
+        return self._start_verdicts
+
     def label(self, request: LabelRequest, done: int) -> Labels:
         """The labels that a round of training requests."""
         id_ = self.id_of(done + 1)
@@ -236,6 +244,12 @@ class ArmStages:
                     "is kept. A lower train.optimizer.learning_rate or clip_norm may help"
                 )
         return learner._replace(optimizer_state=None) if config.reset_optimizer else learner
+
+
+def load_verdicts(path: epath.Path) -> Verdicts | None:
+    """The committed verdicts, or None."""
+    saved = durable_files.load_arrays(path, Verdicts._fields)
+    return Verdicts(**saved) if saved else None
 
 
 def labels_in_order(ledger: Ledger) -> list[Entry]:

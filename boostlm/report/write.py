@@ -6,7 +6,7 @@ from etils import epath
 
 from boostlm.errors import BoostError
 from boostlm.experiment.evaluate import load_answers
-from boostlm.experiment.stages import Verdicts
+from boostlm.experiment.stages import Verdicts, load_verdicts
 from boostlm.report.label_rate import rate_for_theory
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
@@ -18,9 +18,7 @@ from boostlm.storage.run_dir import RoundId, RunDir
 
 def start_verdicts(run_dir: RunDir, seed: int) -> Verdicts | None:
     """The verdicts on the seed model's samples, or None if they are not on disk."""
-    path = run_dir.round_dir(RoundId(seed, "all", 0)).verdicts
-    arrays = durable_files.load_arrays(path, Verdicts._fields)
-    return None if arrays is None else Verdicts(**arrays)
+    return load_verdicts(run_dir.round_dir(RoundId(seed, "all", 0)).verdicts)
 
 
 def read_run(run_dir: RunDir, predictions: bool = True) -> RunData:
