@@ -245,7 +245,7 @@ def test_only_the_first_host_asks_people(tmp_path):
     options = ["run", *as_options(config), "--run-dir", tmp_path / "run"]
     for status, _, err in ended(on_hosts(lambda index: command(*options))):
         assert status == 3
-        assert "8 answers are wanted" in err
+        assert "8 answers to 8 prompts are needed" in err
     queue = tmp_path / "run" / "people" / "queue.jsonl"
     rows = [json.loads(line) for line in queue.read_text().splitlines()]
     queue.write_text("".join(json.dumps(row | {"answer": "7"}) + "\n" for row in rows))
