@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,9 @@ import pytest
 from etils import epath
 from support.runs import (
     OPTIMIZER,
-    REPOSITORY,
     as_options,
     bits,
     boostlm,
-    environment,
     finished_run,
     ledger_files,
     on_one_device,
@@ -472,22 +469,6 @@ def test_a_changed_config_is_refused_naming_the_fields(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "rounds: 2 -> 3" in said
     assert "seeds: 1 -> 2" in said
-
-
-def test_random_kills(tmp_path):
-    """The benchmark with one kill."""
-    script = REPOSITORY / "benchmarks" / "kill_resume.py"
-    done = subprocess.run(
-        [sys.executable, script, "--kills", "1", "--work-dir", tmp_path],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) kills", done.stdout)[1]) >= 1
-    for what in ("parameters", "metrics", "ledger"):
-        assert re.search(rf"{what}: +identical", done.stdout), done.stdout
 
 
 def test_ctrl_c_says_how_to_go_on_and_can_be_resumed(tmp_path):

@@ -89,7 +89,7 @@ def saved(root, arm):
 @pytest.mark.parametrize(
     ("parallel", "arms", "labeler", "preempted"),
     [
-        ("replicate", ("filter_only", "boosting"), "simulated", False),
+        ("replicate", ("boosting",), "simulated", False),
         ("fsdp", ("boosting",), "frozen_model", True),
     ],
 )
