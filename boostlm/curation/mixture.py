@@ -41,7 +41,7 @@ class Mixture(NamedTuple):
 
 
 def noisy_verdict(
-    key: Array, correct: AnyArray, miss_rate: float, false_accept_rate: float
+    key: Array, correct: AnyArray, miss_rate: float | Array, false_accept_rate: float | Array
 ) -> Array:
     """The gamma-noisy filter: flips exact verdicts with its two error rates.
 
@@ -77,7 +77,7 @@ def failing(accepted_NxK: AnyArray) -> Array:
     return ~jnp.any(accepted_NxK, axis=1)
 
 
-def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float) -> Mixture:
+def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixture:
     """Weighs each kept label alpha / |D_weak| and each kept own response (1 - alpha) / |S+|.
 
     If either set is empty, the other takes the whole weight.

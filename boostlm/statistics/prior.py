@@ -17,23 +17,23 @@ _POINTS, _ZOOMS = 17, 5  # points of the grid along each axis, and how often it 
 
 
 class Prior(NamedTuple):
-    """One prior, or several in arrays of any one shape.
+    """Priors over prompts, in arrays of any one shape; scalars for a single one.
 
     Attributes:
-      mean: of p among the prompts that are sometimes solved.
-      spread: of p among these, in (0, 1).
-      never: share of the prompts that are never solved.
+      mean: float64, of p among the prompts that are sometimes solved.
+      spread: float64, of p among these, in (0, 1).
+      never: float64, share of the prompts that are never solved.
     """
 
-    mean: float | np.ndarray
-    spread: float | np.ndarray
-    never: float | np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    never: np.ndarray
 
     @property
-    def shape(self) -> tuple[float | np.ndarray, float | np.ndarray]:
+    def shape(self) -> tuple[np.ndarray, np.ndarray]:
         """The parameters a and b of the Beta distribution."""
-        size = 1 / np.asarray(self.spread) - 1
-        return self.mean * size, (1 - np.asarray(self.mean)) * size
+        size = 1 / self.spread - 1
+        return self.mean * size, (1 - self.mean) * size
 
 
 class PriorPosterior(NamedTuple):
@@ -59,7 +59,7 @@ def fit_prior(right_N: np.ndarray, k: int) -> PriorPosterior:
       k: samples a prompt.
     """
     count_X = np.bincount(np.asarray(right_N, int), minlength=k + 1)
-    bounds = _BOUNDS
+    bounds, found = _BOUNDS, None
     for _ in range(_ZOOMS):
         axes = [np.linspace(low, high, _POINTS) for low, high in bounds]
         points_3xG = np.array([x.ravel() for x in np.meshgrid(*axes, indexing="ij")])
@@ -68,12 +68,14 @@ def fit_prior(right_N: np.ndarray, k: int) -> PriorPosterior:
         before_G = np.where(priors.never == 0, 1.0, step_of_never)
         weight_G = before_G * _likelihood(priors, count_X)
         weight_G = weight_G / weight_G.sum()
+        found = PriorPosterior(priors, weight_G)
         centre = points_3xG @ weight_G
         deviation = np.sqrt((points_3xG - centre[:, None]) ** 2 @ weight_G)
         step = (bounds[:, 1] - bounds[:, 0]) / (_POINTS - 1)
         half = np.maximum(4 * deviation, step)[:, None] * np.array([-1, 1])
         bounds = np.clip(centre[:, None] + half, *_BOUNDS[:, :, None].swapaxes(0, 1))
-    return PriorPosterior(priors, weight_G)
+    assert found is not None
+    return found
 
 
 def _likelihood(priors: Prior, count_X: np.ndarray) -> np.ndarray:
@@ -81,7 +83,7 @@ def _likelihood(priors: Prior, count_X: np.ndarray) -> np.ndarray:
     k, (a_G, b_G) = len(count_X) - 1, priors.shape
     log_likelihood_G = np.zeros(len(a_G))
     for x in np.flatnonzero(count_X):
-        chance_G = (1 - priors.never) * np.exp(_log_beta_binomial(x, k, a_G, b_G))
+        chance_G = (1 - priors.never) * np.exp(_log_beta_binomial(int(x), k, a_G, b_G))
         if x == 0:
             chance_G = chance_G + priors.never
         log_likelihood_G += count_X[x] * np.log(np.maximum(chance_G, 1e-300))
@@ -97,7 +99,7 @@ def _log_beta_binomial(x: int, k: int, a: np.ndarray, b: np.ndarray) -> np.ndarr
 def draw_prior(rng: np.random.Generator, posterior: PriorPosterior) -> Prior:
     """One prior, drawn by its probability."""
     i = rng.choice(len(posterior.weight_G), p=posterior.weight_G)
-    return Prior(*(float(x[i]) for x in posterior.priors))
+    return Prior(*(x[i] for x in posterior.priors))
 
 
 def draw_rates(rng: np.random.Generator, prior: Prior, right_N: np.ndarray, k: int) -> np.ndarray:
@@ -107,7 +109,7 @@ def draw_rates(rng: np.random.Generator, prior: Prior, right_N: np.ndarray, k: i
     """
     a, b = prior.shape
     right_N = np.asarray(right_N, int)
-    unseen = np.exp(_log_beta_binomial(0, k, np.asarray(a), np.asarray(b)))
+    unseen = np.exp(_log_beta_binomial(0, k, a, b))
     never = prior.never / (prior.never + (1 - prior.never) * unseen)
     p_N = rng.beta(a + right_N, b + k - right_N)
     return np.where((right_N == 0) & (rng.random(len(right_N)) < never), 0.0, p_N)
