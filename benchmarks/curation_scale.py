@@ -1,9 +1,9 @@
-"""Reweight, allocate, filter and mix for 10 million prompts with 8 verdicts each.
+"""Reweights, allocates, filters and mixes for 10 million prompts with 8 verdicts each.
 
     python benchmarks/curation_scale.py
 
-Prints the median and the range of seconds over 7 calls after compilation, and the peak memory of
-the process, verdicts included. Compaction lists the labels to buy (as many as there are prompts)
+Prints the median and range of seconds over 7 calls after compilation, and the peak memory of the
+process, including the verdicts. Compaction lists the labels to buy (as many as there are prompts)
 and the first 10 million accepted responses.
 """
 
@@ -29,7 +29,7 @@ PROMPTS, SAMPLES, BUDGET = 10_000_000, 8, 10_000_000
 
 
 def curate(key, log_weight_N, accepted_NxK):
-    """One round's decisions over all prompts."""
+    """The curation of one round, over all prompts."""
     allocate_key, label_key = jax.random.split(key)
     failing_N = failing(accepted_NxK)
     log_weight_N = reweight(log_weight_N, failing_N, theta_from_beta(0.3))
@@ -42,7 +42,7 @@ def curate(key, log_weight_N, accepted_NxK):
 
 
 def main() -> None:
-    """Times the whole and prints one line."""
+    """Times `curate` and prints one line."""
     rng = np.random.default_rng(0)
     accepted_NxK = rng.integers(0, 8, (PROMPTS, SAMPLES), np.uint8) == 0
     accepted_NxK[rng.integers(0, 5, PROMPTS, np.uint8) < 2] = False

@@ -1,14 +1,14 @@
-"""How often one round of the embedded task moves from one file of the package to another.
+"""Counts the calls between the package's files during one round of the built-in task.
 
-A reader who follows a round makes these moves too, so their number says how easy the code is to
-follow. The second round of `boosting` is counted, when all programs are compiled. A move is a
-Python call from one file of boostlm/ straight into another one; calls in a row between the same two
-files count once, so that a loop over prompts is one move.
+A reader who follows a round makes the same moves from file to file, so their number measures how
+easy the code is to follow. The second round of `boosting` is counted, after all programs have been
+compiled. A move is a Python call from one file of boostlm/ directly into another. Consecutive calls
+between the same two files count once, so a loop over prompts is one move.
 
-    python benchmarks/file_moves.py             the counts
-    python benchmarks/file_moves.py --list      every pair of files, too
+    python benchmarks/file_moves.py             prints the totals
+    python benchmarks/file_moves.py --list      also prints every pair of files
 
-Prints the number of moves, and the share of them that go into `storage/` and `runtime/`.
+Prints the number of moves, and the share of them into `storage/` and `runtime/`.
 """
 
 import argparse
@@ -56,7 +56,7 @@ class MoveCounter:
 
 
 def count_second_round() -> Counter[tuple[str, str]]:
-    """The moves of round 2 of boosting, with the embedded task's own sizes and few steps."""
+    """The moves of round 2 of boosting, with the built-in task's default sizes and few steps."""
     config = Config(rounds=2, arms=("boosting",))
     seed_model = dataclasses.replace(
         config.seed_model, optimizer=dataclasses.replace(config.seed_model.optimizer, steps=200)
@@ -93,7 +93,7 @@ def main() -> None:
     if options.list:
         for (source, target), n in moves.most_common():
             print(f"{n:4d}  {source} -> {target}")
-    print(f"{total} moves, {plumbing / total:.0%} of them through storage and runtime")
+    print(f"{total} moves, {plumbing / total:.0%} of them into storage and runtime")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Kills a run with SIGKILL at random moments, again and again, and compares what comes out.
+"""Kills a run with SIGKILL at random times, resumes it, and compares the results.
 
     python benchmarks/kill_resume.py --kills 20
 
-A tiny run of all four arms is made once without interruption. Then it is made again, killed at
-random and started with the same command until it ends, in as many folders as it takes to spend the
-kills. Parameters of every kept checkpoint, metrics (all but `seconds`), label ledger and stage
-files must equal the first run's bit for bit. Exits with 1 if they do not.
+First, a tiny run of all four arms runs without interruption. Then the same run is killed at random
+times and restarted with the same command until it ends; this is repeated in new folders until the
+number of kills is reached. The parameters of every kept checkpoint, the metrics (except `seconds`),
+the label ledger and the stage files must equal the first run's bit for bit. Exits with status 1 if
+they do not.
 """
 
 import argparse
@@ -43,9 +44,9 @@ OPTIONS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill and resume: is the result the same?")
-    parser.add_argument("--kills", type=int, default=20, help="at least so many")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--work-dir", help="where the runs go; default: a temporary folder")
+    parser.add_argument("--kills", type=int, default=20, help="minimum number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the kill times")
+    parser.add_argument("--work-dir", help="folder for the runs; default: a temporary folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work_dir or temporary)
@@ -64,19 +65,23 @@ def compare(work: Path, wanted: int, rng: random.Random) -> int:
         root, runs = work / f"killed{runs}", runs + 1
         while True:
             starts += 1
-            # Half of a run at most, so that most lives are killed and all of them get somewhere.
+            # At most half of a run, so that most starts are killed and all make progress.
             if live(root, rng.uniform(0, span / 2) if kills < wanted else None) is not None:
                 break
             kills += 1
         same_as_first(outcome(whole), outcome(root), same)
-    print(f"{kills} kills, {starts} starts, {runs} runs that ended; {span:.1f} s a whole run")
+    print(f"{kills} kills, {starts} starts, {runs} completed runs; {span:.1f} s per whole run")
     for what, alike in same.items():
         print(f"{what}: {'identical' if alike else 'DIFFERENT'}")
     return 0 if all(same.values()) else 1
 
 
 def live(root: Path, seconds: float | None = None) -> float | None:
-    """Runs until the end, or until killed so long after the first line; seconds, None if killed."""
+    """Runs to the end, or kills the run `seconds` after its first output line.
+
+    Returns:
+      The seconds from the first line to the end, or None if the run was killed.
+    """
     command = [sys.executable, "-m", "boostlm", "run", "--run-dir", str(root)]
     command += [f"--{name}={value}" for name, value in OPTIONS.items()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
@@ -89,7 +94,7 @@ def live(root: Path, seconds: float | None = None) -> float | None:
             process.wait()
             return None
     if process.returncode or not first:
-        raise SystemExit(f"the run failed with status {process.returncode}: see above")
+        raise SystemExit(f"the run failed with status {process.returncode}: see its output above")
     return time.monotonic() - began
 
 
@@ -119,7 +124,7 @@ def contents(folder: Path, name: str) -> dict[str, bytes]:
 
 
 def parameters(folder: Path) -> dict[str, bytes]:
-    """Every array of every checkpoint that is kept."""
+    """Every array of every kept checkpoint."""
     import jax
     import numpy as np
     import orbax.checkpoint as ocp

@@ -1,18 +1,18 @@
-"""Tokens a second of sampling: ours, transformers' generate and google-tunix's vanilla sampler.
+"""Sampling tokens per second: boostlm, transformers' generate and google-tunix's vanilla sampler.
 
     pip install -r benchmarks/requirements.txt
     boostlm convert MODEL models/gemma3
     boostlm convert models/gemma3 models/gemma3-hf --to huggingface
     python benchmarks/sampling_speed.py --model models/gemma3 --hf models/gemma3-hf --data FOLDER
 
-MODEL is Gemma 3 270M, FOLDER holds GSM8K's test.jsonl. 64 test prompts with the packaged three
-examples, k = 8, exactly 128 new tokens each (nothing ends a response early), temperature 1,
-float32. Each contender runs in a process of its own and is timed after a warm-up on the same
-shapes. Ours samples all 64 x 8 responses, --repeats times; of the others, each batch size in
---peer-batches gets --repeats batches (tokens a second do not depend on how many follow), and the
-best size counts. The roofline is of this machine, measured in the same run: the larger of a
-decoding step's bytes over the bandwidth of a long sum and its FLOPs over the rate of matrix
-products with as many rows.
+MODEL is Gemma 3 270M; FOLDER has GSM8K's test.jsonl. The workload is 64 test prompts with the
+packaged 3 few-shot examples, k = 8, exactly 128 new tokens per response (without stop sequences),
+temperature 1, float32. Each system runs in a separate process and is timed after a warm-up on the
+same shapes. boostlm samples all 64 x 8 responses, --repeats times. The others run --repeats batches
+of each size in --peer-batches (tokens per second do not depend on the number of batches), and the
+best size counts. The roofline is this machine's, measured in the same run. Its step time is the
+larger of two: a decoding step's bytes divided by the bandwidth of a long sum, and its FLOPs divided
+by the rate of matrix products with the same number of rows.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def ours(args) -> dict:
     from boostlm.pretrained.converted import load_converted
     from boostlm.runtime.malloc import tune_allocator
 
-    tune_allocator()  # as the command line does
+    tune_allocator()  # the command line does this too
     config, tokenizer, params, _ = load_converted(epath.Path(args.model))
     model = decoder_lm(config, tokenizer.vocab_size)
     calls = []
@@ -84,7 +84,7 @@ def ours(args) -> dict:
 
 
 def roofline(args, config, vocab_size: int, params, table) -> dict:
-    """Tokens a second that bytes and FLOPs of a decoding step of `args.rows` rows allow."""
+    """Upper bound on tokens per second from the bytes and FLOPs of a step of `args.rows` rows."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -103,7 +103,7 @@ def roofline(args, config, vocab_size: int, params, table) -> dict:
     bandwidth = long.nbytes / median_s(jax.jit(jnp.sum), long)
     sizes = [
         (x.size // E, E) for x in jax.tree.leaves(params) if x.ndim > 1
-    ]  # each matrix as [outputs, E] or its transpose: the same number of products
+    ]  # each matrix as [outputs, E] or its transpose; both take the same FLOPs
     flops = 2.0 * A * sum(n * e for n, e in sizes)
     matmul = jax.jit(lambda x, w: jnp.einsum("ae,ne->an", x, w))
     seconds = sum(
@@ -195,14 +195,18 @@ CONTENDERS = {"ours": ours, "transformers": transformers, "tunix": tunix}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", required=True, help="converted by boostlm convert")
-    parser.add_argument("--hf", required=True, help="the same as a Hugging Face directory")
+    parser.add_argument("--model", required=True, help="folder made by boostlm convert")
+    parser.add_argument("--hf", required=True, help="the same model as a Hugging Face directory")
     parser.add_argument("--data", required=True)
     parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--rows", type=int, default=128, help="of ours")
-    parser.add_argument("--peer-batches", type=int, nargs="+", default=[1, 2, 4], help="prompts")
+    parser.add_argument("--rows", type=int, default=128, help="decode slots of boostlm")
+    parser.add_argument(
+        "--peer-batches", type=int, nargs="+", default=[1, 2, 4], help="prompts per batch"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=CONTENDERS, help="in this process; prints JSON")
+    parser.add_argument(
+        "--only", choices=CONTENDERS, help="run one system in this process; prints JSON"
+    )
     args = parser.parse_args()
     if args.only:
         found = CONTENDERS[args.only](args)

@@ -1,9 +1,9 @@
-"""How many small programs the sandbox checks a second, and what starting it costs.
+"""Measures the sandbox: checks of small programs per second, and the time to start it.
 
     python benchmarks/sandbox_speed.py [--workers N] [--checks 300] [--repeats 5]
 
-Every check is a fresh process with three calls. Prints medians, with the slowest and the fastest
-repeat; run it on a quiet machine.
+Every check is a new process with three calls. Prints medians with the slowest and fastest repeat.
+Run it on an idle machine.
 """
 
 import argparse
@@ -29,15 +29,13 @@ CALLS = ("words('a b a')", "words('The cat saw the other cat')", "words('')")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--checks", type=int, default=300, help="checks a repeat")
+    parser.add_argument("--checks", type=int, default=300, help="checks per repeat")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
 
     start = time.perf_counter()
     require_sandbox()
-    print(
-        f"finding out that the sandbox works: {1000 * (time.perf_counter() - start):.0f} ms, once"
-    )
+    print(f"test that the sandbox works: {1000 * (time.perf_counter() - start):.0f} ms, once")
 
     starts = []
     for _ in range(options.repeats):
@@ -45,7 +43,7 @@ def main() -> None:
         with Sandbox(workers=options.workers) as sandbox:
             sandbox.check_many([Job("", "", ("1",))] * options.workers)
             starts.append(1000 * (time.perf_counter() - start))
-    report(f"start of {options.workers} workers to the first outcome", starts, "ms")
+    report(f"from start of {options.workers} workers to their first outcomes", starts, "ms")
 
     jobs = [Job(PROGRAM.format(number=n), "", CALLS) for n in range(options.checks)]
     rates = []
@@ -56,13 +54,13 @@ def main() -> None:
             outcomes = sandbox.check_many(jobs)
             rates.append(len(jobs) / (time.perf_counter() - start))
             assert all(outcome.status == "ok" for outcome in outcomes)
-    report(f"checks a second with {options.workers} workers", rates, "/s")
+    report(f"checks per second with {options.workers} workers", rates, "/s")
 
 
 def report(name: str, values: list[float], unit: str) -> None:
     print(
         f"{name}: median {statistics.median(values):.0f} {unit} of {len(values)} repeats "
-        f"(least {min(values):.0f}, most {max(values):.0f})"
+        f"(min {min(values):.0f}, max {max(values):.0f})"
     )
 
 

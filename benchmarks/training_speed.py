@@ -1,15 +1,15 @@
-"""Tokens a second of full fine-tuning: boostlm, a plain transformers loop, tunix's PeftTrainer.
+"""Full fine-tuning tokens per second: boostlm, a plain transformers loop, tunix's PeftTrainer.
 
     pip install -e '.[convert]' -r benchmarks/requirements.txt
     python benchmarks/training_speed.py MODEL TEXTS [--rows 8] [--steps 5] [--repeats 3]
 
-MODEL is a folder that `boostlm convert` made (Gemma 3 270M), TEXTS a file of JSON lines with
-"question" and "answer" such as GSM8K's train.jsonl. Every system trains the same pretrained weights
-in float32 with AdamW on the same rows of 512 tokens, all of which have weight. Each run of a system
-is a process of its own; systems take turns; the first two steps of a run (compilation, memory)
-do not count. Prints medians over all other steps, the ratios, losses, peak memory. Run it on a
-quiet machine; `--at-once` sets how many rows of a batch a system computes together: more need more
-memory, and each system should have what is fastest for it.
+MODEL is a folder made by `boostlm convert` (Gemma 3 270M). TEXTS is a JSON Lines file with
+"question" and "answer", such as GSM8K's train.jsonl. Every system trains the same pretrained
+weights in float32 with AdamW on the same rows of 512 tokens, all with weight. Each run is a
+separate process, and the systems alternate. The first two steps of a run (compilation, memory
+allocation) do not count. Prints medians over the other steps, ratios, losses and peak memory. Run
+it on an idle machine. `--at-once` sets the number of rows per micro-batch; more rows need more
+memory. Use the fastest value for each system.
 """
 
 import argparse
@@ -27,11 +27,11 @@ import numpy as np
 LENGTH = 512
 RATE = 1e-5
 WARM_UP = 2  # steps of a run that do not count
-AT_ONCE = {"boostlm": 1, "transformers": 4, "tunix": 1}  # rows; the rest of a batch accumulates
+AT_ONCE = {"boostlm": 1, "transformers": 4, "tunix": 1}  # rows per micro-batch
 
 
 class Clock:
-    """Seconds and losses of steps; `done` is called at the end of each, when all is computed."""
+    """Records seconds and losses of steps. Call `done` when a step has been computed."""
 
     def __init__(self):
         self.losses, self.seconds, self.last = [], [], time.perf_counter()
@@ -53,7 +53,7 @@ def train_boostlm(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock
     from boostlm.pretrained.converted import load_converted_params, open_converted
     from boostlm.runtime.malloc import tune_allocator
 
-    tune_allocator()  # as the command line does
+    tune_allocator()  # the command line does this too
     path = epath.Path(folder / "converted")
     config, tokenizer = open_converted(path)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=RATE, warmup_steps=0))
@@ -107,7 +107,7 @@ def train_tunix(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock: 
     parts = batches.shape[1] // at_once
 
     class Losses(hooks.TrainingHooks):
-        """They come a step late, so they are no clock."""
+        """Records losses. They arrive a step late, so they cannot be used for timing."""
 
         def on_train_step_end(self, trainer, step, loss):
             losses.append(float(loss))
@@ -146,7 +146,9 @@ def train_tunix(folder: pathlib.Path, batches: np.ndarray, at_once: int, clock: 
             for tokens in batches:
                 for part in tokens.reshape(parts, at_once, LENGTH):
                     yield peft_trainer.TrainingInput(part, np.ones(part.shape, bool))
-                jax.block_until_ready(nnx.state(trainer.model))  # the next is asked for only now
+                jax.block_until_ready(
+                    nnx.state(trainer.model)
+                )  # before the next batch is requested
                 clock.done(float("nan"))
 
         trainer.train(inputs())
@@ -157,7 +159,7 @@ SYSTEMS = {"boostlm": train_boostlm, "transformers": train_transformers, "tunix"
 
 
 def rows_of(model: pathlib.Path, texts: pathlib.Path, count: int) -> np.ndarray:
-    """int32 [count, LENGTH]: the texts one after another, cut into rows."""
+    """The concatenated texts, cut into rows: int32 [count, LENGTH]."""
     from etils import epath
 
     from boostlm.pretrained.converted import open_converted
@@ -174,7 +176,7 @@ def rows_of(model: pathlib.Path, texts: pathlib.Path, count: int) -> np.ndarray:
 
 
 def measure(system: str, folder: pathlib.Path, at_once: int) -> None:
-    """Trains in this process, and prints what was measured as JSON."""
+    """Trains in this process and prints the measurements as JSON."""
     clock = Clock()
     SYSTEMS[system](folder, np.load(folder / "batches.npy"), at_once, clock)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -188,8 +190,8 @@ def report(runs: dict[str, list[dict]], tokens: int) -> None:
         rates[system] = statistics.median(all_rates)
         losses = ", ".join(f"{loss:.3f}" for loss in results[0]["losses"])
         print(
-            f"{system:>12}: median {rates[system]:.1f} tokens/s of {len(all_rates)} steps (least "
-            f"{min(all_rates):.1f}, most {max(all_rates):.1f}); first step "
+            f"{system:>12}: median {rates[system]:.1f} tokens/s of {len(all_rates)} steps (min "
+            f"{min(all_rates):.1f}, max {max(all_rates):.1f}); first step "
             f"{results[0]['seconds'][0]:.0f} s; {max(r['gib'] for r in results):.1f} GiB; "
             f"losses {losses}"
         )
@@ -201,17 +203,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("texts", type=pathlib.Path)
-    parser.add_argument("--rows", type=int, default=8, help="rows a step")
-    parser.add_argument("--steps", type=int, default=5, help="steps a run that count")
+    parser.add_argument("--rows", type=int, default=8, help="rows per step")
+    parser.add_argument("--steps", type=int, default=5, help="measured steps per run")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each system")
     parser.add_argument(
-        "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="boostlm must be one"
+        "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="must include boostlm"
     )
     parser.add_argument(
-        "--at-once", nargs="*", default=[], metavar="SYSTEM=ROWS", help=f"rows; default {AT_ONCE}"
+        "--at-once",
+        nargs="*",
+        default=[],
+        metavar="SYSTEM=ROWS",
+        help=f"rows per micro-batch; default {AT_ONCE}",
     )
     parser.add_argument(
-        "--python", nargs="*", default=[], metavar="SYSTEM=PATH", help="an interpreter of its own"
+        "--python",
+        nargs="*",
+        default=[],
+        metavar="SYSTEM=PATH",
+        help="Python interpreter of a system",
     )
     parser.add_argument("--measure", choices=SYSTEMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
