@@ -231,7 +231,7 @@ def main() -> None:
         return
     python = dict(x.split("=", 1) for x in options.python)
 
-    from boostlm.pretrained.convert import export_model
+    from boostlm.experiment.export import export_model
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
