@@ -31,13 +31,17 @@ def plan(args: argparse.Namespace) -> Iterable[str]:
             raise BoostError(
                 f"--arms: there is no arm {name!r}; choose from {', '.join(ARM_NAMES)}"
             )
+    _check_ranges(args)
     if args.run_dir is not None:
         return _from_run(args, arms)
     return _from_options(args, arms)
 
 
 def _from_options(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
-    _check(args)
+    missing = [f"--{n}" for n in ("beta", "target-error", "budget", "prompts")
+               if getattr(args, n.replace("-", "_")) is None]  # fmt: skip
+    if missing:
+        raise BoostError(f"give {', '.join(missing)}, or the directory of a run to plan from")
     shown = min(args.prompts, _MOST_PROMPTS)
     settings = PlanSettings(
         beta=args.beta,
@@ -93,11 +97,8 @@ def _range(values: Iterable[float | None], form: str = ",") -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _check(args: argparse.Namespace) -> None:
-    missing = [f"--{n}" for n in ("beta", "target-error", "budget", "prompts")
-               if getattr(args, n.replace("-", "_")) is None]  # fmt: skip
-    if missing:
-        raise BoostError(f"give {', '.join(missing)}, or the directory of a run to plan from")
+def _check_ranges(args: argparse.Namespace) -> None:
+    """Refuses impossible values of options, whichever way the plan is made."""
     closed = ("start", "miss_rate", "false_accept_rate", "start_spread", "alpha")
     for name in (*closed, "beta", "target_error"):
         value, inside = getattr(args, name), name in closed
@@ -106,8 +107,9 @@ def _check(args: argparse.Namespace) -> None:
         bounds = "[0, 1]" if inside else "(0, 1)"
         raise BoostError(f"--{name.replace('_', '-')} {value} is not in {bounds}")
     for name in ("budget", "prompts", "k"):
-        if getattr(args, name) < 1:
-            raise BoostError(f"--{name} {getattr(args, name)} is below 1")
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise BoostError(f"--{name} {value} is below 1")
 
 
 def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from boostlm.config import LabelConfig
 from boostlm.curation.arms import ARMS
+from boostlm.report.prompt_level import strata
 from boostlm.report.run_data import RunData
 from boostlm.report.wording import percent
 from boostlm.statistics.audit import Checked, Rate, right_rate
@@ -45,11 +46,9 @@ def measured_rate(rows: Sequence[dict[str, Any]], arm: str) -> tuple[int, Rate] 
 
 
 def _checked(rows: Sequence[dict[str, Any]]) -> Checked | None:
-    parts = [row["audit"]["labels"] for row in rows if row["audit"]]
-    parts = [part for part in parts if part["checked"]]
-    if not parts:
-        return None
-    return Checked(*([part[key] for part in parts] for key in Checked._fields))
+    """The audited labels of some rows, or None if none was checked."""
+    labels = strata([row["audit"] for row in rows if row["audit"]], "labels")
+    return labels if sum(labels.checked) else None
 
 
 def rate_for_theory(config: LabelConfig, rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -100,7 +100,7 @@ def audited(run: RunData) -> list[Audited]:
     found = []
     for arm in run.arms:
         audits = [row["audit"] for row in run.rows_of(arm) if row["audit"]]
-        yes, no, labels = (_strata(audits, name) for name in ("accepted", "rejected", "labels"))
+        yes, no, labels = (strata(audits, name) for name in ("accepted", "rejected", "labels"))
         checked = sum(yes.checked) + sum(no.checked)
         if checked:
             beta = right_rate(labels) if sum(labels.checked) else None
@@ -109,7 +109,8 @@ def audited(run: RunData) -> list[Audited]:
     return found
 
 
-def _strata(audits: list[dict[str, Any]], name: str) -> Checked:
+def strata(audits: list[dict[str, Any]], name: str) -> Checked:
+    """A part of several audits, "accepted", "rejected" or "labels", with a stratum for each."""
     return Checked(*([audit[name][key] for audit in audits] for key in Checked._fields))
 
 

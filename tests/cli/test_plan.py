@@ -78,3 +78,9 @@ def test_a_plan_from_a_run_is_a_frontier(capsys):
     assert budgets == ["2", "4", "8", "16", "32"]
     assert len([line for line in out.splitlines() if line.startswith("filter_only ")]) == 1
     assert "Cheapest that reaches a training error of 0.99" in out
+
+
+def test_a_plan_from_a_run_checks_its_options_too(tmp_path, capsys):
+    status, out, err = call(capsys, "plan", tmp_path, "--beta", "1.5")
+    assert (status, out) == (2, "")
+    assert "--beta 1.5 is not in (0, 1)" in err
