@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from boostlm.curation.arms import Arm
 from boostlm.curation.difficulty import theta_from_beta
@@ -81,7 +81,7 @@ def spread_rates(mean: float, spread: float, prompts: int) -> np.ndarray:
         return (np.arange(prompts) >= prompts - round(mean * prompts)).astype(float)
     size = 1 / spread - 1
     quantile = (np.arange(prompts) + 0.5) / prompts
-    return stats.beta.ppf(quantile, mean * size, (1 - mean) * size)
+    return special.betaincinv(mean * size, (1 - mean) * size, quantile)
 
 
 def plan_arm(

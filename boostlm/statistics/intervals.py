@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     mean = float(x.mean())
     if x.size == 1:
         return Estimate(mean, None, 1)
-    quantile = stats.t.ppf((1 + confidence) / 2, x.size - 1)
+    quantile = special.stdtrit(x.size - 1, (1 + confidence) / 2)
     return Estimate(mean, float(quantile * x.std(ddof=1) / np.sqrt(x.size)), int(x.size))
 
 
@@ -77,5 +77,5 @@ def crossed_interval(value_SxM: np.ndarray, confidence: float = 0.95) -> Estimat
         variance = ms_seed + ms_prompt - ms_rest
         parts = (ms_seed**2 / (S - 1), ms_prompt**2 / (M - 1), ms_rest**2 / ((S - 1) * (M - 1)))
         freedom = max(variance**2 / sum(parts), S - 1)
-    quantile = stats.t.ppf((1 + confidence) / 2, freedom)
+    quantile = special.stdtrit(freedom, (1 + confidence) / 2)
     return Estimate(float(mean), float(quantile * np.sqrt(variance / (S * M))), S)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 class McNemar(NamedTuple):
@@ -30,7 +30,7 @@ def mcnemar(first_only: int, second_only: int) -> McNemar:
     different.
     """
     total = first_only + second_only
-    p = float(stats.binomtest(first_only, total).pvalue) if total else 1.0
+    p = min(1.0, 2 * float(special.bdtr(min(first_only, second_only), total, 0.5)))
     return McNemar(first_only, second_only, p)
 
 
