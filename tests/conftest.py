@@ -25,6 +25,22 @@ os.environ |= {
 import jax
 import pytest
 
+from boostlm.experiment import context
+
+_learners = {}
+
+
+def _shared_learner(config, model, vocab_size, stops, devices, make=context.make_learner):
+    """A learner holds nothing but compiled programs: runs that need the same ones share it."""
+    sample = config.sample.max_new_tokens, config.sample.batch_size
+    key = model, vocab_size, tuple(map(tuple, stops)), tuple(devices), sample, config.compute
+    if key not in _learners:
+        _learners[key] = make(config, model, vocab_size, stops, devices)
+    return _learners[key]
+
+
+context.make_learner = _shared_learner
+
 # Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

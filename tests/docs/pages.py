@@ -1,14 +1,18 @@
 """The pages of the documentation, and a place where what they say can be typed."""
 
+import contextlib
+import io
 import os
 import re
+import shlex
 import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 from support.data_sets import REPOSITORY
-from support.runs import as_options, environment, tiny_config
+from support.runs import as_options, tiny_config
 
+from boostlm.cli.main import main
 from boostlm.config import Config
 
 DOCS = Path(REPOSITORY) / "docs"
@@ -18,19 +22,17 @@ NOT_RUN = {
     "source .venv/bin/activate": "likewise",
     "pip install .": "likewise; README's test command installs from a clean checkout",
 }
-# A stand-in for the installed command: a run gets the settings of a run that takes seconds,
-# unless the page sets them. A pretrained model brings its own sizes.
-_SHIM = """#!{python}
-import sys
-from boostlm.cli.main import main
-words, small = sys.argv[1:], {small}
-if words[0] == "run":
-    given = [word.partition("=")[0] for word in words]
-    if "--seed_model.path" in given:
-        small = [(n, v) for n, v in small if not n.startswith(("--model.", "--seed_model."))]
-    words += [f"{{name}}={{value}}" for name, value in small if name not in given]
-sys.exit(main(words))
-"""
+# A run gets the settings of a run that takes seconds, unless the page sets them.
+_OPTIONS = as_options(tiny_config(name=Config().name))
+SMALL = dict(zip(_OPTIONS[::2], _OPTIONS[1::2], strict=True))
+
+
+def _small(words):
+    """The words of a run with SMALL; a pretrained model brings its own sizes."""
+    given = {word.partition("=")[0] for word in words}
+    own = ("--model.", "--seed_model.") if "--seed_model.path" in given else ()
+    added = [f"{n}={v}" for n, v in SMALL.items() if n not in given and not n.startswith(own)]
+    return [*words, *added] if words[0] == "run" else words
 
 
 def text_of(page):
@@ -61,35 +63,32 @@ def table_names(text):
     return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
 
 
+def _other(line):
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    print(done.stdout, done.stderr)
+    return done.returncode
+
+
 class Place:
     """A folder in which pages are typed one after another, as a reader would."""
 
     def __init__(self, folder):
         self.folder = folder
-        (folder / "bin").mkdir(parents=True, exist_ok=True)
-        shim = folder / "bin" / "boostlm"
-        options = as_options(tiny_config(name=Config().name))
-        small = list(zip(options[::2], options[1::2], strict=True))
-        if not shim.exists():  # another worker may be running it
-            new = shim.with_name(f"boostlm-{os.getpid()}")
-            new.write_text(_SHIM.format(python=sys.executable, small=small))
-            new.chmod(0o755)
-            new.rename(shim)
+        folder.mkdir(parents=True, exist_ok=True)
 
-    def bash(self, text, status=0, **variables):
-        """Runs lines of a shell; returns what they print."""
-        env = environment() | variables
-        env["PATH"] = f"{self.folder / 'bin'}{os.pathsep}{env['PATH']}"
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self.folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == status, f"{text}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+    def bash(self, text, status=0):
+        """Types lines, until one ends with another status; `boostlm` runs in this process."""
+        printed = io.StringIO()
+        with contextlib.chdir(self.folder), mock.patch.dict(os.environ):
+            for line in text.strip().splitlines():
+                words = shlex.split(line)
+                if words[0] == "export":
+                    os.environ |= dict(word.split("=", 1) for word in words[1:])
+                    continue
+                with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                    ended = main(_small(words[1:])) if words[0] == "boostlm" else _other(line)
+                assert ended == status, f"{line}\n{printed.getvalue()}"
+        return printed.getvalue()
 
     def type_page(self, page):
         """Runs every python and bash block of a page, in order; returns how many."""

@@ -1,6 +1,10 @@
-"""Gemma's vocabulary out of a GGUF file, against transformers, on every GSM8K and MBPP text."""
+"""Gemma's vocabulary out of a GGUF file, against transformers, on GSM8K and MBPP texts.
+
+With BOOSTLM_FULL_PARITY=1, on every one of them.
+"""
 
 import json
+import os
 import re
 
 import pytest
@@ -26,7 +30,7 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """Every GSM8K and MBPP text, questions and solutions, tests and programs."""
+    """GSM8K and MBPP texts, questions and solutions, tests and programs."""
     folder = data_set("gsm8k").parent
     found = [row[k] for split in ("train", "test") for row in ref.gsm8k(split) for k in row]
     for line in (folder / "mbpp" / "mbpp.jsonl").read_text().splitlines():
@@ -34,7 +38,8 @@ def texts() -> list[str]:
         found += [row["text"], row["code"], *row["test_list"], *row["challenge_test_list"]]
     for row in json.loads((folder / "mbpp" / "sanitized-mbpp.json").read_text()):
         found += [row["prompt"], row["code"], *row["test_list"]]
-    return found
+    assert len(found) > 20_000
+    return found if os.environ.get("BOOSTLM_FULL_PARITY") else found[::4]
 
 
 ODD = [
@@ -87,7 +92,6 @@ def test_tokens_are_those_of_transformers(tokenizer, texts, tmp_path):
     for text, want in zip(texts, theirs(texts).input_ids, strict=True):
         parts = as_transformers_cuts(text)
         assert [2, *(i for part in parts for i in tokenizer.encode(part))] == want, repr(text)
-    assert len(texts) > 20_000
 
 
 def test_trimmed_to_gsm8k_it_tokenizes_gsm8k_alike(tokenizer, tmp_path):

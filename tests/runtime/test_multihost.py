@@ -13,7 +13,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from support.runs import as_options, command, environment, ledger_files, rows_of, tiny_config
+from support.cli import call
+from support.runs import (
+    as_options,
+    command,
+    environment,
+    files_and_times,
+    ledger_files,
+    rows_of,
+    tiny_config,
+)
 
 from boostlm.config import ComputeConfig, LabelConfig
 
@@ -93,23 +102,19 @@ def saved(root, arm):
         ("fsdp", ("boosting",), "frozen_model", True),
     ],
 )
-def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path):
+def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path, capsys):
     """Also when SIGTERM comes to one of them on the way. What they committed they do not redo."""
     options = ["run", *as_options(config_of(parallel, arms, labeler=labeler))]
-    one = subprocess.run(
-        command(*options, "--run-dir", tmp_path / "one"),
-        env=environment() | devices(8),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert one.returncode == 0, one.stderr
+    status, _, err = call(capsys, *options, "--run-dir", tmp_path / "one")  # here are 8 devices
+    assert status == 0, err
 
     def start():
         return on_hosts(lambda index: command(*options, "--run-dir", tmp_path / "two"))
 
     if preempted:
         sigterm_one_of(start(), tmp_path / "two")
+    before = files_and_times(tmp_path / "two" / "rounds" / "seed0" / "shared")
+    assert preempted == bool(before)
     two = ended(start())
     for status, _, err in two:
         assert status == 0, err
@@ -118,15 +123,8 @@ def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path
     assert "round 2/2" not in two[1][1]  # one of them tells
     same_run(tmp_path / "one", tmp_path / "two", arms)
 
-    if preempted:  # once is enough
-        return
-    files = [p for p in (tmp_path / "two").rglob("*") if p.is_file()]
-    kept = {p: p.stat().st_mtime_ns for p in files if "checkpoint" in p.parts}
-    (tmp_path / "two" / "rounds" / "seed0" / "boosting" / "round01" / "eval.npz").unlink()
-    for status, _, err in ended(start()):
-        assert status == 0, err
-    assert kept == {p: p.stat().st_mtime_ns for p in kept}
-    same_run(tmp_path / "one", tmp_path / "two", arms)
+    after = files_and_times(tmp_path / "two" / "rounds" / "seed0" / "shared")
+    assert {name: after[name] for name in before} == before
 
 
 def sigterm_one_of(processes, root):
@@ -247,9 +245,4 @@ def test_only_the_first_host_asks_people(tmp_path):
         assert status == 3
         assert "8 answers to 8 prompts are needed" in err
     queue = tmp_path / "run" / "people" / "queue.jsonl"
-    rows = [json.loads(line) for line in queue.read_text().splitlines()]
-    queue.write_text("".join(json.dumps(row | {"answer": "7"}) + "\n" for row in rows))
-    for status, _, err in ended(on_hosts(lambda index: command(*options))):
-        assert status == 0, err
-    [ledger] = ledger_files(tmp_path / "run")
-    assert len(ledger.read_text().splitlines()) == 8
+    assert len(queue.read_text().splitlines()) == 8

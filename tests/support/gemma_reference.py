@@ -124,20 +124,20 @@ def gsm8k(split: str) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def few_shot_prompts(count: int, tokens_of: Callable[[str], list[int]]) -> list[str]:
+def few_shot_prompts(count: int, tokens_of: Callable[[str], list[int]], longest: int) -> list[str]:
     """The last training questions, each after some of 20 solved problems of its own.
 
     Args:
       count: prompts.
-      tokens_of: a prompt -> its token ids. A solved problem is taken if there are at most 520
-        with it.
+      tokens_of: a prompt -> its token ids.
+      longest: a solved problem is taken if there are at most so many tokens with it.
     """
     rows, prompts = gsm8k("train"), []
     for place, row in enumerate(rows[-count:]):
         prompt = f"Question: {row['question']}\nAnswer:"
         for solved in rows[20 * place : 20 * (place + 1)]:
             more = f"Question: {solved['question']}\nAnswer: {solved['answer']}\n\n{prompt}"
-            if len(tokens_of(more)) <= 520:
+            if len(tokens_of(more)) <= longest:
                 prompt = more
         prompts.append(prompt)
     return prompts

@@ -25,7 +25,7 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
-from boostlm.engine.learner import LanguageLearner
+from boostlm.experiment import context
 from boostlm.lm.language_model import NO_PREFIX
 from support.data_sets import REPOSITORY
 
@@ -50,14 +50,9 @@ def tiny_config(**changes):
 
 def on_one_device(ctx):
     """The same surroundings with a learner on one device, which compiles sooner."""
-    old = ctx.learner
-    devices = jax.local_devices()[:1]
-    learner = LanguageLearner(
-        old.model,
-        old.sampler.stop_sequences,
-        old.sampler.max_new_tokens,
-        old.sampler.batch_size,
-        devices,
+    config, stops = ctx.config, ctx.learner.sampler.stop_sequences
+    learner = context.make_learner(
+        config, config.model, ctx.tokenizer.vocab_size, stops, jax.local_devices()[:1]
     )
     return dataclasses.replace(ctx, learner=learner)
 
