@@ -54,6 +54,14 @@ def devices():
 
 
 @pytest.fixture
+def optimized():
+    """XLA optimizes as usual: for what runs longer than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
 def mesh(devices):
     """The devices as one axis, "data"."""
     return jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -153,7 +153,7 @@ def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
                 ARMS[name],
                 settings,
                 p_RxN,
-                target_error=-1.0,
+                target_error=None,
                 max_rounds=config.rounds,
                 places=max(1, round(config.label.budget * max(budgets))),
             )

@@ -89,7 +89,7 @@ def plan_arm(
     settings: PlanSettings,
     p_RxN: np.ndarray,
     *,
-    target_error: float = 0.0,
+    target_error: float | None,
     max_rounds: int = 1000,
     places: int | None = None,
     seed: int = 0,
@@ -102,7 +102,7 @@ def plan_arm(
       arm: the way of curating.
       settings: what the plan assumes.
       p_RxN: the chance to be right on each prompt before the first round, one row a run.
-      target_error: in [0, 1]; below 0 no run ends early.
+      target_error: in [0, 1]; None: no run ends before `max_rounds`.
       max_rounds: of each run.
       places: length of label requests, at least the budget; None: the budget. With one length,
         plans with several budgets share what is compiled.
@@ -119,10 +119,7 @@ def plan_arm(
     for i, p_N in enumerate(p_RxN):
         key, state = jax.random.key(seed * 1000 + i), initial_state(initial_table(p_N), len(p_N))
         errors, labels = [1 - float(np.mean(p_N))], [0]
-        while errors[-1] > target_error and not _stuck(errors, target_error):
-            left = max_rounds - len(errors) + 1
-            if left <= 0:
-                break
+        while (left := max_rounds - len(errors) + 1) > 0 and not _ended(errors, target_error):
             # The trace is taken before each round; the next look begins with what this one ends in.
             state, trace = advance(
                 key,
@@ -140,10 +137,14 @@ def plan_arm(
             errors.append(1 - float(jnp.mean(state.learner[:, 0])))
             labels += [*np.asarray(trace.labels[1:]).tolist(), int(state.labels_spent)]
         run = PlannedRun(np.array(errors), np.array(labels))
-        end = run.reached(target_error) if target_error >= 0 else None
+        end = None if target_error is None else run.reached(target_error)
         runs.append(run if end is None else PlannedRun(*(x[: end + 1] for x in run)))
     return runs
 
 
-def _stuck(errors: list[float], target_error: float) -> bool:
-    return target_error >= 0 and len(errors) > 20 and errors[-1] > (1 - _STUCK) * errors[-21]
+def _ended(errors: list[float], target_error: float | None) -> bool:
+    """The target is reached, or the run is stuck above it."""
+    if target_error is None:
+        return False
+    stuck = len(errors) > 20 and errors[-1] > (1 - _STUCK) * errors[-21]
+    return stuck or errors[-1] <= target_error

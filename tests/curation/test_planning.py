@@ -84,7 +84,7 @@ def test_a_run_that_is_stuck_ends():
 def test_rounds_can_be_fixed():
     settings = PlanSettings(0.3, 10, k=4)
     p_RxN = np.tile(spread_rates(0.5, 1.0, 400), (2, 1))
-    runs = plan_arm(ARMS["uniform"], settings, p_RxN, target_error=-1.0, max_rounds=13)
+    runs = plan_arm(ARMS["uniform"], settings, p_RxN, target_error=None, max_rounds=13)
     assert all(run.labels_R.tolist() == [10 * r for r in range(14)] for run in runs)
 
 

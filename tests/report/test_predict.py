@@ -59,7 +59,7 @@ def one_run(config, p_N, seed):
 @pytest.mark.parametrize(("miss", "false_accept"), [(0.1, 0.1)])
 def test_the_truth_is_in_the_band(miss, false_accept):
     """Of each arm, after the last round. benchmarks/statistics_check.py makes 100 runs of it."""
-    config, rng, runs = config_of(miss, false_accept), np.random.default_rng(1), 9
+    config, rng, runs = config_of(miss, false_accept), np.random.default_rng(1), 4
     held = dict.fromkeys(ARMS, 0)
     for seed in range(runs):
         p_N = list(PRIORS.values())[seed % 3](rng, N)
@@ -67,7 +67,7 @@ def test_the_truth_is_in_the_band(miss, false_accept):
         found = predict(config, correct, accepted, dict.fromkeys(ARMS, BETA), seed)
         for arm in ARMS:
             held[arm] += found[arm].low[-1] <= truth[arm][-1] <= found[arm].high[-1]
-    assert all(count >= runs - 2 for count in held.values()), held
+    assert all(count >= runs - 1 for count in held.values()), held
 
 
 @pytest.mark.parametrize("name", PRIORS)
