@@ -9,7 +9,8 @@ from fractions import Fraction
 import pytest
 from support.data_sets import FIXTURES, data_set
 
-from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct, parse_number
+from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct
+from boostlm.tasks.gsm8k.numbers import parse_number
 
 TABLE = [json.loads(line) for line in (FIXTURES / "final_answers.jsonl").read_text().splitlines()]
 FUZZED = 100_000
