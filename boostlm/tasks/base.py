@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from boostlm.config import DataConfig
+from boostlm.engine.outside_text import unwrapped, without_blank_lines
 from boostlm.errors import BoostError
-from boostlm.tasks.outside_text import unwrapped, without_blank_lines
 
 
 @dataclass(frozen=True)

@@ -162,17 +162,11 @@ _PLAN = re.compile(
 
 
 class _Break(NamedTuple):
-    """A place where a new problem may start.
-
-    Attributes:
-      start: the index of its first character.
-      heading: whether it is a heading such as "Question:"; otherwise, a paragraph.
-      poses: whether it starts a sentence and numbers are given in what follows.
-    """
+    """A place where a new problem may start: a heading such as "Question:", or a paragraph."""
 
     start: int
     heading: bool
-    poses: bool
+    poses: bool  # a heading that starts a sentence, with numbers given in what follows
 
 
 def _breaks(folded: str) -> list[_Break]:
@@ -185,7 +179,7 @@ def _breaks(folded: str) -> list[_Break]:
         line = folded[match.end() : match.end() + 300].lstrip("*_ \n").partition("\n")[0]
         lead = _HEADING_START.search(folded, *window)
         item = lead["item"] if lead else None
-        if item and lead.start() and item != "1" and str(int(item) - 1) not in items:
+        if lead and item and lead.start() and item != "1" and str(int(item) - 1) not in items:
             lead = None  # "18. Question:" has an answer before the heading
         poses = lead is not None and not lead["words"] and _GIVEN.search(line) is not None
         found.append(_Break(lead.start() if lead else match.start(), True, poses))

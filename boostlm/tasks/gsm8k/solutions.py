@@ -3,11 +3,11 @@
 import re
 from fractions import Fraction
 
+from boostlm.engine.outside_text import unwrapped, without_blank_lines
 from boostlm.tasks.gsm8k.final_answer import final_answer, first_problem
 from boostlm.tasks.gsm8k.source import MARK
-from boostlm.tasks.outside_text import unwrapped, without_blank_lines
 
-_FENCE = re.compile(r"(?m)^[ \t]*(?:```|~~~)[^\n`~]*\n?")
+_FENCE = re.compile(r"(?m)^[ \t]*(?:```|~~~)[a-zA-Z]*[ \t]*(?:\n|\Z)")
 _LABEL = re.compile(r"^[*_#\s]*(?:answer|solution|response|assistant)[*_ ]*:[*_\s]*", re.IGNORECASE)
 _HASHES = re.compile(r"#{4,}[^\n]*\d[^\n]*")
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from boostlm.config import DataConfig
+from boostlm.engine.outside_text import without_blank_lines
 from boostlm.errors import BoostError
 from boostlm.tasks.base import Prompts, Task, need_prompts
 from boostlm.tasks.contamination import uncontaminated
@@ -32,7 +33,6 @@ from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.gsm8k.final_answer import is_correct
 from boostlm.tasks.gsm8k.solutions import solution_of
 from boostlm.tasks.gsm8k.source import MARK, Row, load_gsm8k_rows
-from boostlm.tasks.outside_text import without_blank_lines
 
 TRAINING_SHARE = (7000, 7473)  # fraction of the training problems; the rest is for validation
 MOST_NUMBERS = 6  # questions with this many numbers or more share a group

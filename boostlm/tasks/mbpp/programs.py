@@ -10,8 +10,8 @@ import builtins
 import re
 from collections.abc import Iterator, Sequence
 
+from boostlm.engine.outside_text import unwrapped
 from boostlm.tasks.mbpp.asserts import defined_names, parse_code
-from boostlm.tasks.outside_text import unwrapped
 
 _LONGEST = 20_000  # characters; parsing takes long where the text is hostile
 _MOST_STARTS = 20  # per piece of text

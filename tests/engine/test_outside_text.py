@@ -2,9 +2,9 @@
 
 import pytest
 
+from boostlm.engine.outside_text import unwrapped, without_blank_lines
 from boostlm.labelers.base import Label, Query, in_form
 from boostlm.tasks.base import Task
-from boostlm.tasks.outside_text import unwrapped, without_blank_lines
 
 PROMPT = "Question: What is 3 + 4?\nAnswer:"
 SHOWN = "Question: What is 1 + 1?\nAnswer: 2\n\n"
