@@ -72,6 +72,7 @@ WRONG = [  # no label becomes correct: 18 is due
     "The answer is 18 or 19.\n\nBye.",
     "The answer is not 18.",
     "She has 18",
+    "Answer: 16 eggs.\n9 * 2 = 18\n#### 18",  # two answers, the first under a heading
     "<think>#### 18</think>",
     "<think>#### 18",
     f"#### 17\n\n#### 18{AFTER}",
