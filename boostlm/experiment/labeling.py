@@ -111,6 +111,7 @@ def _entries(
                 correct=correct,
                 accepted=accepted,
                 kept=trainable and (accepted or not ctx.config.label.filter_labels),
+                written=label.written,
             )
         )
     return entries

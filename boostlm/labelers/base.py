@@ -32,12 +32,14 @@ class Label:
       source: the labeler's name.
       cost: the cost, in the config's unit.
       finished: False if a length limit cut it off. Such a label costs money and is never accepted.
+      written: what the labeler wrote, if the task brought it into another form; else "".
     """
 
     text: str
     source: str
     cost: float
     finished: bool = True
+    written: str = ""
 
 
 # Takes all queries that a round still needs and yields the labels in batches, in any order. Each
@@ -63,11 +65,15 @@ def in_batches(label: Callable[[Sequence[Query]], Sequence[Label]], size: int) -
     return labeler
 
 
-def in_form(labeler: Labeler, form: Callable[[str], str]) -> Labeler:
-    """The labeler with `form` applied to the text of each label."""
+def in_form(labeler: Labeler, form: Callable[[str, str], str]) -> Labeler:
+    """The labeler with each label's text replaced by `form(text, prompt)`; `written` keeps it."""
 
-    def formed(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
+    def formed(query: Query, label: Label) -> Label:
+        text = form(label.text, query.text)
+        return replace(label, text=text, written=label.text if text != label.text else "")
+
+    def labels(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
         for batch in labeler(queries):
-            yield [(query, replace(label, text=form(label.text))) for query, label in batch]
+            yield [(query, formed(query, label)) for query, label in batch]
 
-    return formed
+    return labels

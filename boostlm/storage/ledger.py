@@ -23,12 +23,13 @@ class Entry:
       sample: 0, 1, ... for repeated labels of one prompt in one round.
       source: the labeler's name.
       cost: its cost, in the config's unit.
-      text: the response.
+      text: the response, as it was judged and trained on.
       finished: False if a length limit cut it off.
       correct: the exact verifier's verdict; never True if it was cut off.
       accepted: the filter's verdict; never True if it was cut off.
       kept: whether it was trained on: it is finished, it was accepted if labels are filtered, the
         tokenizer has tokens for it, and it is not longer than a response may be.
+      written: what the labeler wrote, if the task brought it into another form; else "".
     """
 
     seed: int
@@ -43,6 +44,7 @@ class Entry:
     correct: bool
     accepted: bool
     kept: bool
+    written: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from boostlm.config import DataConfig
+from boostlm.engine.outside_text import unwrapped, without_blank_lines
 from boostlm.errors import BoostError
 
 
@@ -72,11 +73,19 @@ class Task(ABC):
     def answer_key(self, split: str) -> AnswerKey:
         """The answer key of a split, for its verifier and its labeler."""
 
-    def response_of(self, text: str) -> str:
-        """Converts outside text to a response: cuts it at a stop string, adds the prefix."""
-        text = text[
-            : min((text.find(stop) for stop in self.stop_strings if stop in text), default=None)
-        ]
+    def response_of(self, text: str, prompt: str) -> str:
+        """Brings what a person or another model wrote for a prompt into the form of a response.
+
+        Labels from outside are judged and trained on in this form. The model's own responses never
+        pass through here. Thoughts, special tokens and a repeated prompt are removed. The text is
+        cut at a stop string, except that blank lines which would end the response are removed.
+        """
+        text = unwrapped(text, (prompt, prompt.removeprefix(self.few_shot)))
+        for stop in self.stop_strings:
+            if stop.count("\n") > 1 and stop.isspace():
+                text = without_blank_lines(text)
+            else:
+                text = text.partition(stop)[0]
         return self.response_prefix + text.strip()
 
     def seed_examples(self, seed: int) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ EXAMPLE = REPOSITORY / "examples" / "own_labeler.py"
 
 def context(name):
     config = tiny_config(label=LabelConfig(labeler=name))
-    task = type("Task", (), {"response_of": staticmethod(str)})
+    task = type("Task", (), {"response_of": staticmethod(lambda text, prompt: text)})
     return LabelerContext(config, task, None, None, None, None, None, lambda: 0.0)
 
 

@@ -7,11 +7,12 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from support.data_sets import FIXTURES, data_set
+from support.data_sets import data_set
+from support.fuzzed_answers import TABLE, fuzzed
 
-from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct, parse_number
+from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct
+from boostlm.tasks.gsm8k.numbers import parse_number
 
-TABLE = [json.loads(line) for line in (FIXTURES / "final_answers.jsonl").read_text().splitlines()]
 FUZZED = 100_000
 BATCH = 1000
 
@@ -79,37 +80,12 @@ def test_a_bad_reference_is_named(reference):
 
 # --- fuzzing ---
 
-FRAGMENTS_TEXT = (
-    "0 1 5 9 18 19 007 1,234 1,8 1.5 .5 18e3 3/4 1/0 ½ ¾ １８ ١٨ ² ① − – — - + ± $ € % ° = ≈ < > ( ) [ ] { } "
-    "#### ## ** * _ ` ~ \\ \\\\ \\( \\) \\[ \\] \\$ \\% \\, \\boxed{ \\boxed{18} \\frac{ \\frac{1}{2} \\frac12 "
-    "\\text{ \\times \\begin{align} << >> <<9+9=18>> </think> <answer> </answer> <|im_end|> </s> . , ; : ? ! "
-    "... … ' \" and or not so because is the answer Answer: final Question: Q: A: User: if than about half of "
-    "minus million dollars eggs pm x y 18x 10-12 5:30 1st 22nd how many step 1. 2. 3) \u200b \u202e \u00a0 "
-    "\u2028 \ud800 \x00 \x02 \x03 é 中 🎉"
-)
-FRAGMENTS = [*FRAGMENTS_TEXT.split(" "), " ", "\n", "\n\n", "\r\n", "\t", "The answer is "]
-FRAGMENTS += ["\n#### ", " = ", " 18 ", ". "]
-
-
-def _mutated(rng, text):
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(text) + 1)
-        end = min(len(text), start + rng.choice((0, 0, 1, 5)))
-        text = text[:start] + rng.choice((rng.choice(FRAGMENTS), text[end : end + 9])) + text[end:]
-    return text
-
-
-def _fuzzed(rng):
-    if rng.random() < 0.5:
-        return _mutated(rng, rng.choice(TABLE)["response"])
-    return "".join(rng.choices(FRAGMENTS, k=rng.randint(1, 20)))
-
 
 @pytest.mark.parametrize("count", [FUZZED // 20, pytest.param(FUZZED, marks=pytest.mark.slow)])
 def test_fuzzed_strings_raise_no_error_and_are_fast(count):
     rng, slowest, total = random.Random(0), 0.0, 0.0
     for _ in range(count // BATCH):
-        texts = [_fuzzed(rng) for _ in range(BATCH)]
+        texts = [fuzzed(rng) for _ in range(BATCH)]
         start = time.process_time()
         values = [final_answer(text) for text in texts]
         elapsed = (time.process_time() - start) / BATCH
@@ -119,7 +95,7 @@ def test_fuzzed_strings_raise_no_error_and_are_fast(count):
             assert parse_number(text) is None or type(parse_number(text)) is Fraction
     mean = total * BATCH / count
     print(f"mean {1e6 * mean:.0f} µs a string, slowest batch {1e6 * slowest:.0f} µs a string")
-    assert mean < 1e-3
+    assert mean < 20 / FUZZED  # 20 s for all of them
 
 
 @pytest.mark.parametrize("text", [c["response"] for c in TABLE[::80]] + ["", "a", "\ud800", "\x02"])

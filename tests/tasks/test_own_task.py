@@ -157,8 +157,10 @@ def test_outside_text_is_converted_to_a_response():
         def answer_key(self, split):
             raise NotImplementedError
 
-    form = Form().response_of
+    def form(text):
+        return Form().response_of(text, "add 3+4=")
+
     assert form("3 + 4 = 7\n#### 7") == " 3 + 4 = 7\n#### 7"
-    assert form("  7\n\nQuestion: next ENDless") == " 7"
+    assert form("  7\n\nbecause 3 + 4 ENDless") == " 7\nbecause 3 + 4"
     assert form(" 7 END\n\n8") == " 7"
     assert form(form("7")) == " 7"

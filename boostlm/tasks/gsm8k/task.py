@@ -12,7 +12,8 @@ on.
 
 `data.few_shot` adds few-shot examples to every prompt. The packaged gsm8k_3shot.txt contains three
 problems of our own, so no split contains them. A blank line ends each example and each response.
-Blank lines inside a solution (4 training and 2 test solutions have one) are therefore removed.
+Blank lines inside a solution (4 training and 2 test solutions have one) are therefore removed,
+from labels too.
 """
 
 import hashlib
@@ -24,11 +25,13 @@ from typing import NamedTuple
 import numpy as np
 
 from boostlm.config import DataConfig
+from boostlm.engine.outside_text import without_blank_lines
 from boostlm.errors import BoostError
 from boostlm.tasks.base import Prompts, Task, need_prompts
 from boostlm.tasks.contamination import uncontaminated
 from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.gsm8k.final_answer import is_correct
+from boostlm.tasks.gsm8k.solutions import solution_of
 from boostlm.tasks.gsm8k.source import MARK, Row, load_gsm8k_rows
 
 TRAINING_SHARE = (7000, 7473)  # fraction of the training problems; the rest is for validation
@@ -37,7 +40,6 @@ MOST_NUMBERS = 6  # questions with this many numbers or more share a group
 _ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems, and so the splits
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 _NUMBER = re.compile(r"(?<![0-9.])(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)")
-_BLANK_LINES = re.compile(r"\n\s*\n")
 _EXAMPLE = r"Question: .+\nAnswer: .+\n#### [^\s]+"
 _SEPARATOR = "\n\n"  # between few-shot examples, and therefore the stop string
 _TRIES = 1000
@@ -212,7 +214,13 @@ class Gsm8kTask(Task):
     def __solved(self, problem: Problem) -> str:
         if not self.few_shot:
             return problem.reference
-        return _BLANK_LINES.sub("\n", problem.reference)
+        return without_blank_lines(problem.reference)
+
+    def response_of(self, text: str, prompt: str) -> str:
+        """What someone wrote, as a solution that ends with "#### N"; see `solution_of`."""
+        return self.response_prefix + solution_of(
+            text, prompt.removeprefix(self.few_shot), self.few_shot
+        )
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())

@@ -24,6 +24,7 @@ from boostlm.tasks.contamination import uncontaminated
 from boostlm.tasks.few_shot import load_few_shot
 from boostlm.tasks.mbpp.asserts import defined_names, names_in, parse_assert, parse_code
 from boostlm.tasks.mbpp.check import MbppProblem, check_responses
+from boostlm.tasks.mbpp.programs import program_of
 from boostlm.tasks.mbpp.source import load_problems
 
 STOP = "[DONE]"
@@ -219,6 +220,12 @@ class MbppTask(Task):
             for split, kept in chosen.items()
         }
         self.__problems = chosen
+
+    def response_of(self, text: str, prompt: str) -> str:
+        """The program in what someone wrote, see `program_of`; the text itself if none is found."""
+        bare = prompt.removeprefix(self.few_shot)
+        program = program_of(text, bare, self.few_shot, STOP)
+        return super().response_of(text, prompt) if program is None else response_text(program)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split}={len(p.texts)}" for split, p in self.prompts.items())
