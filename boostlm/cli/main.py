@@ -171,18 +171,34 @@ def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
     if args.to == "huggingface":
         from boostlm.experiment.export import export_model
 
-        if args.keep_tokens_of:
-            raise BoostError("--keep-tokens-of is for conversion to boostlm only")
+        if args.keep_tokens_of or rest:
+            raise BoostError("--keep-tokens-of and --data.* are for conversion to boostlm only")
         export_model(args.source, args.dest, args.seed, args.arm, args.round)
         print(f"{args.dest}: load it with transformers' from_pretrained (float32)")
         return
     from boostlm.pretrained.convert import import_model
 
-    tokenizer = import_model(args.source, args.dest, args.keep_tokens_of).tokenizer
+    files = [name for name in args.keep_tokens_of if not name.endswith(".py")]
+    texts = _task_texts([name for name in args.keep_tokens_of if name.endswith(".py")], rest)
+    tokenizer = import_model(args.source, args.dest, files, texts).tokenizer
     print(
         f"{args.dest}: {tokenizer.vocab_size} of {tokenizer.full_size} tokens; start a run from it "
         f"with --seed_model.path {args.dest}"
     )
+
+
+def _task_texts(configs: Sequence[str], rest: Sequence[str]) -> list[str]:
+    """The texts of the tasks of some configs, each with the overrides of its data."""
+    other = [word for word in rest if word.startswith("--") and not word.startswith("--data.")]
+    if other:
+        raise BoostError(f"unknown argument {other[0]!r}: convert takes --data.* fields only")
+    if not configs and not rest:
+        return []
+    from boostlm.tasks.base import texts_of_task
+    from boostlm.tasks.registry import load_task
+
+    bases = [load_config(path) for path in configs] or [Config()]
+    return [t for base in bases for t in texts_of_task(load_task(override(base, rest).data))]
 
 
 def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:

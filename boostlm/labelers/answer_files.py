@@ -28,7 +28,7 @@ _GROUPED = re.compile(
 )
 
 
-class Answers(NamedTuple):
+class AnswerFile(NamedTuple):
     """The rows of a file.
 
     Attributes:
@@ -40,7 +40,7 @@ class Answers(NamedTuple):
     guessed: bool = False
 
 
-def read_rows(path: epath.Path, columns: Sequence[str]) -> Answers:
+def read_rows(path: epath.Path, columns: Sequence[str]) -> AnswerFile:
     """The rows of a file of JSON lines or of a table, whatever program wrote the table.
 
     Args:
@@ -64,7 +64,7 @@ def read_rows(path: epath.Path, columns: Sequence[str]) -> Answers:
         text = _decode(data)
     except UnicodeDecodeError as error:
         raise BoostError(f"{path} is damaged: {error}") from error
-    return Answers(_json_rows(text)) if suffix in _JSON else _table(text, path, columns)
+    return AnswerFile(_json_rows(text)) if suffix in _JSON else _table(text, path, columns)
 
 
 def whole_numbers(cell: object) -> set[int]:
@@ -108,14 +108,14 @@ def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield number, row if isinstance(row, dict) else "not a JSON object"
 
 
-def _table(text: str, path: epath.Path, columns: Sequence[str]) -> Answers:
+def _table(text: str, path: epath.Path, columns: Sequence[str]) -> AnswerFile:
     csv.field_size_limit(sys.maxsize)  # else a prompt of 131,073 characters is an error
     names, delimiter = _header(text, path, columns)
     # Only the prompts' texts can show that the encoding was guessed right.
     guessed = "text" in names and _is_windows_1252(text)
     if guessed:
         text = text.encode("utf-8", "surrogateescape").decode("cp1252", "surrogateescape")
-    return Answers(_table_rows(_reader(text, delimiter), names, columns), guessed)
+    return AnswerFile(_table_rows(_reader(text, delimiter), names, columns), guessed)
 
 
 def _reader(text: str, delimiter: str) -> Any:

@@ -32,7 +32,7 @@ def load_few_shot(name: str, example: str, separator: str) -> str:
             f"({', '.join(packaged)})"
         )
     try:
-        text = file.read_bytes().decode().replace("\r\n", "\n")
+        text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BoostError(f"data.few_shot: {name} cannot be read: {error}") from error
     if not text.strip():

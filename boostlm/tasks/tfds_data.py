@@ -19,6 +19,7 @@ from etils import epath
 from tensorflow_datasets.core import constants
 
 from boostlm.errors import BoostError
+from boostlm.storage.durable_files import BOM, lines_of
 
 _FORMAT = "array_record"
 _ELSEWHERE = "set TFDS_DATA_DIR to a writable folder"
@@ -75,7 +76,7 @@ def load(data_set: DataSet[RowT], path: str = "") -> Rows[RowT]:
 
 def json_lines(content: bytes, file: epath.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(location, fields) of each line of a file of JSON objects."""
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+    for number, line in enumerate(lines_of(content), start=1):
         where = f"{file}, line {number}"
         try:
             fields = json.loads(line.decode())
@@ -146,6 +147,7 @@ def _prepare_local(
     """
     staging = _new_folder(cache.parent)
     try:
+        files = {name: _without_bom(file, staging) for name, file in files.items()}
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the staging folder
             data_set.local(files=files, data_dir=staging).download_and_prepare(file_format=_FORMAT)
         rows = _read_if_equal(data_set, files, staging, expected)
@@ -221,6 +223,15 @@ def _find(data_set: DataSet[RowT], folder: epath.Path) -> dict[str, epath.Path]:
             f"{_names(data_set)}, or {inside}"
         )
     return files
+
+
+def _without_bom(file: epath.Path, folder: epath.Path) -> epath.Path:
+    """The file, or its copy in a folder without a byte order mark, which builders do not expect."""
+    content = file.read_bytes()
+    if not content.startswith(BOM):
+        return file
+    (folder / file.name).write_bytes(content.removeprefix(BOM))
+    return folder / file.name
 
 
 def _read_bytes(file: epath.Path) -> bytes:
