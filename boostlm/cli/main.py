@@ -180,7 +180,11 @@ def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     files = [name for name in args.keep_tokens_of if not name.endswith(".py")]
     texts = _task_texts([name for name in args.keep_tokens_of if name.endswith(".py")], rest)
-    tokenizer = import_model(args.source, args.dest, files, texts).tokenizer
+    model = import_model(args.source, args.dest, files, texts)
+    tokenizer = model.tokenizer
+    padding = len(model.dropped_embedding) - (tokenizer.full_size - tokenizer.vocab_size)
+    if padding:
+        print(f"{padding} rows of the embedding table belong to no token: they are set aside")
     print(
         f"{args.dest}: {tokenizer.vocab_size} of {tokenizer.full_size} tokens; start a run from it "
         f"with --seed_model.path {args.dest}"

@@ -13,8 +13,8 @@ from etils import epath
 from boostlm.config import Config, ModelConfig, validate
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
-from boostlm.pretrained.converted import PretrainedModel
-from boostlm.pretrained.weights import Tensors, Weight, read_params, weights_of
+from boostlm.pretrained.converted import PretrainedModel, read_model
+from boostlm.pretrained.weights import Tensors, Weight, weights_of
 
 _GLOBAL_EVERY = {"gemma2": 2, "gemma3": 6}
 _OTHER_QUERY_SCALE = {("gemma2", 46), ("gemma3", 62)}  # the 27B models, by number of layers
@@ -44,8 +44,7 @@ def read_gguf(path: epath.Path) -> PretrainedModel:
 
     shapes = {name: tuple(int(n) for n in t.shape[::-1]) for name, t in found.items()}
     tensors = Tensors(str(path), shapes, load)
-    params = read_params(tensors, _gguf_name, config, tokenizer.vocab_size)
-    return PretrainedModel(config, tokenizer, params, np.zeros((0, config.width), np.float32))
+    return read_model(tensors, _gguf_name, config, tokenizer)
 
 
 def read_tokenizer(path: epath.Path) -> Tokenizer:

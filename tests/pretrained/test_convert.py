@@ -293,7 +293,7 @@ def test_a_run_starts_from_a_converted_model_and_is_exported(tmp_path, capsys):
 
 def test_a_seed_model_path_that_is_none_is_an_error(tmp_path):
     config = override(Config(), [f"--seed_model.path={tmp_path}"])
-    with pytest.raises(BoostError, match="no converted model"):
+    with pytest.raises(BoostError, match="is not a converted model"):
         make_context(config, RunDir(tmp_path / "run"))
     path = skills_model(tmp_path, Config())
     config = override(Config(), [f"--seed_model.path={path}", "--model.layers=3"])
