@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from boostlm.config import Config, ModelConfig, validate
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
+from boostlm.pretrained.control_tokens import checked_model
 from boostlm.pretrained.converted import PretrainedModel, read_model, untrim
 from boostlm.pretrained.weights import EMBEDDING, Tensors, weights_of
 from boostlm.storage.durable_files import new_folder
@@ -77,10 +78,9 @@ def read_huggingface(path: epath.Path) -> PretrainedModel:
         raise BoostError(f"{path} has no tokenizer.model (tokenizer.json alone is not enough)")
     generation = path / "generation_config.json"
     ends = (_read_json(generation) if generation.exists() else raw).get("eos_token_id")
-    ends = [] if ends is None else ends
-    tokenizer = Tokenizer(
-        (path / "tokenizer.model").read_bytes(), ends if isinstance(ends, list) else [ends]
-    )
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    file = path / "tokenizer.model"
+    tokenizer = Tokenizer(checked_model(file.read_bytes(), ends, str(file)), ends)
     try:
         with _open_tensors(path) as tensors:
             model = read_model(tensors, lambda w: w.huggingface, config, tokenizer)
@@ -114,7 +114,7 @@ def _read_json(file: epath.Path) -> Any:
 def _with_defaults(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A config.json with every key that is read here, the architecture among them."""
     of_type = {kind: name for name, kind in _MODEL_TYPE.items()}
-    architecture = (raw.get("architectures") or [of_type.get(raw.get("model_type"))])[0]
+    architecture = (raw.get("architectures") or [of_type.get(raw.get("model_type", ""))])[0]
     if architecture not in _MODEL_TYPE:
         raise BoostError(
             f"{where}: the architecture is {architecture}; {_GEMMA2} and {_GEMMA3} can be converted"
@@ -244,7 +244,8 @@ def write_huggingface(path: epath.Path, model: PretrainedModel) -> None:
             f"transformers has no architecture for this model: {_GEMMA2} has post_norms and one "
             f"rope_base, {_GEMMA3} has qk_norm besides"
         )
-    arrays, weights = flatten_dict(model.params, sep="/"), {}
+    arrays: dict[str, Any] = dict(flatten_dict(model.params, sep="/"))
+    weights = {}
     arrays[EMBEDDING] = np.concatenate([np.asarray(arrays[EMBEDDING]), model.dropped_embedding])
     with new_folder(path) as folder:
         for weight in weights_of(model.config, model.tokenizer.vocab_size):
