@@ -15,6 +15,7 @@ from boostlm.config import Config
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.runtime.preemption import EXIT_STATUS, Preempted, watching
+from boostlm.user_code import open_path
 
 if TYPE_CHECKING:
     from boostlm.storage.run_dir import RunDir
@@ -231,15 +232,14 @@ def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _table_and_report(run_dir: "RunDir", folder: str | None) -> str:
     """The final table. With a folder, also writes the report there and adds its path."""
-    from etils import epath
-
     from boostlm.report.terminal import final_table
     from boostlm.report.write import read_run, write_report
 
     run = read_run(run_dir)
     said = f"\n{final_table(run)}"
     if folder is not None:
-        said += f"\n\nreport: {write_report(epath.Path(folder), run)}"
+        page = write_report(open_path(folder, "--out"), run)
+        said += f"\n\nreport: {page}"
     return said
 
 

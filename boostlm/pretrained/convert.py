@@ -19,6 +19,7 @@ from boostlm.pretrained.converted import (
 from boostlm.pretrained.gguf_file import read_gguf
 from boostlm.pretrained.huggingface import read_huggingface
 from boostlm.storage.durable_files import lines_of
+from boostlm.user_code import open_path
 
 
 def import_model(
@@ -36,7 +37,7 @@ def import_model(
     Returns:
       What was written.
     """
-    path, folder = epath.Path(source), epath.Path(dest)
+    path, folder = open_path(source), open_path(dest)
     if not path.exists():
         raise BoostError(f"there is no {source}")
     if folder.exists():
@@ -44,8 +45,9 @@ def import_model(
     if path.is_dir() and is_converted(path):
         raise BoostError(f"{source} is already converted: --to huggingface converts it back")
     model = read_huggingface(path) if path.is_dir() else read_gguf(path)
-    kept = [*texts, *(text for file in keep_tokens_of for text in texts_in(epath.Path(file)))]
-    if kept or keep_tokens_of:
+    files = [open_path(name, "--keep-tokens-of") for name in keep_tokens_of]
+    kept = [*texts, *(text for file in files for text in texts_in(file))]
+    if kept or files:
         model = trim(model, kept_tokens(model.tokenizer, kept))
     save_converted(folder, model)
     return model

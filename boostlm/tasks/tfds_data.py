@@ -20,6 +20,7 @@ from tensorflow_datasets.core import constants
 
 from boostlm.errors import BoostError
 from boostlm.storage.durable_files import BOM, lines_of
+from boostlm.user_code import open_path
 
 _FORMAT = "array_record"
 _ELSEWHERE = "set TFDS_DATA_DIR to a writable folder"
@@ -68,9 +69,9 @@ def load(data_set: DataSet[RowT], path: str = "") -> Rows[RowT]:
         cannot be written or read.
     """
     # constants.DATA_DIR would keep the value of TFDS_DATA_DIR at import.
-    root = epath.Path(constants.get_default_data_dir()).expanduser()
+    root = open_path(constants.get_default_data_dir(), "TFDS_DATA_DIR")
     if path:
-        return _local_rows(data_set, epath.Path(path).expanduser(), root)
+        return _local_rows(data_set, open_path(path, "data.path"), root)
     return _downloaded_rows(data_set, root)
 
 
