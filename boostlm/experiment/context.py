@@ -190,7 +190,11 @@ def shared_grader(task: Task, split: str) -> Grader:
 
     def grade_shared(prompt_ids: Sequence[int] | np.ndarray, responses: list[str]) -> np.ndarray:
         ids = np.asarray(prompt_ids)
-        return gather_shards(len(ids), lambda i: grade(ids[i].tolist(), [responses[j] for j in i]))
+
+        def grade_mine(i: np.ndarray) -> np.ndarray:
+            return grade(ids[i].tolist(), [responses[j] for j in i])
+
+        return gather_shards(len(ids), grade_mine, "the verifier")
 
     return grade_shared
 
