@@ -166,7 +166,7 @@ def rows_of(model: pathlib.Path, texts: pathlib.Path, count: int) -> np.ndarray:
 
     _, tokenizer = open_converted(epath.Path(model))
     tokens: list[int] = []
-    for line in texts.read_text().splitlines():
+    for line in texts.read_text().strip().split("\n"):
         if len(tokens) >= count * LENGTH:
             break
         example = json.loads(line)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostlm.config import Config, validate
 from boostlm.errors import BoostError
-from boostlm.user_code import run_file
+from boostlm.user_code import open_path, run_file
 
 if TYPE_CHECKING:
     from etils import epath
@@ -20,9 +20,7 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 def load_config(path: str) -> Config:
     """The config that `get_config()` in a Python file returns."""
-    from etils import epath  # slow to import
-
-    file = epath.Path(path)
+    file = open_path(path, "config")
     if not file.exists():
         raise BoostError(f"there is no config file {path}{_similar_files(file)}")
     get_config = getattr(run_file(path, "config"), "get_config", None)

@@ -1,15 +1,62 @@
-"""Python files that a user names: configs, and tasks or labelers written as FILE.py:NAME."""
+"""What a user names: paths, and Python files of configs, tasks or labelers (FILE.py:NAME)."""
 
 import importlib.util
+import os
 import re
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boostlm.errors import BoostError
 
+if TYPE_CHECKING:
+    from etils import epath
+
 FILE_AND_NAME = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
+
+# What reads the paths of each scheme.
+_READERS = {
+    "gs": "pip install gcsfs, or install boostlm[tpu]",
+    "s3": "pip install s3fs",
+    "az": "pip install adlfs",
+    "hf": "pip install huggingface_hub",
+}
+
+
+def open_path(path: str | os.PathLike[str], setting: str = "") -> "epath.Path":
+    """A path that this machine can open, whether or not anything is there.
+
+    Args:
+      path: of a local file system, or of a bucket such as gs://.
+      setting: that gave the path, named in errors.
+
+    Raises:
+      BoostError: its scheme is unknown, the package that reads it is not installed, or whoever
+        keeps the bucket does not answer.
+    """
+    from etils import epath  # slow to import, and some commands open no path
+
+    name, where = os.fspath(path), f"{setting}: " if setting else ""
+    scheme, mark, _ = name.partition("://")
+    if not mark:
+        return epath.Path(path).expanduser()
+    if scheme not in _READERS:
+        known = ", ".join(f"{known}://" for known in _READERS)
+        raise BoostError(
+            f"{where}{name} cannot be opened: name a local path without ://, or one in {known}"
+        )
+    found = epath.Path(path)
+    try:
+        found.exists()
+    except ImportError as error:
+        raise BoostError(f"{where}{name} cannot be opened ({error}): {_READERS[scheme]}") from error
+    except Exception as error:  # each package has exceptions of its own
+        raise BoostError(
+            f"{where}{name} cannot be opened ({type(error).__name__}: {error}): check its name, "
+            "your access and the network"
+        ) from error
+    return found
 
 
 def run_file(path: str, setting: str) -> ModuleType:
@@ -22,9 +69,7 @@ def run_file(path: str, setting: str) -> ModuleType:
     Raises:
       BoostError: there is no such file, or it raises.
     """
-    from etils import epath  # slow to import, and most commands need no file of the user
-
-    file = epath.Path(path).expanduser()
+    file = open_path(path, setting)
     if not file.exists():
         raise BoostError(f"{setting}: there is no file {path}")
     name = f"boostlm_user_{file.stem}"

@@ -2,7 +2,7 @@
 
     boostlm convert MODEL models/gemma3-270m-gsm8k \\
         --keep-tokens-of DATA/train.jsonl --keep-tokens-of DATA/test.jsonl \\
-        --keep-tokens-of boostlm/tasks/prompts/gsm8k_3shot.txt
+        --keep-tokens-of configs/gsm8k_gemma3_270m_cpu.py --data.path DATA
     boostlm run configs/gsm8k_gemma3_270m_cpu.py --data.path DATA
 
 MODEL is google/gemma-3-270m from Hugging Face or a GGUF file of it. DATA is a folder with GSM8K's

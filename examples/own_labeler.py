@@ -26,7 +26,7 @@ def program(context):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], input=given, capture_output=True, text=True, check=True
         )
-        texts = [json.loads(line) for line in done.stdout.splitlines()]
+        texts = [json.loads(line) for line in done.stdout.strip().split("\n")]
         return [Label(text, source="program", cost=context.config.label.cost) for text in texts]
 
     return in_batches(answer, 64)  # 64 prompts at a time; each batch is on disk before the next

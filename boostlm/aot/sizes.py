@@ -3,13 +3,12 @@
 import math
 from typing import NamedTuple
 
-from etils import epath
-
 from boostlm.config import Config, ModelConfig
 from boostlm.errors import BoostError
 from boostlm.experiment.context import assemble
 from boostlm.pretrained import gemma
 from boostlm.pretrained.converted import is_converted
+from boostlm.user_code import open_path
 
 _GEMMA = {
     "gemma2_2b": (gemma.GEMMA2_2B, gemma.GEMMA2_VOCAB_SIZE),
@@ -71,7 +70,7 @@ def named_sizes(config: Config, model: str, prefix: int | None, prompt: int | No
 
 def measured_sizes(config: Config) -> Sizes:
     """The sizes of a run of this config, from its own model, tokenizer and prompts."""
-    path = epath.Path(config.seed_model.path)
+    path = open_path(config.seed_model.path, "seed_model.path")
     if config.seed_model.path and not is_converted(path):
         raise BoostError(
             f"there is no converted model at {path}: convert one, or name a model of its size with "

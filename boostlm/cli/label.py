@@ -6,6 +6,7 @@ from boostlm.errors import BoostError
 from boostlm.labelers.base import Query
 from boostlm.labelers.people import describe, open_queries, record, take_file, tidy
 from boostlm.storage.run_dir import RunDir
+from boostlm.user_code import open_path
 
 _HELP = """\
 Type each answer in one or more lines. A line with only a dot ends it. Type .skip to leave a prompt
@@ -35,7 +36,7 @@ def label_run(run_dir: RunDir, file: str | None) -> None:
             _ask(folder, open_queries(folder))
             print(_what_is_left(folder))
             return
-        taken = take_file(folder, epath.Path(file))
+        taken = take_file(folder, open_path(file, "--from"))
         known = f", {taken.known} already known" if taken.known else ""
         print(f"{taken.new} new answers{known}. {_what_is_left(folder)}")
         if taken.problems:

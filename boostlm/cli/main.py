@@ -15,6 +15,7 @@ from boostlm.config import Config
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.runtime.preemption import EXIT_STATUS, Preempted, watching
+from boostlm.user_code import open_path
 
 if TYPE_CHECKING:
     from boostlm.storage.run_dir import RunDir
@@ -171,18 +172,38 @@ def _convert(args: argparse.Namespace, rest: Sequence[str]) -> None:
     if args.to == "huggingface":
         from boostlm.experiment.export import export_model
 
-        if args.keep_tokens_of:
-            raise BoostError("--keep-tokens-of is for conversion to boostlm only")
+        if args.keep_tokens_of or rest:
+            raise BoostError("--keep-tokens-of and --data.* are for conversion to boostlm only")
         export_model(args.source, args.dest, args.seed, args.arm, args.round)
         print(f"{args.dest}: load it with transformers' from_pretrained (float32)")
         return
     from boostlm.pretrained.convert import import_model
 
-    tokenizer = import_model(args.source, args.dest, args.keep_tokens_of).tokenizer
+    files = [name for name in args.keep_tokens_of if not name.endswith(".py")]
+    texts = _task_texts([name for name in args.keep_tokens_of if name.endswith(".py")], rest)
+    model = import_model(args.source, args.dest, files, texts)
+    tokenizer = model.tokenizer
+    padding = len(model.dropped_embedding) - (tokenizer.full_size - tokenizer.vocab_size)
+    if padding:
+        print(f"{padding} rows of the embedding table belong to no token: they are set aside")
     print(
         f"{args.dest}: {tokenizer.vocab_size} of {tokenizer.full_size} tokens; start a run from it "
         f"with --seed_model.path {args.dest}"
     )
+
+
+def _task_texts(configs: Sequence[str], rest: Sequence[str]) -> list[str]:
+    """The texts of the tasks of some configs, each with the overrides of its data."""
+    other = [word for word in rest if word.startswith("--") and not word.startswith("--data.")]
+    if other:
+        raise BoostError(f"unknown argument {other[0]!r}: convert takes --data.* fields only")
+    if not configs and not rest:
+        return []
+    from boostlm.tasks.base import texts_of_task
+    from boostlm.tasks.registry import load_task
+
+    bases = [load_config(path) for path in configs] or [Config()]
+    return [t for base in bases for t in texts_of_task(load_task(override(base, rest).data))]
 
 
 def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -211,15 +232,14 @@ def _report(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _table_and_report(run_dir: "RunDir", folder: str | None) -> str:
     """The final table. With a folder, also writes the report there and adds its path."""
-    from etils import epath
-
     from boostlm.report.terminal import final_table
     from boostlm.report.write import read_run, write_report
 
     run = read_run(run_dir)
     said = f"\n{final_table(run)}"
     if folder is not None:
-        said += f"\n\nreport: {write_report(epath.Path(folder), run)}"
+        page = write_report(open_path(folder, "--out"), run)
+        said += f"\n\nreport: {page}"
     return said
 
 

@@ -12,7 +12,7 @@ from boostlm.config import ARM_NAMES, SPLITS, Config
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-TAKE_FIELDS = ("run", "compile")  # commands that accept every config field as an option
+TAKE_FIELDS = ("run", "compile", "convert")  # commands that accept every config field as an option
 FLAGS = ("--help", "--json")  # options that take no value
 
 _EPILOG = """
@@ -122,6 +122,9 @@ def _add_convert(commands: "Commands") -> None:
         description="Converts a Hugging Face directory or a GGUF file of Gemma 2 or Gemma 3 to a "
         "folder for --seed_model.path. With --to huggingface, converts such a folder, or the model "
         "that a run trained from it, to a directory that transformers loads.",
+        epilog="--data.task NAME and other --data fields, as for boostlm run, trim the vocabulary "
+        "to the tokens of that task's prompts, and of the files.",
+        allow_abbrev=False,
     )
     convert.add_argument("source", help="directory, GGUF file, converted model or run directory")
     convert.add_argument("dest", help="folder to create")
@@ -133,7 +136,8 @@ def _add_convert(commands: "Commands") -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="trim the vocabulary to the tokens of this .jsonl or text file; may be repeated",
+        help="trim the vocabulary to the tokens of this .jsonl or text file, or of the task of "
+        "this configs/*.py file; may be repeated",
     )
     convert.add_argument("--seed", type=int, default=0, help="seed in a run directory; default: 0")
     convert.add_argument(

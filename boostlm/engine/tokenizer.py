@@ -84,7 +84,7 @@ class Tokenizer:
             dropped = [self._spm.id_to_piece(ids[i]) for i in np.flatnonzero(ours < 0)[:5]]
             raise BoostError(
                 f"the trimmed vocabulary lacks {dropped}, needed for {text[:60]!r}: convert the "
-                "model again, keeping the tokens of such texts too"
+                "model again, keeping the tokens of such texts and of the task (--data.task NAME)"
             )
         return ours.tolist()
 

@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 from boostlm.config import ComputeConfig, Config, ModelConfig
 from boostlm.engine.learner import LanguageLearner, texts_of
@@ -30,6 +29,7 @@ from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.base import Task, describe_task
 from boostlm.tasks.contamination import check_contamination
 from boostlm.tasks.registry import load_task
+from boostlm.user_code import open_path
 
 # (prompt_ids, responses) -> bool [len(responses)]: the part of an answer key that a run needs.
 Grader = Callable[[Sequence[int] | np.ndarray, list[str]], np.ndarray]
@@ -124,7 +124,7 @@ def assemble(
     check_contamination(task)
     model = config.model
     if config.seed_model.path:
-        model, tokenizer = open_converted(epath.Path(config.seed_model.path))
+        model, tokenizer = open_converted(open_path(config.seed_model.path, "seed_model.path"))
         if config.model not in (ModelConfig(), model):
             raise BoostError(
                 f"model.* is set, but {config.seed_model.path} has a config of its own: leave out "
@@ -190,7 +190,11 @@ def shared_grader(task: Task, split: str) -> Grader:
 
     def grade_shared(prompt_ids: Sequence[int] | np.ndarray, responses: list[str]) -> np.ndarray:
         ids = np.asarray(prompt_ids)
-        return gather_shards(len(ids), lambda i: grade(ids[i].tolist(), [responses[j] for j in i]))
+
+        def grade_mine(i: np.ndarray) -> np.ndarray:
+            return grade(ids[i].tolist(), [responses[j] for j in i])
+
+        return gather_shards(len(ids), grade_mine, "the verifier")
 
     return grade_shared
 

@@ -21,6 +21,7 @@ from boostlm.storage import durable_files
 from boostlm.storage.ledger import read_ledger
 from boostlm.storage.metrics_file import MetricsFile
 from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.user_code import open_path
 
 OWN = "own sample"  # the source of the model's own responses; that of a label is the labeler's name
 
@@ -72,7 +73,7 @@ def export_round(
         )
     id_ = RoundId(seed, arm, done[-1] if round_ is None else round_)
     records = list(_records(assemble_run(run_dir), run_dir, metrics, id_))
-    path = epath.Path(out or f"seed{seed}-{arm}-round{id_.round:02d}.jsonl")
+    path = open_path(out or f"seed{seed}-{arm}-round{id_.round:02d}.jsonl", "--out")
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     durable_files.write_atomically(path, "".join(lines).encode())
     own = sum(record["source"] == OWN for record in records)
@@ -91,7 +92,7 @@ def export_model(
       arm: of a run.
       round_: of a run, rounds of training; None for the last checkpoint.
     """
-    path, folder = epath.Path(source), epath.Path(dest)
+    path, folder = open_path(source), open_path(dest)
     if folder.exists():
         raise BoostError(f"{dest} exists: name a new folder, or remove it first")
     if is_converted(path):
@@ -104,7 +105,9 @@ def export_model(
             f"{source} did not start from a converted model, so there is no format to write it in"
         )
     params = run_params(run_dir, saved_round(run_dir, seed, arm, round_), assemble_run(run_dir))
-    write_huggingface(folder, load_converted(epath.Path(start))._replace(params=params))
+    write_huggingface(
+        folder, load_converted(open_path(start, "seed_model.path"))._replace(params=params)
+    )
 
 
 def _records(

@@ -1,7 +1,6 @@
 """The seed model: pretrained, or trained once a seed on examples that are not curated prompts."""
 
 import numpy as np
-from etils import epath
 
 from boostlm.engine.learner import LearnerState
 from boostlm.engine.prompt_table import pad_rows, tokenize_prompts, training_rows
@@ -12,6 +11,7 @@ from boostlm.pretrained.converted import load_converted_params
 from boostlm.prng import Purpose, round_key
 from boostlm.storage.partial_stages import PartialTraining
 from boostlm.tasks.contamination import check_seed_contamination
+from boostlm.user_code import open_path
 
 
 def make_seed_model(
@@ -19,7 +19,7 @@ def make_seed_model(
 ) -> LearnerState:
     """The model at `seed_model.path`, or without a path one that `train_seed_model` makes."""
     if ctx.config.seed_model.path:
-        path = epath.Path(ctx.config.seed_model.path)
+        path = open_path(ctx.config.seed_model.path, "seed_model.path")
         return LearnerState(
             load_converted_params(path, ctx.learner.parallel.shapes), None, np.float32(0)
         )

@@ -13,7 +13,9 @@ An answer belongs to (seed, round, prompt, sample). Arms with the same query sha
 
 import csv
 import io
+import itertools
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -22,13 +24,15 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from boostlm.errors import BoostError, WaitingForPeople
+from boostlm.labelers.answer_files import read_rows, whole_numbers
 from boostlm.labelers.base import Label, Labeler, Query
 from boostlm.storage import durable_files
 
-Key = tuple[int, int, int, int]
+Key = tuple[int, ...]
 _KEY = ("seed", "round", "prompt", "sample")
 _COLUMNS = (*_KEY, "text", "answer")
 _QUEUES = ("queue.jsonl", "queue.csv")
+_TYPOGRAPHY = str.maketrans("\u2018\u2019\u201a\u201c\u201d\u201e\u2013\u2014", "'''\"\"\"--", "")
 
 
 class Taken(NamedTuple):
@@ -135,34 +139,32 @@ def take_file(folder: epath.Path, path: epath.Path) -> Taken:
 
     Args:
       folder: the folder of the queue.
-      path: a file with the columns seed, round, prompt, sample and answer. If it has a column
-        text, that must equal the prompt's text, so that mixed-up rows are detected.
+      path: a file with the columns seed, round, prompt, sample and answer. These numbers say which
+        query a row answers. If there is a column text, a row with another prompt's text is
+        rejected, so that mixed-up rows are detected; of one with an unknown text it is warned,
+        since spreadsheet programs change texts.
 
     Raises:
       BoostError: the file as a whole cannot be read.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise BoostError(f"{path} cannot be read: {error.strerror or error}") from error
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".jsonl"):
-        raise BoostError(f"{path}: only .csv and .jsonl files can be read")
+    file = read_rows(path, (*_KEY, "answer"))
     asked, known = _asked(folder), dict(_rows_of(folder / "answers.jsonl"))
-    asked |= {_key(query): query for query in known}
+    queries = Queries(asked | {_key(query): query for query in known})
     known = {_key(query): answer for query, answer in known.items()}
     new: dict[Key, tuple[Query, str]] = {}
     line_of: dict[Key, int] = {}
-    again, problems = 0, []
-    for line, row in _csv_rows(text, path) if suffix == ".csv" else _json_rows(text):
+    again, problems, doubts, confirmed = 0, [], [], not file.guessed
+    for line, row in file.rows:
         try:
-            query, answer = _checked(row, asked)
+            query, answer, doubt = _checked(row, queries)
             key = _key(query)
             if key in line_of:
                 raise BoostError(f"line {line_of[key]} already answers this query")
             line_of[key] = line
+            confirmed |= not doubt and not query.text.isascii()
             if key not in known:
                 new[key] = query, answer
+                doubts += [(line, doubt)] if doubt else []
             elif known[key] == answer:
                 again += 1
             else:
@@ -170,6 +172,14 @@ def take_file(folder: epath.Path, path: epath.Path) -> Taken:
         except BoostError as error:
             problems.append((line, str(error)))
     record(folder, new.values())
+    if new and not confirmed:
+        warnings.warn(f"{path} is not UTF-8: it was read as Windows-1252", stacklevel=2)
+    if doubts:
+        warnings.warn(
+            f"{path}: the answers of these rows were taken, but the spreadsheet program may have "
+            f"changed more than the text:\n{describe(doubts)}",
+            stacklevel=2,
+        )
     return Taken(len(new), again, problems)
 
 
@@ -181,6 +191,53 @@ def describe(problems: Sequence[tuple[int, str]]) -> str:
     return "\n".join(
         f"  line{'s' * (len(at) > 1)} {', '.join(map(str, at))}: {why}" for why, at in lines.items()
     )
+
+
+class Queries:
+    """The queries that answers may belong to.
+
+    Attributes:
+      by_key: each of them.
+      texts: their texts, as `_folded` leaves them.
+    """
+
+    def __init__(self, by_key: dict[Key, Query]) -> None:
+        self.by_key = by_key
+        self.texts = {_folded(query.text) for query in by_key.values()}
+        self._values = [set(column) for column in zip(*by_key)] or [set()] * len(_KEY)
+
+    def key_of(self, cells: Sequence[Any], text: str) -> Key:
+        """The key that the cells of a row mean.
+
+        Several numbers may be meant by a cell (1.000), and any number of the queue by an empty one,
+        as in a merged cell; then the text has to match, too.
+
+        Raises:
+          BoostError: the queue has no such query, or several.
+        """
+        empty = [isinstance(cell, str) and not cell.strip() for cell in cells]
+        meant = [
+            values if blank else whole_numbers(cell)
+            for cell, blank, values in zip(cells, empty, self._values, strict=True)
+        ]
+        if not all(meant) or (any(empty) and not text.strip()):
+            raise BoostError(f"{', '.join(_KEY)} are not all whole numbers")
+        found = [key for key in itertools.product(*meant) if key in self.by_key]
+        if any(empty):
+            found = [k for k in found if self.by_key[k].text.split() == text.split()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = " or ".join(map(_name, sorted(found)[:3]))
+            raise BoostError(f"it is not clear which query this is ({names}): write plain numbers")
+        key = tuple(-1 if blank else min(m) for m, blank in zip(meant, empty))
+        raise BoostError(f"the queue does not contain {_name(key)}")
+
+
+def _folded(text: str) -> str:
+    """A text without what programs change in it: spaces, quotes and dashes."""
+    plain = text.translate(_TYPOGRAPHY)
+    return " ".join(plain.removeprefix("'").split())
 
 
 def _take_queues(folder: epath.Path) -> None:
@@ -223,60 +280,17 @@ def _rows_of(path: epath.Path) -> list[tuple[Query, str]]:
     return rows
 
 
-def _checked(row: dict[str, Any] | str, asked: dict[Key, Query]) -> tuple[Query, str]:
-    """A row's query and answer. Raises BoostError if the row is invalid."""
+def _checked(row: dict[str, Any] | str, queries: Queries) -> tuple[Query, str, str]:
+    """A row's query, its answer, and what is doubtful; BoostError if the row is invalid."""
     if isinstance(row, str):
         raise BoostError(row)
-    try:
-        seed, round_, prompt, sample = (int(str(row[name])) for name in _KEY)
-    except (KeyError, ValueError):
-        raise BoostError(f"{', '.join(_KEY)} are not all whole numbers") from None
-    key = seed, round_, prompt, sample
-    if not isinstance(row.get("answer"), str):
-        raise BoostError("the answer is not a string")
-    if key not in asked:
-        raise BoostError(f"the queue does not contain {_name(key)}")
-    text = row.get("text")
-    if text is not None and str(text).split() != asked[key].text.split():
-        raise BoostError(f"the text does not match {_name(key)}")
-    return asked[key], tidy(row["answer"])
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        yield number, row if isinstance(row, dict) else "not a JSON object"
-
-
-def _csv_rows(text: str, path: epath.Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(first line, row) of each row. The delimiter is the one in the header."""
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        names = [name.strip().lower() for name in next(reader, [])]
-    except csv.Error:
-        names = []
-    lacking = [name for name in (*_KEY, "answer") if name not in names]
-    if lacking:
-        raise BoostError(f"{path} has no column {', '.join(lacking)} in its first line")
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, f"unreadable ({error})"
-            continue
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) == len(names):
-            yield line, dict(zip(names, cells, strict=True))
-        else:
-            yield line, f"{len(cells)} cells, but the first line has {len(names)}"
+    given, text = row.get("answer"), str(row.get("text") or "")
+    key = queries.key_of([row.get(name) for name in _KEY], text)
+    if not isinstance(given, str):
+        raise BoostError("the answer is not a string or a number")
+    doubt, query = "", queries.by_key[key]
+    if text.strip() and text.split() != query.text.split():
+        if _folded(text) in queries.texts - {_folded(query.text)}:
+            raise BoostError(f"the text does not match {_name(key)}: it is another prompt's")
+        doubt = f"the text is not that of {_name(key)}"
+    return query, tidy(given), doubt

@@ -18,21 +18,26 @@ from boostlm.pretrained.converted import (
 )
 from boostlm.pretrained.gguf_file import read_gguf
 from boostlm.pretrained.huggingface import read_huggingface
+from boostlm.storage.durable_files import lines_of
+from boostlm.user_code import open_path
 
 
-def import_model(source: str, dest: str, keep_tokens_of: Sequence[str]) -> PretrainedModel:
+def import_model(
+    source: str, dest: str, keep_tokens_of: Sequence[str], texts: Iterable[str] = ()
+) -> PretrainedModel:
     """Converts a Hugging Face directory or a GGUF file to a folder that a run can start from.
 
     Args:
       source: a directory or a file.
       dest: the folder to make.
-      keep_tokens_of: files of texts; with any, the vocabulary is trimmed to their tokens, bytes and
+      keep_tokens_of: files of texts.
+      texts: more texts. With any of both, the vocabulary is trimmed to their tokens, bytes and
         specials.
 
     Returns:
       What was written.
     """
-    path, folder = epath.Path(source), epath.Path(dest)
+    path, folder = open_path(source), open_path(dest)
     if not path.exists():
         raise BoostError(f"there is no {source}")
     if folder.exists():
@@ -40,9 +45,10 @@ def import_model(source: str, dest: str, keep_tokens_of: Sequence[str]) -> Pretr
     if path.is_dir() and is_converted(path):
         raise BoostError(f"{source} is already converted: --to huggingface converts it back")
     model = read_huggingface(path) if path.is_dir() else read_gguf(path)
-    if keep_tokens_of:
-        texts = (text for file in keep_tokens_of for text in texts_in(epath.Path(file)))
-        model = trim(model, kept_tokens(model.tokenizer, texts))
+    files = [open_path(name, "--keep-tokens-of") for name in keep_tokens_of]
+    kept = [*texts, *(text for file in files for text in texts_in(file))]
+    if kept or files:
+        model = trim(model, kept_tokens(model.tokenizer, kept))
     save_converted(folder, model)
     return model
 
@@ -63,13 +69,19 @@ def texts_in(file: epath.Path) -> Iterator[str]:
     """
     if not file.exists():
         raise BoostError(f"there is no {file}")
-    if not os.fspath(file).endswith(".jsonl"):
-        yield file.read_text()
-        return
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    try:
+        data = file.read_bytes()
+        if not os.fspath(file).endswith(".jsonl"):
+            yield data.decode("utf-8-sig")
+            return
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoostError(f"{file} cannot be read: {error}") from error
+    for number, line in enumerate(lines_of(data), 1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
             raise BoostError(f"{file}, line {number} is not JSON: {error}") from error
         for text in _strings(row):
             yield text

@@ -4,7 +4,8 @@ model.json             the decoder's config, its vocabulary's size and the token
 tokenizer.model        SentencePiece, always complete
 params/                Orbax checkpoint, float32; params.manifest.json vouches for it
 kept_tokens.npy        of a trimmed vocabulary: SentencePiece ids of the kept tokens, ascending
-dropped_embedding.npy  of a trimmed vocabulary: embeddings of the other tokens, in order of id
+dropped_embedding.npy  rows of the embedding table that the model does without, in order of id: the
+                       other tokens of a trimmed vocabulary, and what only pads the table
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.language_model import Params
+from boostlm.pretrained.weights import EMBEDDING, Tensors, Weight, read_params, weights_of
 from boostlm.storage import checkpoint
 from boostlm.storage.durable_files import new_folder
 
@@ -36,7 +38,8 @@ class PretrainedModel(NamedTuple):
       config: of the decoder.
       tokenizer: with as many tokens as the embedding table has rows.
       params: of the decoder, float32.
-      dropped_embedding: float32 [tokens that the tokenizer dropped, E], in order of id.
+      dropped_embedding: float32 [dropped, E], the rows of the embedding table that are no tokens
+        here: first the tokens that the tokenizer dropped, then padding, in order of id.
     """
 
     config: ModelConfig
@@ -58,6 +61,7 @@ def save_converted(path: epath.Path, model: PretrainedModel) -> None:
         (folder / "tokenizer.model").write_bytes(tokenizer.model)
         if tokenizer.vocab_size < tokenizer.full_size:
             _write_array(folder / _KEPT, tokenizer.kept)
+        if len(model.dropped_embedding):
             _write_array(folder / _DROPPED, model.dropped_embedding)
         (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n")
 
@@ -104,14 +108,15 @@ def load_converted_params(path: epath.Path, shapes: Callable = jax.eval_shape) -
 
 
 def load_dropped(path: epath.Path) -> np.ndarray:
-    """Embeddings of the tokens that trimming dropped, float32 [dropped, E]; [0, E] if none."""
+    """The `dropped_embedding` of a converted model, [0, E] if there is none."""
     config, tokenizer = open_converted(path)
     dropped = tokenizer.full_size - tokenizer.vocab_size
-    rows = _read_array(path / _DROPPED) if dropped else np.zeros((0, config.width), np.float32)
-    if rows.shape != (dropped, config.width):
+    there = (path / _DROPPED).exists()
+    rows = _read_array(path / _DROPPED) if there else np.zeros((0, config.width), np.float32)
+    if rows.ndim != 2 or rows.shape[1] != config.width or len(rows) < dropped:
         raise BoostError(
-            f"{path / _DROPPED} has shape {rows.shape}, not {(dropped, config.width)}: convert the "
-            "model again"
+            f"{path / _DROPPED} has shape {rows.shape}, not {(dropped, config.width)} or more rows"
+            ": convert the model again"
         )
     return rows
 
@@ -119,6 +124,43 @@ def load_dropped(path: epath.Path) -> np.ndarray:
 def load_converted(path: epath.Path) -> PretrainedModel:
     """All of a converted model."""
     return PretrainedModel(*open_converted(path), load_converted_params(path), load_dropped(path))
+
+
+def read_model(
+    tensors: Tensors, name_of: Callable[[Weight], str], config: ModelConfig, tokenizer: Tokenizer
+) -> PretrainedModel:
+    """A model from a file's tensors.
+
+    Rows that only pad the embedding table, to a multiple of a power of two, are set aside. So they
+    are never sampled and have no part in the loss; an export puts them back.
+
+    Args:
+      tensors: of the file.
+      name_of: a parameter's name in the file.
+      config: of the decoder.
+      tokenizer: with all its tokens.
+
+    Raises:
+      BoostError: a tensor is missing, misshapen or left over; or the table has fewer rows than
+        there are tokens, or more than padding explains.
+    """
+    tokens = tokenizer.vocab_size
+    [name] = [name_of(w) for w in weights_of(config, tokens) if w.path == EMBEDDING]
+    rows = tensors.shapes.get(name, (tokens,))[0]
+    if rows < tokens or (rows > tokens + 64 and rows not in _padded(tokens)):
+        raise BoostError(
+            f"{tensors.where}: the embedding table has {rows} rows, and the tokenizer has {tokens} "
+            "tokens: it is another model's"
+        )
+    params = read_params(tensors, name_of, config, rows)
+    table = params["params"]["embedding"]["embedding"]
+    return PretrainedModel(
+        config, tokenizer, _with_embedding(params, table[:tokens]), table[tokens:]
+    )
+
+
+def _padded(tokens: int) -> list[int]:
+    return [-(-tokens // size) * size for size in (128, 256, 512, 1024)]
 
 
 def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
@@ -135,7 +177,8 @@ def trim(model: PretrainedModel, kept: np.ndarray) -> PretrainedModel:
         model.tokenizer.model, model.tokenizer.spm_stop_ids, np.flatnonzero(is_kept)
     )
     params = _with_embedding(model.params, table[is_kept])
-    return PretrainedModel(model.config, tokenizer, params, table[~is_kept])
+    dropped = np.concatenate([table[~is_kept], model.dropped_embedding])
+    return PretrainedModel(model.config, tokenizer, params, dropped)
 
 
 def untrim(model: PretrainedModel) -> PretrainedModel:
@@ -143,10 +186,12 @@ def untrim(model: PretrainedModel) -> PretrainedModel:
     tokenizer = model.tokenizer
     table = np.empty((tokenizer.full_size, model.config.width), np.float32)
     table[tokenizer.kept] = np.asarray(model.params["params"]["embedding"]["embedding"])
-    table[np.setdiff1d(np.arange(len(table)), tokenizer.kept)] = model.dropped_embedding
+    dropped = tokenizer.full_size - tokenizer.vocab_size
+    others = np.setdiff1d(np.arange(len(table)), tokenizer.kept)
+    table[others] = model.dropped_embedding[:dropped]
     params = _with_embedding(model.params, table)
     whole = Tokenizer(tokenizer.model, tokenizer.spm_stop_ids)
-    return PretrainedModel(model.config, whole, params, table[:0])
+    return PretrainedModel(model.config, whole, params, model.dropped_embedding[dropped:])
 
 
 def _with_embedding(params: Params, table: np.ndarray) -> Params:

@@ -13,12 +13,18 @@ from etils import epath
 from boostlm.config import Config, ModelConfig, validate
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
-from boostlm.pretrained.converted import PretrainedModel
-from boostlm.pretrained.weights import Tensors, Weight, read_params, weights_of
+from boostlm.pretrained.control_tokens import (
+    BYTE,
+    UNUSED,
+    USER_DEFINED,
+    checked_types,
+    sentencepiece,
+)
+from boostlm.pretrained.converted import PretrainedModel, read_model
+from boostlm.pretrained.weights import Tensors, Weight, weights_of
 
 _GLOBAL_EVERY = {"gemma2": 2, "gemma3": 6}
 _OTHER_QUERY_SCALE = {("gemma2", 46), ("gemma3", 62)}  # the 27B models, by number of layers
-_UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6  # in GGUF and SentencePiece
 
 
 def read_gguf(path: epath.Path) -> PretrainedModel:
@@ -44,8 +50,7 @@ def read_gguf(path: epath.Path) -> PretrainedModel:
 
     shapes = {name: tuple(int(n) for n in t.shape[::-1]) for name, t in found.items()}
     tensors = Tensors(str(path), shapes, load)
-    params = read_params(tensors, _gguf_name, config, tokenizer.vocab_size)
-    return PretrainedModel(config, tokenizer, params, np.zeros((0, config.width), np.float32))
+    return read_model(tensors, _gguf_name, config, tokenizer)
 
 
 def read_tokenizer(path: epath.Path) -> Tokenizer:
@@ -107,8 +112,6 @@ def _model_config(fields: Mapping[str, Any], where: str) -> ModelConfig:
 
 def _tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
     """The vocabulary as a SentencePiece BPE model."""
-    from sentencepiece import sentencepiece_model_pb2 as proto
-
     prefix = "tokenizer.ggml."
     if fields[f"{prefix}model"] != "llama":
         raise BoostError(f"{where}: its tokenizer is {fields[f'{prefix}model']!r}, not 'llama'")
@@ -116,27 +119,31 @@ def _tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
     kinds = fields[f"{prefix}token_type"]
     if not len(tokens) == len(scores) == len(kinds):
         raise BoostError(f"{where}: its tokens, scores and token types differ in number")
+    whole = len(kinds)
+    while whole and kinds[whole - 1] == UNUSED:  # they pad the table, such as [PAD262144]
+        whole -= 1
+    tokens, scores, kinds = tokens[:whole], scores[:whole], kinds[:whole]
     roles = {role: fields[f"{prefix}{role}_token_id"] for role in ("padding", "bos", "unknown")}
     # An instruction-tuned model's file names the token that ends a turn here.
     given = fields[f"{prefix}eos_token_id"], fields.get(f"{prefix}eot_token_id")
     ends = {token for token in given if token is not None}
+    beyond = [token for token in (*roles.values(), *ends) if not 0 <= token < whole]
+    if beyond:
+        raise BoostError(f"{where}: special tokens {beyond} are not among its {whole} tokens")
     if "<eos>" not in tokens:
         raise BoostError(f"{where}: its vocabulary has no <eos>")
     eos = tokens.index("<eos>")
-    control = {roles["padding"], roles["bos"], eos}
-    # Protobuf makes the classes of a module when it is imported.
-    model = proto.ModelProto()  # pyrefly: ignore[missing-attribute]
-    for i, (token, score, kind) in enumerate(zip(tokens, scores, kinds)):
-        if i == roles["unknown"]:
-            kind = _UNKNOWN
-        elif kind == _CONTROL and i not in control:
-            kind = _USER_DEFINED  # as in Gemma's own file: matched in text and decoded to text
+    specials = {roles["padding"], roles["bos"], eos}
+    types = checked_types(tokens, kinds, specials, roles["unknown"], ends, where)
+    proto = sentencepiece()
+    model = proto.ModelProto()
+    for token, score, kind in zip(tokens, scores, types):
         # GGUF stores user-defined pieces as in the text, SentencePiece after normalisation.
-        piece = token.replace(" ", "▁") if kind == _USER_DEFINED else token
+        piece = token.replace(" ", "▁") if kind == USER_DEFINED else token
         model.pieces.add(piece=piece, score=score, type=kind)
     spec = model.trainer_spec
-    spec.model_type = proto.TrainerSpec.BPE  # pyrefly: ignore[missing-attribute]
-    spec.vocab_size, spec.byte_fallback = len(tokens), _BYTE in kinds
+    spec.model_type = proto.TrainerSpec.BPE
+    spec.vocab_size, spec.byte_fallback = len(tokens), BYTE in kinds
     spec.pad_id, spec.bos_id, spec.eos_id = roles["padding"], roles["bos"], eos
     spec.unk_id = roles["unknown"]
     spec.pad_piece, spec.bos_piece = tokens[spec.pad_id], tokens[spec.bos_id]

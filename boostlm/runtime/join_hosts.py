@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 
 from boostlm.errors import BoostError
+from boostlm.runtime.host_watch import start_watch
 
 _PORT = 8482  # that JAX uses on Cloud TPUs
 _METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/"
@@ -37,7 +38,7 @@ def join_hosts(timeout_s: float = 300.0) -> int:
 
     JAX itself ends a process with SIGABRT when another one does not come, so all answer a roll call
     first, at the port that JAX's coordinator then takes. A process that dies later is noticed by
-    JAX's heartbeats within two minutes.
+    JAX's heartbeats within two minutes, and is named before that by `host_watch`.
 
     Args:
       timeout_s: seconds to wait for the others.
@@ -60,6 +61,7 @@ def join_hosts(timeout_s: float = 300.0) -> int:
             "tpu_scripts/run.sh does"
         )
     jax.distributed.initialize(*hosts, cluster_detection_method="deactivate")
+    start_watch(hosts.index, hosts.count)
     return hosts.count
 
 

@@ -1,8 +1,8 @@
 """Several hosts that run the same program: each does its share, and host 0 decides for all.
 
 All hosts call these functions in the same order. An error on one host is raised on all of them, so
-that no host waits for another one that has left. With one host, each function only calls its
-argument.
+that no host waits for another one that has left. One that waits long says for whom (`host_watch`).
+With one host, each function only calls its argument.
 """
 
 import functools
@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 
 from boostlm.errors import BoostError
 from boostlm.runtime import preemption
+from boostlm.runtime.host_watch import watch
 from boostlm.runtime.preemption import Preempted
 
 T = TypeVar("T")
@@ -58,33 +59,40 @@ def on_host0(function: Callable[P, T]) -> Callable[P, T]:
         if is_host0():
             token = _for_all_hosts.set(True)
             try:
-                result = _result_of(lambda: function(*args, **kwargs))
+                with watch().detail(function.__name__.strip("_")):
+                    result = _result_of(lambda: function(*args, **kwargs))
             finally:
                 _for_all_hosts.reset(token)
         data = _pickled(result)
-        length = multihost_utils.broadcast_one_to_all(np.int32(data.size))
-        sent = multihost_utils.broadcast_one_to_all(np.resize(data, int(length)))
+        with watch().meeting():
+            length = multihost_utils.broadcast_one_to_all(np.int32(data.size))
+            sent = multihost_utils.broadcast_one_to_all(np.resize(data, int(length)))
         return _values_of([_unpickled(sent)], result)[0]
 
     return call
 
 
-def gather_shards(n: int, do: Callable[[np.ndarray], Any]) -> Any:
+def gather_shards(
+    n: int, do: Callable[[np.ndarray], Any], what: str = "its share of the work"
+) -> Any:
     """A pytree of numpy arrays with n rows each, of which every host makes its own share.
 
     Args:
       n: rows.
       do: makes the rows of the given numbers, int [rows]. It must not call this module or run a
         collective.
+      what: this is, for hosts that wait for another one's share.
     """
     if jax.process_count() == 1:
         return do(np.arange(n))
     shares = [np.arange(n)[i :: jax.process_count()] for i in range(jax.process_count())]
     mine = shares[jax.process_index()]
-    parts = _from_all_hosts(_result_of(lambda: do(mine) if mine.size else None))
+    with watch().detail(what):
+        made = _result_of(lambda: do(mine) if mine.size else None)
+    parts = _from_all_hosts(made)
     order = np.argsort(np.concatenate(shares), kind="stable")
-    made = [part for part in parts if part is not None]
-    return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[order], *made)
+    there = [part for part in parts if part is not None]
+    return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[order], *there)
 
 
 def iterate_on_host0(items: Iterator[T]) -> Iterator[T]:
@@ -92,8 +100,12 @@ def iterate_on_host0(items: Iterator[T]) -> Iterator[T]:
     if jax.process_count() == 1:
         yield from items
         return
-    following = on_host0(lambda: next(items, None))
-    while (item := following()) is not None:
+
+    @on_host0
+    def wait_for_labels() -> T | None:
+        return next(items, None)
+
+    while (item := wait_for_labels()) is not None:
         yield item
 
 
@@ -107,7 +119,9 @@ def all_max(values: list[float]) -> list[float]:
     """The largest value over all hosts, of each of some numbers."""
     if jax.process_count() == 1:
         return values
-    return np.max(multihost_utils.process_allgather(np.array(values)), axis=0).tolist()
+    with watch().meeting():
+        gathered = multihost_utils.process_allgather(np.array(values))
+    return np.max(gathered, axis=0).tolist()
 
 
 def assert_same_on_hosts(what: str, value: str) -> None:
@@ -133,8 +147,9 @@ def _result_of(make: Callable[[], Any]) -> HostResult:
 def _from_all_hosts(mine: HostResult) -> list[Any]:
     """Every host's value, or the error of one."""
     data = _pickled(mine)
-    lengths = multihost_utils.process_allgather(np.int32(data.size))
-    all_data = multihost_utils.process_allgather(np.resize(data, int(max(lengths))))
+    with watch().meeting():
+        lengths = multihost_utils.process_allgather(np.int32(data.size))
+        all_data = multihost_utils.process_allgather(np.resize(data, int(max(lengths))))
     return _values_of([_unpickled(row) for row in all_data], mine)
 
 

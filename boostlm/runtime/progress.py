@@ -10,6 +10,7 @@ from typing import TextIO
 import jax
 
 from boostlm.runtime import preemption
+from boostlm.runtime.host_watch import watch
 from boostlm.runtime.multihost import all_max
 
 
@@ -47,6 +48,8 @@ class Progress:
     def stage(self, kind: str) -> Iterator[Callable[[int, int], None]]:
         """Times a stage; gives a function that is called as (done, total) within it."""
         self._kind, self._stage_started = kind, time.monotonic()
+        if jax.process_count() > 1:
+            watch().at(f"{self._where} · {kind}")
         self._show(f"{self._where} · {kind}")
         yield self._within
         self._times[kind].append(time.monotonic() - self._stage_started)

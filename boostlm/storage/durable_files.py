@@ -18,6 +18,7 @@ from boostlm.errors import BoostError
 from boostlm.numerics import AnyArray
 from boostlm.runtime.multihost import on_host0
 
+BOM = b"\xef\xbb\xbf"
 _TEMPORARY = ".tmp"
 PART = ".part"  # between the name of a file in a bucket and the number of what was appended to it
 
@@ -94,7 +95,17 @@ def complete_lines(path: epath.Path) -> list[bytes]:
     complete = _complete(data)
     if complete != data:
         warnings.warn(f"{path}: ignored a torn last line, left by a kill", stacklevel=3)
-    return [*complete.splitlines(), *(x for p in _parts(path) for x in p.read_bytes().splitlines())]
+    return [*lines_of(complete), *(line for p in _parts(path) for line in lines_of(p.read_bytes()))]
+
+
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines of a file of JSON lines, without a byte order mark.
+
+    A line ends at a line feed and nowhere else, since a JSON string may hold U+2028 and its like;
+    a carriage return before it is a space to JSON. The last line need not end.
+    """
+    lines = data.removeprefix(BOM).split(b"\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 @on_host0

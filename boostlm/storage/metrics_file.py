@@ -45,7 +45,7 @@ class MetricsFile:
 @on_host0
 def _read(path: epath.Path, known: set[RoundId]) -> dict[RoundId, MetricsRow]:
     rows = {}
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = durable_files.lines_of(path.read_bytes()) if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

@@ -31,6 +31,7 @@ from boostlm.config_io import config_differences, from_json, to_json
 from boostlm.errors import BoostError
 from boostlm.runtime.multihost import all_max, assert_same_on_hosts, on_host0
 from boostlm.storage import durable_files
+from boostlm.user_code import open_path
 
 _SHARED = "shared"  # the arm in the path of round 0
 
@@ -73,16 +74,7 @@ class RunDir:
         Raises:
           BoostError: a path that cannot be opened on this machine.
         """
-        try:
-            self.root = epath.Path(root)
-        except KeyError:
-            raise BoostError(f"{root} cannot be opened: name a folder, or one in gs://") from None
-        try:
-            durable_files.is_local(self.root) or self.root.exists()
-        except ImportError as error:
-            raise BoostError(
-                f"{root} cannot be opened ({error}): pip install gcsfs, or install boostlm[tpu]"
-            ) from error
+        self.root = open_path(root)
         self.name = os.fspath(self.root)  # as the user wrote it
         self.config_path = self.root / "config.json"
         self.task_path = self.root / "task.json"

@@ -105,6 +105,13 @@ class Task(ABC):
         return self.prompts["train"].texts
 
 
+def texts_of_task(task: Task) -> list[str]:
+    """Every text whose tokens a model of this task needs, references apart."""
+    prompts = [text for split in task.prompts.values() for text in split.texts]
+    parts = (task.few_shot, task.response_prefix, *task.stop_strings)
+    return [*dict.fromkeys((*prompts, *task.tokenizer_texts(), *parts))]
+
+
 def need_prompts(data: DataConfig, sizes: Mapping[str, int], name: str) -> None:
     """Checks that a data set has enough prompts for a config.
 

@@ -67,7 +67,7 @@ class NgramIndex:
 
         Short test problems must occur whole. Those of one or two words only match a whole line.
         """
-        shared = [overlap.shared for overlap in self.overlaps([text, *text.splitlines()])]
+        shared = [overlap.shared for overlap in self.overlaps([text, *text.split("\n")])]
         spaced = f" {' '.join(_plain_words(text))} "
         return shared + [
             short for short, size in self._short.items() if size > 2 and f" {short} " in spaced

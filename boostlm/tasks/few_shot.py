@@ -3,9 +3,8 @@
 import re
 from importlib import resources
 
-from etils import epath
-
 from boostlm.errors import BoostError
+from boostlm.user_code import open_path
 
 _PACKAGED = resources.files("boostlm.tasks") / "prompts"
 
@@ -25,14 +24,14 @@ def load_few_shot(name: str, example: str, separator: str) -> str:
     if not name:
         return ""
     packaged = sorted(file.name for file in _PACKAGED.iterdir() if file.name.endswith(".txt"))
-    file = _PACKAGED / name if name in packaged else epath.Path(name).expanduser()
+    file = _PACKAGED / name if name in packaged else open_path(name, "data.few_shot")
     if not file.is_file():
         raise BoostError(
             f"data.few_shot: there is no file {name}. Use your own file or a packaged one "
             f"({', '.join(packaged)})"
         )
     try:
-        text = file.read_bytes().decode().replace("\r\n", "\n")
+        text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BoostError(f"data.few_shot: {name} cannot be read: {error}") from error
     if not text.strip():

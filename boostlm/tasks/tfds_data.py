@@ -19,6 +19,8 @@ from etils import epath
 from tensorflow_datasets.core import constants
 
 from boostlm.errors import BoostError
+from boostlm.storage.durable_files import BOM, lines_of
+from boostlm.user_code import open_path
 
 _FORMAT = "array_record"
 _ELSEWHERE = "set TFDS_DATA_DIR to a writable folder"
@@ -67,15 +69,15 @@ def load(data_set: DataSet[RowT], path: str = "") -> Rows[RowT]:
         cannot be written or read.
     """
     # constants.DATA_DIR would keep the value of TFDS_DATA_DIR at import.
-    root = epath.Path(constants.get_default_data_dir()).expanduser()
+    root = open_path(constants.get_default_data_dir(), "TFDS_DATA_DIR")
     if path:
-        return _local_rows(data_set, epath.Path(path).expanduser(), root)
+        return _local_rows(data_set, open_path(path, "data.path"), root)
     return _downloaded_rows(data_set, root)
 
 
 def json_lines(content: bytes, file: epath.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(location, fields) of each line of a file of JSON objects."""
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+    for number, line in enumerate(lines_of(content), start=1):
         where = f"{file}, line {number}"
         try:
             fields = json.loads(line.decode())
@@ -146,6 +148,7 @@ def _prepare_local(
     """
     staging = _new_folder(cache.parent)
     try:
+        files = {name: _without_bom(file, staging) for name, file in files.items()}
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the staging folder
             data_set.local(files=files, data_dir=staging).download_and_prepare(file_format=_FORMAT)
         rows = _read_if_equal(data_set, files, staging, expected)
@@ -221,6 +224,15 @@ def _find(data_set: DataSet[RowT], folder: epath.Path) -> dict[str, epath.Path]:
             f"{_names(data_set)}, or {inside}"
         )
     return files
+
+
+def _without_bom(file: epath.Path, folder: epath.Path) -> epath.Path:
+    """The file, or its copy in a folder without a byte order mark, which builders do not expect."""
+    content = file.read_bytes()
+    if not content.startswith(BOM):
+        return file
+    (folder / file.name).write_bytes(content.removeprefix(BOM))
+    return folder / file.name
 
 
 def _read_bytes(file: epath.Path) -> bytes:

@@ -186,7 +186,7 @@ GOOD = {"answer": "good"}
     [
         ({"answer": ""}, "no answer"),
         ({"answer": " \n"}, "no answer"),
-        ({"answer": 5}, "the answer is not a string"),
+        ({"answer": True}, "the answer is not a string"),
         ({"answer": None}, "the answer is not a string"),
         ({"answer": "\ud800"}, "not UTF-8"),
         ({"prompt": 8, **GOOD}, "the queue does not contain seed 0, round 1, prompt 8, sample 1"),

@@ -350,3 +350,12 @@ def test_damaged_download(monkeypatch, data_dir, damage):
 def test_builder_is_the_original_one():
     assert issubclass(LocalGsm8k, tfds_gsm8k.Gsm8k)
     assert LocalGsm8k._generate_examples is tfds_gsm8k.Gsm8k._generate_examples
+
+
+def test_a_byte_order_mark_and_other_line_ends_change_no_row(files, data_dir):
+    rows = load_gsm8k_rows(str(files))
+    for name in ("train.jsonl", "test.jsonl"):
+        data = (files / name).read_bytes()
+        (files / name).write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n").strip())
+    again = load_gsm8k_rows(str(files))
+    assert {s: sorted(r) for s, r in again.items()} == {s: sorted(r) for s, r in rows.items()}

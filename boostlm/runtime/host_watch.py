@@ -1,0 +1,215 @@
+"""Says which host the others wait for, and which one gives no sign of life.
+
+Hosts meet in collectives, where each waits for all others, without an end and without a word: a
+verifier may take long. So every host posts every few seconds how many meetings it has come to and
+what it does, on the board of JAX's coordinator, which worker 0 keeps. Nobody is ended here.
+"""
+
+import atexit
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import jax
+
+from boostlm.errors import BoostError
+
+QUIET_S = 60.0  # a host waits so long before it says so,
+REPEAT_S = 300.0  # and then says so again and again
+SILENT_S = 30.0  # a host that posts nothing for so long may be gone
+BEAT_S = 5.0  # between posts
+
+_GO_ON = "What was committed is kept: start the same command on all hosts again"
+
+
+class Board(NamedTuple):
+    """Where hosts post; any call may raise.
+
+    Attributes:
+      put: replaces the text of a host.
+      read: the texts of all hosts.
+    """
+
+    put: Callable[[int, str], None]
+    read: Callable[[], Mapping[int, str]]
+
+
+class HostWatch:
+    """One host's view of the others. `beat` posts, looks and speaks; a thread calls it."""
+
+    def __init__(
+        self,
+        me: int,
+        count: int,
+        board: Board,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args: this host's number, the number of hosts, and what stands in for the world."""
+        self._me, self._board, self._say, self._clock = me, board, say, clock
+        self._lock = threading.Lock()
+        self._doing, self._detail = "", ""
+        self._meetings, self._waiting = 0, False
+        self._since, self._say_at = clock(), clock() + QUIET_S
+        self._posts = 0
+        self._texts: dict[int, str] = {}
+        self._heard = {host: clock() for host in range(count) if host != me}
+        self._gone: list[int] = []
+
+    def at(self, doing: str) -> None:
+        """Notes the stage that this host is at."""
+        self._doing = doing
+
+    @contextmanager
+    def detail(self, what: str) -> Generator[None]:
+        """Notes what this host does within the block, which others may wait for."""
+        self._detail, before = what, self._detail
+        try:
+            yield
+        finally:
+            self._detail = before
+
+    @contextmanager
+    def meeting(self) -> Generator[None]:
+        """The block is a collective: this host waits in it for all others.
+
+        Raises:
+          BoostError: it failed, as it does where CPUs are connected and a host dies.
+        """
+        self._change(waiting=True)
+        try:
+            yield
+        except (jax.errors.JaxRuntimeError, ValueError) as error:  # of gloo, the latter
+            cause = str(error).partition("\n")[0]
+            raise BoostError(
+                f"worker {self._me} lost another host ({cause}). Which one is said as soon as it "
+                f"has been silent for {SILENT_S:.0f} s, and JAX ends this process soon after. "
+                f"{_GO_ON}"
+            ) from error
+        finally:
+            self._change(waiting=False)
+
+    def beat(self) -> None:
+        """Posts what this host does, and says whom it has waited for and who is silent."""
+        now = self._clock()
+        with self._lock:
+            meetings, waiting, since = self._meetings, self._waiting, self._since
+            self._posts += 1
+            doing = ": ".join(part for part in (self._doing, self._detail) if part)
+        post = json.dumps([self._posts, meetings, doing])
+        try:
+            self._board.put(self._me, post)
+            texts = self._board.read()
+        except Exception:  # the board is with worker 0; only that one is known to be silent
+            self._heard |= {host: now for host in self._heard if host != 0}
+            texts = {}
+        for host in self._heard:
+            if texts.get(host, "") != self._texts.get(host, ""):
+                self._texts[host], self._heard[host] = texts.get(host, ""), now
+        self._tell_silent(now)
+        if waiting and now >= self._say_at:
+            self._say_at = now + REPEAT_S
+            late = {host: doing for host, (come, doing) in self._known().items() if come < meetings}
+            if late:
+                self._say(f"has waited {_clock(now - since)} for {_names(late)}")
+
+    def _change(self, waiting: bool) -> None:
+        with self._lock:
+            self._waiting, self._meetings = waiting, self._meetings + waiting
+            self._since = self._clock()
+            self._say_at = self._since + QUIET_S
+
+    def _known(self) -> dict[int, tuple[int, str]]:
+        """(meetings, doing) of each other host that is not gone; (0, "") if it has never posted."""
+        texts = {host: self._texts.get(host, "") for host in self._heard if host not in self._gone}
+        posts = {host: json.loads(text) if text else (0, 0, "") for host, text in texts.items()}
+        return {host: (come, doing) for host, (_, come, doing) in posts.items()}
+
+    def _tell_silent(self, now: float) -> None:
+        silent = {host: now - heard for host, heard in self._heard.items() if host in self._texts}
+        gone = [host for host, seconds in silent.items() if seconds >= SILENT_S]
+        new = [host for host in gone if host not in self._gone]
+        back = [host for host in self._gone if host not in gone]
+        self._gone = gone
+        if back:
+            self._say(f"hears from worker {', '.join(map(str, back))} again")
+        if new:
+            self._say(
+                f"has had no sign of life from worker {', '.join(map(str, new))} for "
+                f"{SILENT_S:.0f} s. If it was killed or taken away, JAX ends this process as well, "
+                f"within two minutes and in words of its own. {_GO_ON}"
+            )
+
+
+def _names(late: Mapping[int, str]) -> str:
+    parts = [f"worker {host}" + (f" (at {doing})" if doing else "") for host, doing in late.items()]
+    return " and ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+_watches: list[HostWatch] = []  # this process's, once it is started
+_thread: list[threading.Thread] = []
+_ended = threading.Event()
+
+
+def watch() -> HostWatch:
+    """This process's watch; for several hosts only."""
+    return _watches[0] if _watches else start_watch(jax.process_index(), jax.process_count())
+
+
+def start_watch(me: int, count: int) -> HostWatch:
+    """Starts this process's watch; to be called after JAX's processes have joined.
+
+    Args:
+      me: this host's number.
+      count: hosts in all.
+    """
+
+    def say(text: str) -> None:
+        print(f"boostlm: worker {me} {text}", file=sys.stderr, flush=True)
+
+    started = HostWatch(me, count, _coordinator(), say)
+    _watches.append(started)
+    _thread.append(threading.Thread(target=_beat, args=(started,), daemon=True))
+    _thread[0].start()
+    return started
+
+
+@atexit.register
+def _end() -> None:
+    """Leaves JAX's coordinator while the thread speaks: that waits for all hosts, too."""
+    if _thread:
+        jax.distributed.shutdown()
+    _ended.set()
+    for thread in _thread:
+        thread.join(timeout=2 * BEAT_S)
+
+
+def _beat(host_watch: HostWatch) -> None:
+    while not _ended.wait(BEAT_S):
+        with suppress(OSError, ValueError):  # no standard error, as where a terminal has gone
+            host_watch.beat()
+
+
+def _coordinator() -> Board:
+    """The key-value store of JAX's coordinator; JAX has no public name for it."""
+    from jax._src import distributed
+
+    client: Any = distributed.global_state.client
+    folder = "boostlm/hosts/"
+
+    def put(host: int, text: str) -> None:
+        client.key_value_set(f"{folder}{host}", text, allow_overwrite=True)
+
+    def read() -> dict[int, str]:
+        found = client.key_value_dir_get(folder)
+        return {int(key.rpartition("/")[2]): text for key, text in found}
+
+    return Board(put, read)
