@@ -3,6 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+# Reasons for `Label.unanswered`. What follows a colon there is a detail, which is not counted by.
+CUT_OFF = "cut off by the length limit"
+NO_TEXT = "no text"
+
 
 @dataclass(frozen=True)
 class Query:
@@ -31,13 +35,14 @@ class Label:
       text: the response.
       source: the labeler's name.
       cost: the cost, in the config's unit.
-      finished: False if a length limit cut it off. Such a label costs money and is never accepted.
+      unanswered: why there is no whole response, such as `CUT_OFF`; "" if there is one. An
+        unanswered label costs what it costs, is not asked for again, and is never accepted.
     """
 
     text: str
     source: str
     cost: float
-    finished: bool = True
+    unanswered: str = ""
 
 
 # Takes all queries that a round still needs and yields the labels in batches, in any order. Each
@@ -64,10 +69,16 @@ def in_batches(label: Callable[[Sequence[Query]], Sequence[Label]], size: int) -
 
 
 def in_form(labeler: Labeler, form: Callable[[str], str]) -> Labeler:
-    """The labeler with `form` applied to the text of each label."""
+    """The labeler with `form` applied to each answer. One that then has no text is unanswered."""
+
+    def in_form_of(label: Label) -> Label:
+        text = label.text if label.unanswered else form(label.text)
+        if label.unanswered or not text.strip():
+            return replace(label, unanswered=label.unanswered or NO_TEXT)
+        return replace(label, text=text)
 
     def formed(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:
         for batch in labeler(queries):
-            yield [(query, replace(label, text=form(label.text))) for query, label in batch]
+            yield [(query, in_form_of(label)) for query, label in batch]
 
     return formed
