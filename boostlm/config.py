@@ -4,6 +4,7 @@ Nested frozen dataclasses of int, float, bool, str and tuple of str. `config_io`
 compares and writes them. Lengths are in tokens.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "frozen_model", "people", "endpoint")
 
-# Fields that may change when a run is continued: how a server is reached and how much may be spent
-# there changes no label.
+# Fields that may change when a run is continued: how a server is reached, what it is asked for
+# besides the prompt, and how much may be spent there.
 MAY_CHANGE = tuple(
     f"label.endpoint.{name}:"
     for name in (
@@ -28,6 +29,7 @@ MAY_CHANGE = tuple(
         "api_key_env",
         "concurrency",
         "timeout",
+        "request",
         "prompt_price",
         "response_price",
         "max_cost",
@@ -132,15 +134,17 @@ class FilterConfig:
 class EndpointConfig:
     """A server that speaks the OpenAI chat-completions protocol, for the endpoint labeler.
 
-    It samples with the temperature, top_p and max_new_tokens of `sample`. All fields but `model`
-    may change when a run is continued.
+    `request` is all that it gets besides the model and the prompt: the fields of `sample` are not
+    sent. A label longer than `sample.max_new_tokens` is not trained on. All fields but `model` may
+    change when a run is continued.
     """
 
     url: str = ""  # without /chat/completions, such as http://localhost:8000/v1
     model: str = ""  # the server's name of the model
     api_key_env: str = "OPENAI_API_KEY"  # environment variable with the key; empty: send no key
     concurrency: int = 8  # requests in flight at once
-    timeout: float = 120.0  # seconds that one request may take
+    timeout: float = 600.0  # seconds that one request may take
+    request: str = '{"max_completion_tokens": 8192}'  # more fields of the request, a JSON object
     prompt_price: float = 0.0  # for a million prompt tokens; both 0: a label costs label.cost
     response_price: float = 0.0  # for a million response tokens
     max_cost: float = 0.0  # the run stops when its labels have cost so much; 0: no limit
@@ -334,3 +338,12 @@ def _need_endpoint(c: Config, need: Need) -> None:
     )
     need(not used or e.model != "", "label.endpoint.model: the server's name of the model")
     need(e.timeout > 0, "label.endpoint.timeout: must be above 0")
+    try:
+        request = json.loads(e.request, parse_constant=int)  # int raises: NaN is no JSON
+    except (ValueError, RecursionError):
+        request = None
+    need(
+        isinstance(request, dict) and not request.keys() & {"model", "messages", "n", "stream"},
+        f"label.endpoint.request: {e.request!r} is not a JSON object such as "
+        '{"max_tokens": 4096, "temperature": 0.7}, without model, messages, n and stream',
+    )

@@ -81,7 +81,7 @@ MUTATIONS = {
         "experiment/stages.py", "        correct &= responses.finished_BxK\n", ""
     ),
     "cut-off labels counted as right": Mutation(
-        "experiment/labeling.py", "correct = correct and label.finished", "correct = correct"
+        "experiment/labeling.py", "correct = correct and answered", "correct = correct"
     ),
     "cut-off answers counted as right": Mutation(
         "experiment/evaluate.py", "ctx.texts(responses)) & responses.finished_BxK[:, 0]", "ctx.texts(responses))"

@@ -32,6 +32,7 @@ def other_value(name, value):
         "tokenizer.kind": ("bpe", "bpe"),
         "label.labeler": ("people", "people"),
         "label.endpoint.api_key_env": ("MY_KEY", "MY_KEY"),
+        "label.endpoint.request": ('{"max_tokens": 9}', '{"max_tokens": 9}'),
         "model.kv_heads": ("2", 2),
         "sample.top_p": ("0.5", 0.5),
         "train.alpha": ("1/4", 0.25),

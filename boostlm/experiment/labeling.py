@@ -90,13 +90,14 @@ def _entries(
     batch: Sequence[tuple[Query, Label]],
     accepts: Sequence[dict[bool, bool]],
 ) -> list[Entry]:
-    """The ledger's entries for a batch. A cut-off label is not correct, accepted or kept."""
+    """The ledger's entries for a batch. An unanswered label is not correct, accepted or kept."""
     right = ctx.grade([query.prompt for query, _ in batch], [label.text for _, label in batch])
     entries = []
     for (query, label), correct, verdict in zip(batch, right.tolist(), accepts, strict=True):
-        correct = correct and label.finished
-        accepted = label.finished and verdict[correct]
-        trainable = label.finished and _has_tokens(ctx, label.text)
+        answered = not label.unanswered
+        correct = correct and answered
+        accepted = answered and verdict[correct]
+        trainable = answered and _has_tokens(ctx, label.text)
         entries.append(
             Entry(
                 seed=query.seed,
@@ -107,7 +108,7 @@ def _entries(
                 source=label.source,
                 cost=label.cost,
                 text=label.text,
-                finished=label.finished,
+                unanswered=label.unanswered,
                 correct=correct,
                 accepted=accepted,
                 kept=trainable and (accepted or not ctx.config.label.filter_labels),

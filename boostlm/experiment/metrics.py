@@ -1,5 +1,6 @@
 """The row of metrics that a round leaves behind."""
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,6 +113,7 @@ def metrics_row(
         "accepted": float(np.mean(verdicts.accepted)),
         "labels_spent": int(state.labels_spent),
         "labels_kept": int(state.labels_kept),
+        "labels_unanswered": unanswered_of(past.labels),
         "distinct": float(np.mean(distinct_fraction(responses.tokens_BxKxR))),
         "wrong_diversity": wrong_diversity(
             *map(np.asarray, wrong_pairs(responses.tokens_BxKxR, verdicts.correct))
@@ -140,6 +142,20 @@ def metrics_row(
         row["against_start"] = {"won": won, "lost": lost}  # prompts, against the seed model
     row["alarms"] = alarms([*past.rows, row])
     return row
+
+
+def unanswered_of(labels: list[Entry]) -> dict[str, int]:
+    """How many labels are unanswered for each reason, the most frequent first."""
+    reasons = [entry.unanswered.partition(":")[0] for entry in labels if entry.unanswered]
+    return dict(Counter(reasons).most_common())
+
+
+def unanswered_in_words(asked: int, unanswered: dict[str, int]) -> str:
+    """Such as "3 of 16 labels unanswered: 2 no text, 1 cut off by the length limit"; or ""."""
+    if not unanswered:
+        return ""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in unanswered.items())
+    return f"{sum(unanswered.values()):,} of {asked:,} labels unanswered: {reasons}"
 
 
 def audit_of(id_: RoundId, verdicts: Verdicts, labels: list[Entry], size: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from boostlm.engine.learner import LearnerState
 from boostlm.errors import WaitingForPeople
 from boostlm.experiment.context import RunContext
 from boostlm.experiment.evaluate import Answers, eval_answers
-from boostlm.experiment.metrics import metrics_row, past_of
+from boostlm.experiment.metrics import metrics_row, past_of, unanswered_in_words
 from boostlm.experiment.resume import last_good, load_learner, save_state, shapes_of
 from boostlm.experiment.seed_model import make_seed_model
 from boostlm.experiment.stages import ArmStages, stage
@@ -134,6 +134,9 @@ def run_arm(
         row.setdefault("seconds", round(time.monotonic() - began, 2))
         metrics.add(row)
         progress.say(_line(row, config, progress))
+        asked = row["audit"]["labels"]["of"]
+        if unanswered := unanswered_in_words(asked, row["labels_unanswered"]):
+            progress.say(f"  {unanswered}")
         for kind, seen in row["alarms"].items():
             if kind not in metrics.rows[stages.id_of(round_ - 1)]["alarms"]:
                 progress.say(f"  collapse alarm: {seen}")  # said once, while it lasts

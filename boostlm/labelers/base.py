@@ -3,6 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+# Reasons for `Label.unanswered`. What follows a colon there is a detail, which is not counted by.
+CUT_OFF = "cut off by the length limit"
+NO_TEXT = "no text"
+
 
 @dataclass(frozen=True)
 class Query:
@@ -31,14 +35,15 @@ class Label:
       text: the response.
       source: the labeler's name.
       cost: the cost, in the config's unit.
-      finished: False if a length limit cut it off. Such a label costs money and is never accepted.
+      unanswered: why there is no whole response, such as `CUT_OFF`; "" if there is one. An
+        unanswered label costs what it costs, is not asked for again, and is never accepted.
       written: what the labeler wrote, if the task brought it into another form; else "".
     """
 
     text: str
     source: str
     cost: float
-    finished: bool = True
+    unanswered: str = ""
     written: str = ""
 
 
@@ -66,10 +71,15 @@ def in_batches(label: Callable[[Sequence[Query]], Sequence[Label]], size: int) -
 
 
 def in_form(labeler: Labeler, form: Callable[[str, str], str]) -> Labeler:
-    """The labeler with each label's text replaced by `form(text, prompt)`; `written` keeps it."""
+    """The labeler with each answer's text replaced by `form(text, prompt)`; `written` keeps it.
+
+    A label that then has no text is unanswered.
+    """
 
     def formed(query: Query, label: Label) -> Label:
-        text = form(label.text, query.text)
+        text = label.text if label.unanswered else form(label.text, query.text)
+        if label.unanswered or not text.strip():
+            return replace(label, unanswered=label.unanswered or NO_TEXT)
         return replace(label, text=text, written=label.text if text != label.text else "")
 
     def labels(queries: Sequence[Query]) -> Iterator[list[tuple[Query, Label]]]:

@@ -9,7 +9,7 @@ from boostlm.engine.learner import LanguageLearner, texts_of
 from boostlm.engine.prompt_table import PromptTable
 from boostlm.engine.stop_strings import cut_at_stops
 from boostlm.engine.tokenizer import Tokenizer
-from boostlm.labelers.base import Label, Labeler, Query, in_batches
+from boostlm.labelers.base import CUT_OFF, Label, Labeler, Query, in_batches
 from boostlm.lm.language_model import Params
 from boostlm.lm.token_sampling import sampling_params_of
 from boostlm.prng import Purpose, round_key
@@ -28,7 +28,7 @@ def frozen_model_labeler(
     """A labeler whose labels depend on (seed, round, prompt, sample) only.
 
     The PRNG key has a different purpose than that of the model's own samples, so labels are
-    independent of them. A response that is cut off becomes an unfinished label.
+    independent of them. A response that is cut off becomes an unanswered label.
 
     Args:
       config: `sample` sets the sampling parameters, `label.cost` the cost of a label.
@@ -53,7 +53,7 @@ def frozen_model_labeler(
         responses = cut_at_stops(tokenizer, responses, stop_strings)
         texts = texts_of(tokenizer, responses.tokens_BxKxR, responses.length_BxK)
         return [
-            Label(text, "frozen_model", config.label.cost, bool(finished))
+            Label(text, "frozen_model", config.label.cost, "" if finished else CUT_OFF)
             for text, finished in zip(texts, responses.finished_BxK, strict=True)
         ]
 

@@ -1,5 +1,8 @@
 """What the run says, in sentences; the page and the terminal share them."""
 
+from collections import Counter
+
+from boostlm.experiment.metrics import unanswered_in_words
 from boostlm.report.compare import Comparison, comparisons, summaries
 from boostlm.report.run_data import RunData, is_number, mean_shares
 from boostlm.report.wording import difference, percent, points
@@ -12,7 +15,7 @@ def conclusions(run: RunData) -> list[str]:
     accuracies = [row["test_accuracy"] for row in run.rows if is_number(row["test_accuracy"])]
     if not accuracies:
         return ["This run has no results yet."]
-    unfinished = _unfinished(run)
+    unfinished = [*_unanswered(run), *_unfinished(run)]
     if max(accuracies) < NOTHING:
         split = run.config["data"]["eval_split"]
         most = f"more than {percent(max(accuracies))}" if max(accuracies) > 0 else "any"
@@ -115,6 +118,19 @@ def _why_open(c: Comparison) -> str:
     if e.low > 0 or e.high < 0:
         return " The run makes several comparisons, so each takes a wider interval than that."
     return ""
+
+
+def _unanswered(run: RunData) -> list[str]:
+    """A sentence if labels are unanswered, over all arms, seeds and rounds."""
+    asked, reasons = 0, Counter[str]()
+    for row in run.rows:
+        asked += row["audit"]["labels"]["of"] if row["audit"] else 0
+        reasons.update(row["labels_unanswered"] or {})
+    if not reasons:
+        return []
+    said = unanswered_in_words(asked, dict(reasons.most_common()))
+    none = "No label came back: " if reasons.total() == asked else ""
+    return [f"{none}{said}. They count as bought and as wrong, and were not trained on."]
 
 
 def _unfinished(run: RunData) -> list[str]:

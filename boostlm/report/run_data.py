@@ -24,7 +24,7 @@ BY_FAILURES = ("weight_by_failures", "prompts_by_failures")
 # Absent from the rows of runs that older versions made, and then null.
 LATER = (
     "eval_pass", "eval_pass_by_group", "train_pass", "train_pass_by_group", "tail_loss", "churn",
-    "against_start", "alarms", "audit", "wrong_diversity", "train_change",
+    "against_start", "alarms", "audit", "wrong_diversity", "train_change", "labels_unanswered",
 )  # fmt: skip
 ROUNDING = 1e-5  # how far float32 arithmetic may carry a fraction outside [0, 1]
 

@@ -23,11 +23,12 @@ class Entry:
       sample: 0, 1, ... for repeated labels of one prompt in one round.
       source: the labeler's name.
       cost: its cost, in the config's unit.
-      text: the response, as it was judged and trained on.
-      finished: False if a length limit cut it off.
-      correct: the exact verifier's verdict; never True if it was cut off.
-      accepted: the filter's verdict; never True if it was cut off.
-      kept: whether it was trained on: it is finished, it was accepted if labels are filtered, the
+      text: the response as it was judged and trained on; of an unanswered one, what there is.
+      unanswered: why there is no whole response: a reason, perhaps with a colon and details; "" if
+        there is one.
+      correct: the exact verifier's verdict; never True if it is unanswered.
+      accepted: the filter's verdict; never True if it is unanswered.
+      kept: whether it was trained on: it is answered, it was accepted if labels are filtered, the
         tokenizer has tokens for it, and it is not longer than a response may be.
       written: what the labeler wrote, if the task brought it into another form; else "".
     """
@@ -40,7 +41,7 @@ class Entry:
     source: str
     cost: float
     text: str
-    finished: bool
+    unanswered: str
     correct: bool
     accepted: bool
     kept: bool

@@ -82,7 +82,12 @@ def test_no_page_has_blocks_that_nobody_runs():
 
 def _open_ended(name):
     """Fields whose keys depend on the task and the settings."""
-    return name.endswith("_by_group") or name in ("eval_pass", "train_pass", "alarms")
+    return name.endswith("_by_group") or name in (
+        "eval_pass",
+        "train_pass",
+        "alarms",
+        "labels_unanswered",
+    )
 
 
 def _names(row, prefix=""):

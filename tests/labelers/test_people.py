@@ -111,9 +111,9 @@ def test_the_labeler_yields_existing_answers_and_names_the_missing_ones(folder):
     assert labels(folder) == ({}, QUERIES)
     people.record(folder, [(QUERIES[1], "one"), (QUERIES[3], "two")])
     given, missing = labels(folder)
-    assert {k: (x.text, x.source, x.cost, x.finished) for k, x in given.items()} == {
-        (9, 0): ("one", "people", 2.5, True),
-        (11, 0): ("two", "people", 2.5, True),
+    assert {k: (x.text, x.source, x.cost, x.unanswered) for k, x in given.items()} == {
+        (9, 0): ("one", "people", 2.5, ""),
+        (11, 0): ("two", "people", 2.5, ""),
     }
     assert missing == [QUERIES[0], QUERIES[2]]
     other_round = Query(0, 2, 9, 0, "two\nlines, é=")

@@ -7,6 +7,7 @@ from support.runs import tiny_config
 from boostlm.config import LabelConfig
 from boostlm.config_io import override
 from boostlm.errors import BoostError
+from boostlm.labelers.base import Label, in_batches
 from boostlm.labelers.registry import LabelerContext, make_labeler
 
 EXAMPLE = REPOSITORY / "examples" / "own_labeler.py"
@@ -45,3 +46,17 @@ def test_an_unknown_labeler_is_rejected():
     ):
         override(tiny_config(), ["--label.labeler=mine"])
     assert override(tiny_config(), ["--label.labeler=a/b.py:mine"]).label.labeler == "a/b.py:mine"
+
+
+def test_batches_are_in_order_and_have_the_given_size():
+    sizes = []
+
+    def label(batch):
+        sizes.append(len(batch))
+        return [Label(f"to {query}", "me", 0.0) for query in batch]
+
+    batches = list(in_batches(label, 3)(list(range(7))))
+    assert sizes == [3, 3, 1]
+    assert [(q, x.text) for b in batches for q, x in b] == [(n, f"to {n}") for n in range(7)]
+    with pytest.raises(ValueError):
+        list(in_batches(lambda batch: [], 3)([1]))

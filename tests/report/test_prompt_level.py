@@ -93,7 +93,7 @@ def test_rows_hold_the_audit(rows):
 
 
 def entry(prompt, correct):
-    return Entry(0, "boosting", 0, prompt, 0, "x", 1.0, "", True, correct, correct, correct)
+    return Entry(0, "boosting", 0, prompt, 0, "x", 1.0, "", "", correct, correct, correct)
 
 
 def test_an_audit_looks_at_what_it_drew_and_at_nothing_else():

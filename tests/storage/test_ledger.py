@@ -9,7 +9,7 @@ from boostlm.storage.ledger import Entry, Ledger, read_ledger
 
 def entry(prompt=0, text="abc", **changes):
     values = dict(seed=0, arm="boosting", round=1, prompt=prompt, sample=0, source="x", cost=1.0)
-    values |= dict(text=text, finished=True, correct=True, accepted=True, kept=True)
+    values |= dict(text=text, unanswered="", correct=True, accepted=True, kept=True)
     return Entry(**values | changes)
 
 

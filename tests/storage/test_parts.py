@@ -22,7 +22,7 @@ PATH = epath.Path("gs://our-bucket/runs/one/rounds/seed0/boosting/round01/ledger
 
 def entries(count, start=0):
     return [
-        Entry(0, "boosting", 1, n, 0, "x", 1.0, f"text {n}", True, True, True, True)
+        Entry(0, "boosting", 1, n, 0, "x", 1.0, f"text {n}", "", True, True, True)
         for n in range(start, start + count)
     ]
 

@@ -28,6 +28,8 @@ def failure(status, message="no", **headers):
 class ChatServer(ThreadingHTTPServer):
     """Answers with `reply(number of the request, its body)`, where numbers count from 0.
 
+    A reply is (status, headers, data), or a function of the request's handler.
+
     Attributes:
       asked: bodies, in order of arrival.
       keys: Authorization headers.
@@ -71,10 +73,14 @@ class _Handler(BaseHTTPRequestHandler):
             server.under_way += 1
             server.most = max(server.most, server.under_way)
         try:
-            status, headers, data = server.reply(number, body)
+            given = server.reply(number, body)
         finally:
             with server.guard:
                 server.under_way -= 1
+        if callable(given):  # it writes to the connection itself
+            given(self)
+            return
+        status, headers, data = given
         self.send_response(status)
         for name, value in {"Content-Length": len(data), **headers}.items():
             self.send_header(name, str(value))
