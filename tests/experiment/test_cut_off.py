@@ -9,7 +9,7 @@ from boostlm.config import FilterConfig
 from boostlm.experiment.evaluate import greedy_verdicts
 from boostlm.experiment.labeling import _entries
 from boostlm.experiment.stages import ArmStages
-from boostlm.labelers.base import Label, Query
+from boostlm.labelers.base import CUT_OFF, Label, Query
 from boostlm.lm.generate import Responses
 from boostlm.storage.run_dir import RoundId, RunDir
 
@@ -46,7 +46,7 @@ def test_a_sample(tmp_path):
 
 def test_a_label():
     queries = [Query(0, 1, prompt, 0, "?") for prompt in range(2)]
-    batch = [(q, Label("right", "endpoint", 1.0, finished)) for q, finished in zip(queries, (True, False), strict=True)]  # fmt: skip
+    batch = [(q, Label("right", "endpoint", 1.0, why)) for q, why in zip(queries, ("", CUT_OFF), strict=True)]  # fmt: skip
     entries = _entries(context(FINISHED), "boosting", batch, [{False: False, True: True}] * 2)
     assert [(e.correct, e.accepted, e.kept) for e in entries] == [(True,) * 3, (False,) * 3]
 

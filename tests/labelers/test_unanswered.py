@@ -52,7 +52,9 @@ def labeled(ctx, labels, path):
         asked.extend(query.prompt for query in queries)
         return [labels[query.prompt] for query in queries]
 
-    labeler = in_form(in_batches(give, 3), lambda text: " " + text.replace("<think>", "").strip())
+    labeler = in_form(
+        in_batches(give, 3), lambda text, prompt: " " + text.replace("<think>", "").strip()
+    )
     count = len(labels)
     request = LabelRequest(jnp.arange(count), jnp.zeros(count, jnp.int32), jnp.ones(count, bool))
     ledger = read_ledger(path)
