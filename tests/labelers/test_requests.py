@@ -156,6 +156,11 @@ def test_the_plain_question_is_not_asked_beyond_the_cost_cap():
     with serving(lambda n, body: failure(400, "no")) as server:
         labels, error = ask(server, 3, concurrency=1, max_cost=0.5)
     assert (labels, server.asked) == ({}, [])
+    paid_for = {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 1}}
+    with serving(lambda n, body: (200, {}, json.dumps(paid_for).encode())) as server:
+        labels, error = ask(server, 3, concurrency=1, response_price=1e6, max_cost=10.0)
+    assert "max_cost 10 is reached: the run's labels cost 12 so far" in error
+    assert sorted(map(prompt_of, server.asked)) == [0] * 6 + [1] * 6
 
 
 def test_the_same_prompt_refused_often_is_one_prompt():
