@@ -39,18 +39,20 @@ def assert_near(made, expected, tolerance, where):
         assert made == expected, where
 
 
-@pytest.mark.parametrize(
-    ("devices", "names"),
-    [
-        (1, ("main",)),
-        pytest.param(1, ("lora",), marks=pytest.mark.slow),
-        pytest.param(8, ("main", "lora"), marks=pytest.mark.slow),
-    ],
-)
-def test_the_numbers_are_those_that_are_stored(tmp_path, devices, names):
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_numbers_are_those_that_are_stored(tmp_path, devices):
     expected = tiny_runs.stored(devices)
     exact = expected["facts"] == tiny_runs.facts()
-    compare(tiny_runs.run(tmp_path, devices, names), expected, exact)
+    compare(tiny_runs.run(tmp_path, devices), expected, exact)
+
+
+def test_the_numbers_of_one_arm_are_those_that_are_stored(tmp_path):
+    """The part of it that a fast run can make."""
+    stored = tiny_runs.stored(1)
+    expected = {"main": tiny_runs.of_seed_0(stored["main"], "boosting")}
+    made = tiny_runs.run(tmp_path, 1, ["main"], seeds=1, arms=("boosting",))
+    compare(made, expected, stored["facts"] == tiny_runs.facts())
 
 
 def test_one_device_and_eight_agree():

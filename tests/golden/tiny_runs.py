@@ -16,6 +16,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -112,15 +113,20 @@ def _probe() -> str:
     return digest(w)["sha256"]
 
 
-def run(folder: Path, devices: int, names: Iterable[str] = tuple(RUNS)) -> dict[str, dict]:
+def run(
+    folder: Path, devices: int, names: Iterable[str] = tuple(RUNS), **changes: Any
+) -> dict[str, dict]:
     """Runs some configs of RUNS on the first devices; returns {name: rows, ledger, parameters}.
+
+    `changes` are made to the configs, such as fewer seeds or arms.
 
     Parameters are a hash of their bits and two sums a leaf, for platforms that round differently.
     The runs share what they compile.
     """
     with _devices(devices):
         ctx, made = None, {}
-        for name, config in ((name, RUNS[name]) for name in names):
+        for name in names:
+            config = dataclasses.replace(RUNS[name], **changes)
             run_dir = RunDir(folder / name)
             with run_dir.locked():
                 run_dir.create(config)
@@ -177,3 +183,17 @@ def _devices(n: int) -> Iterator[None]:
 def stored(devices: int) -> dict:
     """The stored results."""
     return json.loads((HERE / f"results_{devices}.json").read_text())
+
+
+def of_seed_0(results: dict, arm: str) -> dict:
+    """What a run of that seed and arm alone gives."""
+
+    def mine(found: list[dict]) -> list[dict]:
+        return [x for x in found if (x["seed"], x["arm"]) == (0, arm)]
+
+    name = str(RoundId(0, arm, MAIN.rounds))
+    return {
+        "rows": mine(results["rows"]),
+        "ledger": mine(results["ledger"]),
+        "parameters": {name: results["parameters"][name]},
+    }
