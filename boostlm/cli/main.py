@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from boostlm.cli.options import FLAGS, TAKE_FIELDS, make_parser
+from boostlm.cli.options import FLAGS, TAKE_DATA, TAKE_FIELDS, make_parser
 from boostlm.config import Config
 from boostlm.config_io import load_config, override
 from boostlm.errors import BoostError, WaitingForPeople
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _join_values(sys.argv[1:] if argv is None else argv)
     )
     try:
-        if rest and args.command not in TAKE_FIELDS:
+        if rest and args.command not in TAKE_FIELDS + TAKE_DATA:
             raise BoostError(f"unknown argument {rest[0]!r}: see boostlm --help")
         _COMMANDS[args.command](args, rest)
     except BoostError as error:

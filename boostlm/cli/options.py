@@ -12,7 +12,8 @@ from boostlm.config import ARM_NAMES, SPLITS, Config
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-TAKE_FIELDS = ("run", "compile", "convert")  # commands that accept every config field as an option
+TAKE_FIELDS = ("run", "compile")  # commands that accept every config field as an option
+TAKE_DATA = ("convert",)  # those of data only
 FLAGS = ("--help", "--json")  # options that take no value
 
 _EPILOG = """
