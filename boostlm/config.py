@@ -48,6 +48,7 @@ class DataConfig:
     eval_split: str = "test"  # "validation" to choose settings, "test" after that
     max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
     few_shot: str = ""  # examples before each prompt: a packaged file or a path; empty: none
+    packages: tuple[str, ...] = ()  # that MBPP's programs may import, such as numpy; installed here
 
 
 @dataclass(frozen=True)

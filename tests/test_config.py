@@ -28,6 +28,7 @@ def other_value(name, value):
     special = {
         "arms": ("boosting,do_nothing", ("boosting", "do_nothing")),
         "data.task": ("gsm8k", "gsm8k"),
+        "data.packages": ("numpy", ("numpy",)),
         "data.eval_split": ("validation", "validation"),
         "tokenizer.kind": ("bpe", "bpe"),
         "label.labeler": ("people", "people"),

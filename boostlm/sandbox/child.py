@@ -35,7 +35,7 @@ def _execute(job: bytes, room: int) -> bytes:
     namespace = module.__dict__
     values = []
     try:
-        for text in (code, setup):
+        for text in (code.removeprefix("\ufeff"), setup):  # a file may begin with this mark, too
             _exec(_compile(text, "<candidate>", "exec", dont_inherit=True), namespace)
         for call in calls:
             value = _eval(_compile(call, "<call>", "eval", dont_inherit=True), namespace)
@@ -47,7 +47,7 @@ def _execute(job: bytes, room: int) -> bytes:
         return _failure("bad_output", f"call {_len(values) + 1}: {e}")
     except BaseException as e:
         return _failure("error", _describe(e))
-    return ('["ok","",' + ",".join(values) + "]").encode() if values else b'["ok",""]'
+    return b",".join([b'["ok",""', *values]) + b"]"
 
 
 def _failure(status: str, detail: str) -> bytes:

@@ -12,7 +12,7 @@ import os
 import resource
 from typing import Any
 
-from boostlm.sandbox import seccomp
+from boostlm.sandbox import seccomp, threads
 
 RESULT_FD = 3  # a check's only open file besides /dev/null
 
@@ -25,18 +25,12 @@ _CAPABILITY_VERSION = 0x20080522
 _OPEN_FILES = 64
 _HIGHEST_FD = 1024  # above any descriptor that the forking process can have open
 _SCRATCH_FILES = 256
+_OTHER_PROCESSES = 8  # at least bubblewrap's and the forking process; the limit counts them too
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class _Filter(ctypes.Structure):
-    """The C struct sock_fprog."""
-
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
-
-
-_program = seccomp.program()
-_filter = _Filter(len(_program) // 8, _program)
+_filter = seccomp.Filter(seccomp.program())
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -68,12 +62,13 @@ def next_child_in_new_pid_namespace(self_pidfd: int) -> None:
     _call("unshare", _CLONE_NEWPID)
 
 
-def confine(result_fd: int, limits: dict) -> None:
+def confine(result_fd: int, limits: dict, counter: threads.Counter) -> None:
     """Drops everything that a check does not need. `result_fd` becomes RESULT_FD.
 
     Args:
       result_fd: the write end of the pipe for the values.
       limits: the fields of `jobs.Limits`.
+      counter: sends the forking process the descriptor that permits threads.
 
     Raises:
       OSError: a system call failed. The caller must not run the candidate.
@@ -87,7 +82,7 @@ def confine(result_fd: int, limits: dict) -> None:
     os.chdir("/tmp")
     os.umask(0o077)
     _set_limits(limits)
-    _drop_privileges()
+    _drop_privileges(counter)
     # A check could chmod the host's /dev/null through an inherited descriptor. This /dev/null is on
     # a read-only mount.
     null = os.open("/dev/null", os.O_RDWR)
@@ -105,7 +100,7 @@ def _set_limits(limits: dict) -> None:
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_FSIZE, limits["scratch_bytes"]),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NPROC, threads.MOST + _OTHER_PROCESSES),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
@@ -118,9 +113,10 @@ def _set_limits(limits: dict) -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
 
 
-def _drop_privileges() -> None:
+def _drop_privileges(counter: threads.Counter) -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     nothing = (ctypes.c_uint32 * 6)()
     _call("capset", header, nothing)
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    counter.install()
     _call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(_filter), 0, 0)

@@ -15,13 +15,14 @@ class SandboxError(BoostError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The resource limits of one check. CPU time decides the verdict; wall time ends sleepers.
+    """The resource limits of one check. CPU time decides the verdict; the others end sleepers.
 
-    A check is one process with one thread. It can neither fork nor start a thread.
+    A check is one process, which may start threads (at most `threads.MOST`) and cannot fork.
     """
 
     cpu_seconds: float = 10.0  # CPU seconds of the whole check, user and system
     wall_seconds: float = 120.0  # wall time; many times cpu_seconds, for busy machines
+    wait_seconds: float = 10.0  # wall time beyond 50 times the CPU time: a check that only waits
     memory_bytes: int = 512 * MIB  # address space, including the interpreter's (~30 MiB)
     max_output_bytes: int = MIB  # bytes of all encoded values; printed output is discarded
     scratch_bytes: int = 16 * MIB  # bytes of the private tmpfs on /tmp, and of its largest file

@@ -27,9 +27,10 @@ _EXPECTED = {
     "a socket": "PermissionError",
     "more memory than allowed": "ValueError",
     "processes to be seen": "FileNotFoundError",
+    "a lock on a library": "PermissionError",
 }
 _CODE = """
-import ctypes, os, resource, socket
+import ctypes, fcntl, os, resource, socket
 
 def attempt(action):
     try:
@@ -56,6 +57,7 @@ def probe(host_file, library_dir):
         "more memory than allowed": attempt(
             lambda: resource.setrlimit(resource.RLIMIT_AS, unlimited)),
         "processes to be seen": attempt(lambda: os.listdir("/proc")),
+        "a lock on a library": attempt(lambda: fcntl.flock(open(os.__file__), fcntl.LOCK_SH)),
     }
 """
 

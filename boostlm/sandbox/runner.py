@@ -10,6 +10,7 @@ from typing import Any
 
 from boostlm.errors import BoostError
 from boostlm.sandbox.jobs import Job, Limits, Outcome, SandboxError
+from boostlm.sandbox.packages import locate
 from boostlm.sandbox.probe import require_sandbox
 from boostlm.sandbox.worker import Lost, Worker
 
@@ -26,17 +27,23 @@ class Sandbox:
           outcomes = sandbox.check_many([Job("def f(x): return x + 1", calls=("f(1)",))])
     """
 
-    def __init__(self, workers: int | None = None, **limits: Any) -> None:
+    def __init__(
+        self, workers: int | None = None, packages: Sequence[str] = (), **limits: Any
+    ) -> None:
         """Stores the settings. It starts no process.
 
         Args:
           workers: the number of concurrent checks; None: the number of cores of this process.
+          packages: installed packages that programs may import, by pip's names, with those that
+            they need. They are imported before the first check, outside a check's confinement.
           **limits: fields of `Limits`, with its defaults and units.
 
         Raises:
-          BoostError: a limit or the number of workers is not a positive number.
+          BoostError: a limit or the number of workers is not a positive number, or a package is
+            not installed.
         """
         self.limits = Limits(**limits)
+        self.packages = locate(packages)
         self.workers = workers
         if workers is not None and (type(workers) is not int or workers < 1):
             raise BoostError(f"sandbox workers: {workers!r} is not a positive whole number")
@@ -100,7 +107,7 @@ class Sandbox:
         return self._pool
 
     def _start(self) -> Worker:
-        return Worker(self._bwrap, self.limits, self.label)
+        return Worker(self._bwrap, self.limits, self.label, self.packages)
 
     def _run(self, pool: list[Worker], jobs: list[Job]) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)

@@ -1,9 +1,15 @@
 """Encodes plain values as text in the child, and decodes and compares them in the parent.
 
 The text is JSON made of null, true, false, strings and tagged arrays: ["i", hex] int,
-["f", hex] float, ["c", hex, hex] complex, ["b", hex] bytes, ["l", ...] list, ["t", ...] tuple,
-["s", ...] set, ["z", ...] frozenset, ["d", [key, value], ...] dict. There are no JSON numbers or
-objects, so decoding creates only these types, in time linear in the length of the text.
+["f", bits] float, ["c", bits, bits] complex, ["b", hex] bytes, ["a", hex] bytearray, ["l", ...]
+list, ["t", ...] tuple, ["s", ...] set, ["z", ...] frozenset, ["d", [key, value], ...] dict,
+["o", [key, value], ...] OrderedDict, ["q", hex, hex] Fraction, ["m", text] Decimal. There are no
+JSON numbers or objects, so decoding creates only these types, in time linear in the length of the
+text.
+
+What is decoded is exactly what was encoded. Floats travel as their 64 bits, which include the sign
+of zero and the payload of NaN. Text travels as UTF-8 in which a lone surrogate is a character like
+any other: as JSON's escapes, two of them would be read as one character.
 
 The child is hostile and can write any text. Decoding therefore trusts nothing, runs no code, and
 limits depth, numbers and hash collisions. Forging a text gains nothing over returning the value
@@ -12,8 +18,12 @@ that it encodes.
 
 import json
 import re
+import struct
 from collections import Counter, OrderedDict, defaultdict
-from json.encoder import encode_basestring_ascii as _quote
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from json.encoder import encode_basestring as _quote
 from typing import Any
 
 MAX_DEPTH = 50  # containers inside containers
@@ -21,18 +31,44 @@ _MAX_BRACKETS = 2 * MAX_DEPTH + 4  # a dict has two levels of brackets, a result
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]]', re.DOTALL)  # a string or a bracket
 MAX_SAME_HASH = 64  # keys of one set or dict with the same hash: more is an attack on the parent
 
-# The candidate may replace builtins in its own process. That must not break encoding.
-_type, _len, _dict_items = type, len, dict.items
-_SEQUENCES = ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "z"))
-_DICTS = (dict, Counter, defaultdict, OrderedDict)  # library dicts are returned as dict
+# The candidate may replace builtins and attributes of classes in its own process. That must not
+# break encoding.
+_type, _len, _pack = type, len, struct.Struct(">d").pack
+_UNPACK = struct.Struct(">d").unpack
+_ITEMS: tuple[tuple[type, str, Callable], ...] = (
+    (list, "l", list.__iter__),
+    (tuple, "t", tuple.__iter__),
+    (set, "s", set.__iter__),
+    (frozenset, "z", frozenset.__iter__),
+    (dict, "d", dict.items),
+    (Counter, "d", dict.items),  # this and the next compare with a dict as a dict does
+    (defaultdict, "d", dict.items),
+    (OrderedDict, "o", OrderedDict.items),  # the order of dict.items can be another
+)
+_DICTS: dict[str, type[dict]] = {"d": dict, "o": OrderedDict}
+_decimal_text = Decimal.__str__
+_NUMERATOR, _DENOMINATOR = (Fraction.__dict__[f"_{name}"] for name in ("numerator", "denominator"))
+_numerator, _denominator = _NUMERATOR.__get__, _DENOMINATOR.__get__
+# numpy's scalars -> their value as a plain type; `know_numpy` fills it
+_PLAIN_OF: list[tuple[type, Callable]] = []
+_UTF8 = ("utf-8", "surrogatepass")
 
 
 class NotPlain(Exception):
     """The value's type is not plain, or the value is too deep or too large."""
 
 
-def encode(value: object, max_bytes: int) -> str:
-    """Encodes `value` as ASCII text of at most about `max_bytes`.
+def know_numpy(numpy: Any) -> None:
+    """Lets `encode` take the scalars of numpy whose value a plain type has exactly."""
+    sizes = (8, 16, 32, 64)
+    names = ["bool_", "str_", "bytes_", "complex64", "complex128", "float16", "float32", "float64"]
+    names += [f"{sign}int{size}" for size in sizes for sign in ("", "u")]
+    kinds = [getattr(numpy, name) for name in (*names, "longlong", "ulonglong")]
+    _PLAIN_OF[:] = [(kind, kind.item) for kind in dict.fromkeys(kinds)]
+
+
+def encode(value: object, max_bytes: int) -> bytes:
+    """Encodes `value` as UTF-8 text of at most about `max_bytes`.
 
     Types must match exactly: an instance of a subclass is not plain. The candidate's code does not
     run while its value is encoded.
@@ -40,65 +76,80 @@ def encode(value: object, max_bytes: int) -> str:
     Raises:
       NotPlain: the value cannot be encoded.
     """
-    pieces: list[str] = []
+    pieces: list[bytes] = []
     _write(value, 0, pieces, [max_bytes])
-    return "".join(pieces)
+    return b"".join(pieces)
 
 
-def _write(value: Any, depth: int, pieces: list[str], room: list[int]) -> None:
+def _write(value: Any, depth: int, pieces: list[bytes], room: list[int]) -> None:
+    # Types are compared by identity, because == would call the candidate's metaclass.
     kind = _type(value)
-    if value is None:
-        text = "null"
-    elif kind is bool:
-        text = "true" if value else "false"
-    elif kind is str:
-        _need(_len(value), room)
-        text = _quote(value)
-    elif kind is int:
-        _need(value.bit_length() // 4, room)
-        text = f'["i","{value:x}"]'
-    elif kind is float:
-        text = f'["f","{value.hex()}"]'
-    elif kind is complex:
-        text = f'["c","{value.real.hex()}","{value.imag.hex()}"]'
-    elif kind is bytes:
-        _need(2 * _len(value), room)
-        text = f'["b","{value.hex()}"]'
-    else:
-        _write_container(value, kind, depth, pieces, room)
+    for known, plain in _PLAIN_OF:
+        if kind is known:
+            value = plain(value)
+            kind = _type(value)
+    text = _scalar(value, kind, room)
+    if text is not None:
+        _need(_len(text), room)
+        room[0] -= _len(text)
+        pieces.append(text)
         return
-    _need(_len(text), room)
-    room[0] -= _len(text)
-    pieces.append(text)
+    for known, tag, items in _ITEMS:
+        if kind is known:
+            _write_container(tag, _len(value), items(value), depth, pieces, room)
+            return
+    raise NotPlain("a value whose type is not plain")
+
+
+def _scalar(value: Any, kind: type, room: list[int]) -> bytes | None:
+    """The text of a value that contains no others; None for all other values."""
+    if value is None:
+        return b"null"
+    if kind is bool:
+        return b"true" if value else b"false"
+    if kind is str:
+        _need(_len(value), room)
+        return _quote(value).encode(*_UTF8)
+    if kind is int:
+        _need(value.bit_length() // 4, room)
+        return f'["i","{value:x}"]'.encode()
+    if kind is float:
+        return f'["f","{_pack(value).hex()}"]'.encode()
+    if kind is complex:
+        return f'["c","{_pack(value.real).hex()}","{_pack(value.imag).hex()}"]'.encode()
+    if kind is bytes or kind is bytearray:
+        _need(2 * _len(value), room)
+        return f'["{"b" if kind is bytes else "a"}","{value.hex()}"]'.encode()
+    if kind is Fraction:
+        over, under = _numerator(value), _denominator(value)
+        if _type(over) is int and _type(under) is int:
+            _need((over.bit_length() + under.bit_length()) // 4, room)
+            return f'["q","{over:x}","{under:x}"]'.encode()
+    if kind is Decimal:
+        return f'["m","{_decimal_text(value)}"]'.encode()
+    return None
 
 
 def _write_container(
-    value: Any, kind: type, depth: int, pieces: list[str], room: list[int]
+    tag: str, count: int, items: Any, depth: int, pieces: list[bytes], room: list[int]
 ) -> None:
-    # Types are compared by identity, because == would call the candidate's metaclass.
-    tag = "d" if any(kind is known for known in _DICTS) else None
-    for known, its_tag in _SEQUENCES:
-        if kind is known:
-            tag = its_tag
-    if tag is None:
-        raise NotPlain("a value whose type is not plain")
     if depth >= MAX_DEPTH:
         raise NotPlain(f"containers nested more than {MAX_DEPTH} deep")
-    size = 8 + (5 if tag == "d" else 2) * _len(value)  # brackets, tag and commas
+    size = 8 + (5 if tag in _DICTS else 2) * count  # brackets, tag and commas
     _need(size, room)
     room[0] -= size
-    pieces.append(f'["{tag}"')
-    for item in _dict_items(value) if tag == "d" else value:
-        pieces.append(",")
-        if tag == "d":
-            pieces.append("[")
+    pieces.append(f'["{tag}"'.encode())
+    for item in items:
+        pieces.append(b",")
+        if tag in _DICTS:
+            pieces.append(b"[")
             _write(item[0], depth + 1, pieces, room)
-            pieces.append(",")
+            pieces.append(b",")
             _write(item[1], depth + 1, pieces, room)
-            pieces.append("]")
+            pieces.append(b"]")
         else:
             _write(item, depth + 1, pieces, room)
-    pieces.append("]")
+    pieces.append(b"]")
 
 
 def _need(size: int, room: list[int]) -> None:
@@ -115,7 +166,7 @@ def parse(text: bytes) -> list[Any]:
             raise ValueError("not a result: nested too deep")
     try:
         tree = json.loads(
-            text.decode("ascii"),
+            text.decode(*_UTF8),
             parse_int=_refuse,
             parse_float=_refuse,
             parse_constant=_refuse,
@@ -139,8 +190,13 @@ def decode(tree: Any, depth: int = 0) -> object:
     if type(tree) is not list or not tree or depth > MAX_DEPTH:
         raise ValueError("not a value")
     tag, rest = tree[0], tree[1:]
-    if tag in ("i", "f", "c", "b"):
-        return _decode_scalar(tag, rest)
+    if type(tag) is not str:
+        raise ValueError("not a tag")
+    if tag in _SCALARS:
+        count, make = _SCALARS[tag]
+        if any(type(x) is not str for x in rest) or len(rest) != count:
+            raise ValueError("not a scalar")
+        return make(*rest)
     if tag == "l":
         return [decode(x, depth + 1) for x in rest]
     if tag == "t":
@@ -149,29 +205,49 @@ def decode(tree: Any, depth: int = 0) -> object:
         items = [decode(x, depth + 1) for x in rest]
         _check_hashes(items)
         return set(items) if tag == "s" else frozenset(items)
-    if tag == "d":
+    if tag in _DICTS:
         if any(type(pair) is not list or len(pair) != 2 for pair in rest):
             raise ValueError("not a dict")
         keys = [decode(pair[0], depth + 1) for pair in rest]
         _check_hashes(keys)
-        return dict(zip(keys, (decode(pair[1], depth + 1) for pair in rest)))
+        return _DICTS[tag](zip(keys, (decode(pair[1], depth + 1) for pair in rest)))
     raise ValueError("not a known tag")
 
 
-def _decode_scalar(tag: str, rest: list[Any]) -> object:
-    if any(type(x) is not str for x in rest) or len(rest) != (2 if tag == "c" else 1):
-        raise ValueError("not a scalar")
-    if tag == "i":
-        return int(rest[0], 16)  # base 16: linear time, and no limit on the number of digits
-    if tag == "b":
-        return bytes.fromhex(rest[0])
-    if any(len(x) > 32 for x in rest):
+def _float(bits: str) -> float:
+    if len(bits) != 16:
         raise ValueError("not a float")
+    return _UNPACK(bytes.fromhex(bits))[0]
+
+
+def _fraction(over: str, under: str) -> Fraction:
+    # `Fraction(n, d)` would reduce it, in quadratic time. The program's own is reduced already.
+    made = object.__new__(Fraction)
+    _NUMERATOR.__set__(made, int(over, 16))
+    _DENOMINATOR.__set__(made, int(under, 16))
+    if made.denominator <= 0:
+        raise ValueError("not a fraction")
+    return made
+
+
+def _decimal(text: str) -> Decimal:
     try:
-        parts = [float.fromhex(x) for x in rest]
-    except OverflowError:
-        raise ValueError("not a float") from None
-    return parts[0] if tag == "f" else complex(parts[0], parts[1])
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("not a decimal number") from None
+
+
+# tag -> the number of its strings, and what makes the value of them
+_SCALARS: dict[str, tuple[int, Callable[..., object]]] = {
+    # base 16: linear time, and no limit on the number of digits
+    "i": (1, lambda digits: int(digits, 16)),
+    "f": (1, _float),
+    "c": (2, lambda real, imag: complex(_float(real), _float(imag))),
+    "b": (1, bytes.fromhex),
+    "a": (1, bytearray.fromhex),
+    "q": (2, _fraction),
+    "m": (1, _decimal),
+}
 
 
 def _check_hashes(keys: list[Any]) -> None:
@@ -189,7 +265,7 @@ def equal(value: Any, expected: Any, bool_is_int: bool = False) -> bool:
 
     The exception: int, float and complex compare as numbers, as in Python's == (5.0 equals 5; there
     is no tolerance; nan equals nothing). All other types must match: True is not 1, a tuple is not
-    a list, a frozenset is not a set. Sets and dicts are unordered.
+    a list, a frozenset is not a set. Sets and dicts are unordered, and two OrderedDicts are not.
 
     Args:
       value: a plain value, from `decode` or `ast.literal_eval`.
@@ -199,21 +275,27 @@ def equal(value: Any, expected: Any, bool_is_int: bool = False) -> bool:
     numbers = (int, float, complex, bool) if bool_is_int else (int, float, complex)
     if type(value) in numbers and type(expected) in numbers:
         return value == expected
+    if isinstance(value, dict) and isinstance(expected, dict):
+        in_order = type(value) is type(expected) is OrderedDict
+        return (not in_order or equal(list(value), list(expected), bool_is_int)) and (
+            _equal_members(value, expected, bool_is_int)
+            and all(equal(value[key], expected[key], bool_is_int) for key in value)
+        )
     if type(value) is not type(expected):
         return False
     if type(value) in (list, tuple):
         return len(value) == len(expected) and all(
             equal(x, y, bool_is_int) for x, y in zip(value, expected)
         )
-    if type(value) in (set, frozenset, dict):
-        # Lookup ignores types, so find the expected key first and then compare both keys.
-        keys = {key: key for key in expected}
-        return (
-            len(value) == len(expected)
-            and all(key in keys and equal(key, keys[key], bool_is_int) for key in value)
-            and (
-                type(value) is not dict
-                or all(equal(value[key], expected[key], bool_is_int) for key in value)
-            )
-        )
+    if type(value) in (set, frozenset):
+        return _equal_members(value, expected, bool_is_int)
     return value == expected
+
+
+def _equal_members(value: Any, expected: Any, bool_is_int: bool) -> bool:
+    """Whether two sets, or the keys of two dicts, are equal with equal types."""
+    # Lookup ignores types, so find the expected key first and then compare both keys.
+    keys = {key: key for key in expected}
+    return len(value) == len(expected) and all(
+        key in keys and equal(key, keys[key], bool_is_int) for key in value
+    )

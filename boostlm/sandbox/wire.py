@@ -10,4 +10,4 @@ import struct
 READY = b"R"
 LENGTH = struct.Struct(">I")
 REPLY = struct.Struct(">BidI")  # how the check ended, wait status, CPU seconds, number of bytes
-ENDED, OVER_CPU, OVER_WALL, OVER_OUTPUT = range(4)
+ENDED, OVER_CPU, OVER_WALL, OVER_WAIT, OVER_OUTPUT = range(5)

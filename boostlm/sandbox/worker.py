@@ -14,10 +14,12 @@ from typing import IO, cast
 
 from boostlm.sandbox import bubblewrap, values, wire
 from boostlm.sandbox.jobs import STATUSES, Job, Limits, Outcome, SandboxError
+from boostlm.sandbox.packages import Packages
 
 _START_SECONDS = 120.0  # long, because the machine may be busy
 _SPARE_SECONDS = 60.0  # beyond wall_seconds, before the process counts as lost
 _STOP_SECONDS = 10.0
+_NO_PACKAGES = Packages()
 
 
 class Lost(Exception):
@@ -27,7 +29,9 @@ class Lost(Exception):
 class Worker:
     """A sandboxed process that runs one job at a time."""
 
-    def __init__(self, bwrap: str, limits: Limits, label: str) -> None:
+    def __init__(
+        self, bwrap: str, limits: Limits, label: str, packages: Packages = _NO_PACKAGES
+    ) -> None:
         """Starts the process without waiting. `receive` returns None until it is ready."""
         self.limits = limits
         self.ready = False
@@ -39,7 +43,7 @@ class Worker:
         self.deadline = time.monotonic() + _START_SECONDS
         try:
             self.process = subprocess.Popen(
-                bubblewrap.command(bwrap, label),
+                bubblewrap.command(bwrap, label, packages),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -92,7 +96,7 @@ class Worker:
         if len(self.received) < wire.REPLY.size:
             return None
         how, status, cpu, size = wire.REPLY.unpack_from(self.received)
-        if size > self.limits.max_output_bytes + 2 or how > wire.OVER_OUTPUT:
+        if size > self.limits.max_output_bytes + 1 or how > wire.OVER_OUTPUT:
             raise Lost("it sent an invalid reply")
         if len(self.received) < wire.REPLY.size + size:
             return None
@@ -145,8 +149,9 @@ def _readable(fd: int, seconds: float) -> bool:
 
 
 def encode_job(job: Job) -> bytes:
-    """The job's frame. It is ASCII, so lone surrogates in a candidate are harmless."""
-    return json.dumps([job.code, job.setup, list(job.calls)]).encode()
+    """The job's frame. Lone surrogates stay as they are; see `values`."""
+    parts = [job.code, job.setup, list(job.calls)]
+    return json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def judge_end(
@@ -155,7 +160,7 @@ def judge_end(
     """The outcome of a finished check. The first matching rule applies.
 
     Args:
-      how: wire.ENDED, OVER_CPU, OVER_WALL or OVER_OUTPUT.
+      how: wire.ENDED, OVER_CPU, OVER_WALL, OVER_WAIT or OVER_OUTPUT.
       status: the wait status from os.wait4.
       cpu: the CPU seconds used.
       payload: the bytes that the candidate's process wrote. They are untrusted.
@@ -166,6 +171,8 @@ def judge_end(
         return Outcome("timeout", detail=f"more than {limits.cpu_seconds} CPU seconds")
     if how == wire.OVER_WALL:
         return Outcome("timeout", detail=f"not done after {limits.wall_seconds} s of wall time")
+    if how == wire.OVER_WAIT:
+        return Outcome("timeout", detail=f"waited for {limits.wait_seconds} s")
     if how == wire.OVER_OUTPUT:
         return Outcome("bad_output", detail=f"more than {limits.max_output_bytes} bytes")
     if not payload:

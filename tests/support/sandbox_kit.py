@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from boostlm.sandbox import Job, SandboxError, bubblewrap, require_sandbox
+from boostlm.sandbox import Job, SandboxError, bubblewrap, require_sandbox, values
 from boostlm.tasks.mbpp.check import MbppProblem
 from support.data_sets import FIXTURES
 
@@ -48,6 +48,11 @@ def need_sandbox():
 
 def run(sandbox, code, *calls, setup=""):
     return sandbox.check_many([Job(code, setup, calls)])[0]
+
+
+def there_and_back(value):
+    """A value as it arrives on the host."""
+    return values.decode(values.parse(b"[" + values.encode(value, 10**6) + b"]")[0])
 
 
 def processes():

@@ -220,7 +220,7 @@ def holds(relation: str, value: Any, expected: Any, bool_is_int: bool = False) -
             gap, tolerance = abs(value - expected[0]), expected[1]
             return gap < tolerance or (expected[2] and gap == tolerance)
         return _ordered(relation, value, expected)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, ArithmeticError):  # Decimal's errors are arithmetic ones
         return False
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from boostlm.config import SPLITS, DataConfig
 from boostlm.sandbox import Sandbox, require_sandbox
+from boostlm.sandbox.packages import locate
 from boostlm.tasks.base import Prompts, Task, need_prompts
 from boostlm.tasks.contamination import uncontaminated
 from boostlm.tasks.few_shot import load_few_shot
@@ -64,9 +65,10 @@ def task_length_group(problem: MbppProblem) -> str:
 class MbppAnswerKey:
     """The references of one split; see `AnswerKey`."""
 
-    def __init__(self, problems: Sequence[MbppProblem]) -> None:
-        """Takes one problem per prompt, in order of prompt id."""
+    def __init__(self, problems: Sequence[MbppProblem], packages: Sequence[str] = ()) -> None:
+        """Takes one problem per prompt, in order of prompt id, and the sandbox's packages."""
         self._problems = tuple(problems)
+        self._packages = tuple(packages)
 
     def grade(self, prompt_ids: Sequence[int], responses: Sequence[str]) -> np.ndarray:
         """Whether each program passes its problem's asserts: bool [len(responses)].
@@ -80,7 +82,7 @@ class MbppAnswerKey:
         codes = [text.partition(STOP)[0] for text in responses]
         if not codes:
             return np.zeros((0,), bool)
-        with Sandbox(cpu_seconds=CPU_SECONDS) as sandbox:
+        with Sandbox(packages=self._packages, cpu_seconds=CPU_SECONDS) as sandbox:
             return np.array(check_responses(problems, codes, sandbox), bool)
 
     def correct_response(self, prompt_id: int, rng: np.random.Generator | None = None) -> str:
@@ -220,6 +222,7 @@ class MbppTask(Task):
             for split, kept in chosen.items()
         }
         self.__problems = chosen
+        self.__packages = data.packages
 
     def response_of(self, text: str, prompt: str) -> str:
         """The program in what someone wrote, see `program_of`; the text itself if none is found."""
@@ -233,7 +236,7 @@ class MbppTask(Task):
 
     def answer_key(self, split: str) -> MbppAnswerKey:
         """The answer key of one of SPLITS; see `Task`."""
-        return MbppAnswerKey(self.__problems[split])
+        return MbppAnswerKey(self.__problems[split], self.__packages)
 
 
 def load_mbpp(data: DataConfig) -> MbppTask:
@@ -241,7 +244,8 @@ def load_mbpp(data: DataConfig) -> MbppTask:
 
     Raises:
       SandboxError: no sandbox works on this machine; the message says what to install.
-      BoostError: see `load_problems` and `MbppTask`.
+      BoostError: see `load_problems` and `MbppTask`; or a package of `data.packages` is missing.
     """
     require_sandbox()
+    locate(data.packages)
     return MbppTask(load_problems(data.path), data)
