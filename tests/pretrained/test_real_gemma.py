@@ -31,7 +31,7 @@ from boostlm.prng import row_keys
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 FULL = bool(os.environ.get("BOOSTLM_FULL_PARITY"))
-PROMPTS, NEW, LEAST, MOST = (32, 64, 401, 520) if FULL else (1, 16, 40, 128)
+PROMPTS, NEW, LEAST, MOST = (32, 64, 401, 520) if FULL else (1, 16, 100, 256)
 TOLERANCE = 1e-3
 WORST = 16  # positions of a prompt whose logits are had in float64 too
 
