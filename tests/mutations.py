@@ -31,7 +31,7 @@ MUTATIONS = {
         "prng.py", "jax.random.key(seed), int(purpose)), round_)", "jax.random.key(seed), int(purpose)), 0)"
     ),
     "labels kept by the exact verdict": Mutation(
-        "experiment/labeling.py", "accepted = verdict[correct]", "accepted = correct"
+        "experiment/labeling.py", "accepted = answered and verdict[correct]", "accepted = correct"
     ),
     "alpha fixed": Mutation("experiment/run.py", "config.train.alpha)", "1 / 3)"),
     "theta 0": Mutation("experiment/run.py", "theta_from_beta(config.label.beta),", "0.0,"),

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from mutations import MUTATIONS
 
 import boostlm
 
@@ -119,3 +120,8 @@ def test_no_public_name_is_defined_twice():
                 if not name.startswith("_"):
                     places[name].append(name_of(path))
     assert {name: at for name, at in places.items() if len(at) > 1} == {}
+
+
+def test_every_mutation_has_a_text_to_change():
+    for name, mutation in MUTATIONS.items():
+        assert mutation.old in (PACKAGE / mutation.file).read_text(), name
