@@ -273,7 +273,6 @@ def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_p
         pytest.importorskip(name, reason="pip install '.[docs]'")
     command = re.search(r"`python (-m sphinx .*)/html`", text_of("architecture"))[1]
     words = command.replace("docs/_build", str(tmp_path / "site")).split()
-    words += ["-D", "nb_execution_excludepatterns=primitives.ipynb"]  # test_primitives runs it
     done = subprocess.run(
         [sys.executable, *words], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
     )
