@@ -10,12 +10,15 @@ what raised an alarm. A run that was stopped goes on.
 
 import argparse
 import contextlib
+import shutil
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
 from boostlm.cli.main import main as boostlm
+from boostlm.config import Config
+from boostlm.config_io import override
 from boostlm.report.run_data import RunData
 from boostlm.report.write import read_run
 from boostlm.statistics.intervals import Estimate, crossed_interval
@@ -39,12 +42,22 @@ PAIRS = (
 
 def run(folder: Path, name: str, seeds: int) -> RunData:
     """Runs one of RUNS and reads it."""
-    words = ["run", "--run-dir", str(folder / name), "--seeds", str(seeds), *RUNS[name]]
+    options = ["--seeds", str(seeds), *RUNS[name]]
+    if name != "main":
+        share_seed_models(folder / "main", folder / name, options)
+    words = ["run", "--run-dir", str(folder / name), *options]
     theta = mock.patch("boostlm.experiment.run.theta_from_beta", return_value=0.0)
     with theta if name == "theta0" else contextlib.nullcontext():
         if status := boostlm(words):
             raise SystemExit(status)
     return read_run(RunDir(folder / name), predictions=False)
+
+
+def share_seed_models(source: Path, target: Path, options: list[str]) -> None:
+    """Begins a run with the seed models, and their samples, of another."""
+    RunDir(target).create(override(Config(), options))
+    for shared in source.glob("rounds/seed*/shared"):
+        shutil.copytree(shared, target / shared.relative_to(source), dirs_exist_ok=True)
 
 
 def answers(data: RunData, arm: str, round_: int, seeds: int) -> np.ndarray:

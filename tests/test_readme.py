@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_example_prints_what_it_says():
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
     expected = re.search(r"print\(.*\)\s+# (.*)", code)[1]

@@ -98,7 +98,9 @@ def asked_with(refused, count, spent=0.0, concurrency=1, samples=1):
     return labels, error, [prompt_of(body) for body in server.asked]
 
 
-@pytest.mark.parametrize("concurrency", [1, 4, 20])
+@pytest.mark.parametrize(
+    "concurrency", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 20))]
+)
 @pytest.mark.parametrize(
     ("refused", "count"),
     [

@@ -274,6 +274,7 @@ def test_a_prompt_that_is_refused_is_unanswered_and_the_run_goes_on(name):
     assert len(labels[0].unanswered) < 400
 
 
+@pytest.mark.slow
 @names(REPLY, PROMPT)
 def test_if_all_prompts_are_refused_the_run_stops_and_records_none(name):
     reply = (REPLY | PROMPT)[name]

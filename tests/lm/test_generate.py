@@ -198,7 +198,9 @@ def kept_by_sorting(logits, sampling):
 
 @pytest.mark.parametrize("top_k", [0, 1, 5, V])
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
-@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "temperature", [0.7, *(pytest.param(t, marks=pytest.mark.slow) for t in (1.0, 2.0))]
+)
 def test_top_k_and_top_p_keep_what_a_sort_would(top_k, top_p, temperature):
     sampling = SamplingParams(temperature, top_k, top_p)
     logits = np.random.default_rng(top_k).normal(0, 3, (20, V)).astype(np.float32)

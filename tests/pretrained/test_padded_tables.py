@@ -32,7 +32,10 @@ def agrees(found, model):
     assert np.array_equal(found.dropped_embedding, model.dropped_embedding)
 
 
-@pytest.mark.parametrize("padding", sorted({0, 1, 2, 63, 64, *TO.values()}))
+@pytest.mark.parametrize(
+    "padding",
+    [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in sorted({2, 63, 64, *TO.values()}))],
+)
 def test_padding_is_set_aside_and_put_back(padding, tmp_path):
     model = tiny_model(padding=padding)
     directory = write_directory(tmp_path / "hf", model)

@@ -188,6 +188,7 @@ def test_fuzzed_text_raises_nothing(count):
     assert seconds < 1e-3 * count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_long_and_deep_text_takes_little_time(unit):
     start = time.process_time()
