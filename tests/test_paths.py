@@ -89,7 +89,9 @@ def test_every_setting_that_is_a_path(entry, scheme, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("scheme", ["gs", "s3", "hf", "ftp"])
+@pytest.mark.parametrize(
+    "scheme", ["gs", *(pytest.param(s, marks=pytest.mark.slow) for s in ("s3", "hf", "ftp"))]
+)
 @pytest.mark.parametrize(
     ("words", "setting"),
     [

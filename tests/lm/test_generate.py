@@ -50,6 +50,7 @@ def full_rows(tokens, length, responses):
     return rows
 
 
+@pytest.mark.slow
 def test_cached_decoding_equals_the_full_forward_pass():
     tokens, length = prompts()
     out = sampler()(PARAMS, tokens, length, keys_of(range(10)))

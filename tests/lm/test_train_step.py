@@ -154,6 +154,7 @@ def test_scaling_all_weights_changes_nothing():
     assert largest_difference(scaled, step_on_one(state, rows)[0]) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_batch_without_weight_gives_no_nan_and_moves_nothing():
     state, rows = fresh_state(), batch()
     after, metrics = step_on_one(state, Batch(rows.tokens_BxT, np.zeros_like(rows.weight_BxT)))
@@ -161,6 +162,7 @@ def test_a_batch_without_weight_gives_no_nan_and_moves_nothing():
     assert largest_difference(after.params, state.params) == 0
 
 
+@pytest.mark.slow
 def test_one_step_of_sgd_is_the_hand_made_one():
     optimizer, rows = optax.sgd(0.1), batch()
     state = fresh_state(optimizer)

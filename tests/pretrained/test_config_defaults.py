@@ -103,6 +103,7 @@ def ours(raw):
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_each_key_left_out_or_null_is_read_as_transformers_reads_it(architecture):
     whole = full_config(architecture)
@@ -213,6 +214,7 @@ def test_without_transformers_the_defaults_are_these():
     assert ours({}) is None
 
 
+@pytest.mark.slow
 def test_a_default_that_does_not_fit_the_weights_is_named(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy", reason="needs the extra `convert`")
     from boostlm.config import TokenizerConfig
