@@ -51,6 +51,7 @@ def test_a_filter_without_error_is_the_verdict():
     np.testing.assert_array_equal(noisy_verdict(KEY, correct, 0.0, 0.0), correct)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_weights_floor_or_ceil():
     accepted, kept = masks()
     mixture = mix(accepted, kept, 1 / 3)

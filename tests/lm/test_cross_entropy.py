@@ -49,9 +49,8 @@ def assert_close(got, want, rtol=1e-6):
 WANT = jax.jit(with_gradients(plain))
 
 
-@pytest.mark.parametrize(
-    "chunk", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 16, None))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [1, 7, 16, None])
 def test_value_and_gradients_are_those_of_the_plain_formula(chunk):
     loss = functools.partial(cross_entropy, unembed, chunk=chunk)
     got = jax.jit(with_gradients(loss))(*inputs())

@@ -48,6 +48,7 @@ def test_padding_is_set_aside_and_put_back(padding, tmp_path):
     assert json.loads((directory / "config.json").read_text())["vocab_size"] == V + padding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [-1, -100, 65, 100, TO[512] - 1, TO[1024] + 1, 1024])
 def test_fewer_rows_than_tokens_and_more_than_padding_are_errors(padding, tmp_path):
     model = tiny_model(padding=max(padding, 0))

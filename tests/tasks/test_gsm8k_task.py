@@ -279,6 +279,7 @@ def test_real_counts(real, real_path):
     assert hashlib.sha256(ours.encode()).hexdigest()[:16] == "8da8cd47b1f262eb"  # must never change
 
 
+@pytest.mark.slow
 def test_real_overlaps(real):
     """Four training problems share 13 words with three test problems; all are in validation."""
     index = NgramIndex(real.prompts["test"].problems)
