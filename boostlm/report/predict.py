@@ -72,6 +72,6 @@ def predict(
 
 def _prediction(accuracy_DxR: np.ndarray) -> Prediction:
     # "weibull" places the ends so that one more draw is between them in BAND of all cases.
-    ends = np.quantile(accuracy_DxR, ((1 - BAND) / 2, (1 + BAND) / 2), axis=0, method="weibull")
-    low_R, high_R = ends
+    places = (1 - BAND) / 2, (1 + BAND) / 2
+    low_R, high_R = np.quantile(accuracy_DxR, places, axis=0, method="weibull")
     return Prediction(accuracy_DxR.mean(axis=0).tolist(), low_R.tolist(), high_R.tolist())
