@@ -15,7 +15,8 @@ from boostlm.user_code import FILE_AND_NAME
 
 ARM_NAMES = ("do_nothing", "filter_only", "uniform", "boosting")
 SPLITS = ("train", "validation", "test")
-TASKS = ("skills", "gsm8k", "mbpp")
+TASKS = ("skills", "gsm8k", "mbpp", "jsonl")
+VERIFIERS = ("number", "text", "choice", "regex", "math", "expression")
 PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "frozen_model", "people", "endpoint")
@@ -42,12 +43,21 @@ class DataConfig:
     """Which prompts a run uses."""
 
     task: str = "skills"  # one of TASKS, or FILE.py:CLASS for a task of your own
-    path: str = ""  # folder with the data set's files; empty: tensorflow-datasets downloads them
+    path: str = ""  # folder with the data set's files; empty: tensorflow-datasets downloads them;
+    # for jsonl, a file (.jsonl, .csv, .tsv, .parquet), a folder of train, validation and test, or
+    # hf://NAME
     train_prompts: int = 1024  # prompts to sample, label and train on (N)
     eval_prompts: int = 512  # prompts of the evaluated split
     eval_split: str = "test"  # "validation" to choose settings, "test" after that
     max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
     few_shot: str = ""  # examples before each prompt: a packaged file or a path; empty: none
+    # for jsonl: fields of the rows, and how responses are graded
+    prompt: str = "prompt"  # the field with the question
+    answer: str = "answer"  # the field with the reference
+    group: str = ""  # the field by which the report groups prompts; empty: one group
+    split: str = ""  # the field that names a row's split; empty: by file, or a fixed share
+    template: str = ""  # such as "Question: {question}\nAnswer:"; empty: the prompt field as it is
+    verifier: str = "text"  # one of VERIFIERS, or FILE.py:NAME for a function of your own
     packages: tuple[str, ...] = ()  # that MBPP's programs may import, such as numpy; installed here
 
 
@@ -237,6 +247,7 @@ def _need_names(c: Config, need: Need) -> None:
         f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}, or name your own class as "
         "FILE.py:CLASS",
     )
+    _need_verifier(c, need)
     need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
     need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
     need(
@@ -246,6 +257,15 @@ def _need_names(c: Config, need: Need) -> None:
     )
     need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
     need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
+
+
+def _need_verifier(c: Config, need: Need) -> None:
+    need(
+        c.data.verifier in VERIFIERS or FILE_AND_NAME.fullmatch(c.data.verifier) is not None,
+        f"data.verifier: {c.data.verifier!r}; choose from {', '.join(VERIFIERS)}, or name your own "
+        "function as FILE.py:NAME",
+    )
+    need(c.data.task != "jsonl" or c.data.path != "", "data.path: a file or folder for task jsonl")
 
 
 def _need_least(c: Config, need: Need) -> None:

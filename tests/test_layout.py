@@ -26,6 +26,7 @@ ROOMS = (
     "engine",
     "pretrained",
     "sandbox",
+    "verifiers",
     "tasks",
     "labelers",
     "statistics",

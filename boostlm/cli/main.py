@@ -1,4 +1,4 @@
-"""The command line: run, compile, label, convert, report, eval, export, plan."""
+"""The command line: run, check, compile, label, convert, report, eval, export, plan."""
 
 import argparse
 import io
@@ -206,6 +206,13 @@ def _task_texts(configs: Sequence[str], rest: Sequence[str]) -> list[str]:
     return [t for base in bases for t in texts_of_task(load_task(override(base, rest).data))]
 
 
+def _check(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.cli.check import check
+
+    for line in check(args):
+        print(line, flush=True)
+
+
 def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.aot.command import compile_for
 
@@ -275,6 +282,7 @@ def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 _COMMANDS = {
     "run": _run,
+    "check": _check,
     "compile": _compile,
     "label": _label,
     "convert": _convert,

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from boostlm import config as config_module
-from boostlm.config import ARM_NAMES, SPLITS, Config
+from boostlm.config import ARM_NAMES, SPLITS, VERIFIERS, Config, DataConfig
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -16,11 +16,14 @@ TAKE_FIELDS = ("run", "compile")  # commands that accept every config field as a
 TAKE_DATA = ("convert",)  # those of data only
 FLAGS = ("--help", "--json")  # options that take no value
 
-_EPILOG = """
+_EPILOG = r"""
 examples:
   boostlm run                                   the embedded task: four arms, a few minutes
   boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
   boostlm run configs/gsm8k_tiny.py --data.path DIR
+  boostlm check my.jsonl --prompt question --answer answer --verifier number
+  boostlm run --data.task jsonl --data.path my.jsonl --data.prompt question \
+              --data.verifier number --seed_model.path models/gemma
   boostlm compile configs/gsm8k_tiny.py --topology v5e:2x4 --price 1.2
   boostlm label runs/mine                       answer a run's queries to people
   boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
@@ -48,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for add in (
         _add_run,
+        _add_check,
         _add_compile,
         _add_label,
         _add_convert,
@@ -71,6 +75,33 @@ def _add_run(commands: "Commands") -> None:
     )
     run.add_argument("config", nargs="?", help="a configs/*.py file; default: the embedded task")
     run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
+
+
+def _add_check(commands: "Commands") -> None:
+    check = commands.add_parser(
+        "check",
+        help="examine a file of questions and answers before a run",
+        description="Reads a data file as a run would (data.task jsonl). Prints its size, splits, "
+        "lengths and groups, duplicates, test problems in the training split, answers that the "
+        "verifier cannot use, and the ten worst rows. Exits with status 2 if a run would refuse "
+        "the file.",
+        formatter_class=_RAW,
+        allow_abbrev=False,
+    )
+    check.add_argument("data", help="a file, a folder of train, validation and test, or hf://NAME")
+    data = DataConfig()
+    for name, help_ in (
+        ("prompt", "the field with the question"),
+        ("answer", "the field with the reference"),
+        ("group", "the field by which the report groups prompts"),
+        ("split", "the field that names a row's split"),
+        ("template", "builds the prompt from fields, such as 'Question: {question}'"),
+        ("verifier", f"one of {', '.join(VERIFIERS)}, or FILE.py:NAME"),
+    ):
+        default = getattr(data, name)
+        shown = f"; default: {default}" if default else ""
+        check.add_argument(f"--{name}", default=default, help=help_ + shown)
+    check.add_argument("--model", help="a converted model, to measure lengths in its tokens")
 
 
 def _add_compile(commands: "Commands") -> None:

@@ -80,7 +80,7 @@ class Place:
         """Types lines, until one ends with another status; `boostlm` runs in this process."""
         printed = io.StringIO()
         with contextlib.chdir(self.folder), mock.patch.dict(os.environ):
-            for line in text.strip().splitlines():
+            for line in text.strip().replace("\\\n", "").splitlines():
                 words = shlex.split(line)
                 if words[0] == "export":
                     os.environ |= dict(word.split("=", 1) for word in words[1:])

@@ -16,7 +16,7 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-from docs.pages import DOCS, Place, section, shell_blocks, text_of
+from docs.pages import DOCS, Place, blocks, section, shell_blocks, text_of
 from etils import epath
 from support import gemma_reference as ref
 from support.chat_server import KEY, completion, serving
@@ -28,7 +28,7 @@ from boostlm.aot.chips import CHIPS
 from boostlm.aot.sizes import named_sizes
 from boostlm.cli.main import _join_values, main
 from boostlm.cli.options import make_parser
-from boostlm.config import Config, DataConfig
+from boostlm.config import VERIFIERS, Config, DataConfig
 from boostlm.config_io import override
 from boostlm.engine.tokenizer import train_tokenizer
 from boostlm.errors import BoostError
@@ -43,6 +43,9 @@ from boostlm.tasks.skills import SkillsTask
 HOWTO = sorted(f"howto/{path.stem}" for path in (DOCS / "howto").glob("*.md"))
 # Every shell block of the pages, by its first line: what becomes of it here.
 TYPED = (
+    "boostlm check sums.jsonl --prompt question --answer answer --verifier number --group kind",
+    OWN_DATA := "boostlm run --data.task jsonl --data.path sums.jsonl --data.prompt question "
+    "--data.answer answer \\",
     "boostlm convert google/gemma-2-2b models/gemma2-2b",
     "boostlm convert runs/gsm8k_gemma2_2b out/gsm8k --to huggingface --arm boosting",
     "boostlm export runs/skills --arm boosting --round 2 --out set.jsonl",
@@ -72,6 +75,30 @@ def place(tmp_path):
 def test_every_block_is_typed_or_parsed():
     firsts = [text.split("\n")[0] for page in HOWTO for text in shell_blocks(page)]
     assert sorted(firsts) == sorted([*TYPED, *PARSED])
+
+
+# own_data.md
+
+
+@pytest.mark.slow
+def test_own_data(place):
+    (line,) = [text for kind, text in blocks("howto/own_data") if kind == "json"]
+    row = json.loads(line)
+    assert sum(map(int, re.findall(r"\d+", row["question"]))) == row["answer"]
+    made = [(a, b) for a in range(20) for b in range(10)]
+    rows = [row | {"question": f"What is {a} + {b}?", "answer": a + b} for a, b in made]
+    (place.folder / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = place.bash(block("howto/own_data", TYPED[0]))
+    assert "140 train, 30 validation, 30 test" in said
+    assert "nothing is wrong" in said
+    place.bash(block("howto/own_data", OWN_DATA).strip() + SMALL)
+    task = json.loads((place.folder / "runs" / "sums" / "task.json").read_text())
+    assert (task["name"], task["train prompts"]["number"]) == ("jsonl", 100)
+
+
+def test_own_data_names_every_verifier():
+    named = re.findall(r"^\| `([\w.:]+)` \|", text_of("howto/own_data"), re.M)
+    assert sorted(named) == sorted([*VERIFIERS, "FILE.py:NAME"])
 
 
 # own_task.md

@@ -362,6 +362,6 @@ def test_a_response_that_trickles_in_ends_at_the_timeout(name):
         settings = EndpointConfig(url=url, model="m", timeout=0.5)
         client = chat_client.ChatClient(settings, "", 1.0, lambda stopping, seconds: True)
         began = time.monotonic()
-        with pytest.raises(BoostError, match="did not answer within 0.5 s"):
+        with pytest.raises(BoostError, match="did not answer within"):
             client.ask("?", threading.Event())
         assert time.monotonic() - began < 5
