@@ -6,35 +6,25 @@ compares and writes them. Lengths are in tokens.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from boostlm.errors import BoostError
 from boostlm.user_code import FILE_AND_NAME
 
-ARM_NAMES = ("do_nothing", "filter_only", "uniform", "boosting")
+FOUR_ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
 SPLITS = ("train", "validation", "test")
 TASKS = ("skills", "gsm8k", "mbpp")
 PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
-LABELERS = ("simulated", "frozen_model", "people", "endpoint")
+LABELERS = ("simulated", "reference", "frozen_model", "people", "endpoint")
 
 # Fields that may change when a run is continued: how a server is reached, what it is asked for
 # besides the prompt, and how much may be spent there.
-MAY_CHANGE = tuple(
-    f"label.endpoint.{name}:"
-    for name in (
-        "url",
-        "api_key_env",
-        "concurrency",
-        "timeout",
-        "request",
-        "prompt_price",
-        "response_price",
-        "max_cost",
-    )
-)
+_ENDPOINT = "url api_key_env concurrency timeout request prompt_price response_price max_cost"
+MAY_CHANGE = tuple(f"label.endpoint.{name}:" for name in _ENDPOINT.split())
 
 
 @dataclass(frozen=True)
@@ -100,13 +90,15 @@ class OptimizerConfig:
 class SeedModelConfig:
     """The model that every arm starts from.
 
-    It is trained from scratch on the task's seed examples; or, with a path, it is a pretrained
-    model, whose own config and tokenizer replace `model` and `tokenizer`.
+    It is trained from scratch on the task's seed examples, whose prompts are in no split; or, with
+    a path, it is a pretrained model, whose own config and tokenizer replace `model` and
+    `tokenizer`. With a path and `examples`, the pretrained model is first trained on these.
     """
 
-    # for training from scratch
+    # for training on the task's seed examples
     optimizer: OptimizerConfig = OptimizerConfig(steps=1000, learning_rate=3e-3)
     path: str = ""  # folder that `boostlm convert` made; empty: train from scratch
+    examples: int = 0  # seed examples, drawn for each seed; 0: all from scratch, none with a path
 
 
 @dataclass(frozen=True)
@@ -156,8 +148,8 @@ class LabelConfig:
     """The outside labels: who gives them, how good they are and how many a round buys.
 
     The labelers: `simulated` answers from the references, and a fraction `beta` of its answers is
-    right; `frozen_model` is the seed model, sampled again; `people` answer in a terminal or a
-    spreadsheet; `endpoint` is a server.
+    right; all of `reference`'s are; `frozen_model` is the seed model, sampled again; `people`
+    answer in a terminal or a spreadsheet; `endpoint` is a server.
     """
 
     labeler: str = "simulated"  # one of LABELERS, or FILE.py:NAME for a labeler of your own
@@ -195,7 +187,7 @@ class Config:
     """One experiment: every arm, from the same seed model and the same round-0 samples."""
 
     name: str = "skills"  # of the run; also names its folder
-    arms: tuple[str, ...] = ARM_NAMES  # ways of curating, some of ARM_NAMES
+    arms: tuple[Any, ...] = FOUR_ARMS  # presets, boosting(label.beta=0.1), Arm(...) or FILE.py:NAME
     rounds: int = 5  # rounds of training; at least 1
     seeds: int = 1  # repeats, with seeds 0, 1, ...
     keep_checkpoints: int = 2  # newest checkpoints of each arm; the seed model is always kept
@@ -209,13 +201,20 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
+    def __post_init__(self) -> None:
+        """Keeps arms as they are written."""
+        object.__setattr__(self, "arms", tuple(map(str, self.arms)))
+
 
 Need = Callable[[bool, str], None]  # (holds, what to say if it does not)
 
 
-def validate(config: Config) -> Config:
-    """Returns `config` if every value is possible; else raises BoostError listing what is not."""
-    wrong = []
+def validate(config: Config, problems: Sequence[str] = ()) -> Config:
+    """Returns `config` if every value is possible; else raises BoostError listing what is not.
+
+    `problems` are found elsewhere: `config_io` checks arms.
+    """
+    wrong = list(problems)
 
     def need(holds: bool, message: str) -> None:
         if not holds:
@@ -229,9 +228,6 @@ def validate(config: Config) -> Config:
 
 
 def _need_names(c: Config, need: Need) -> None:
-    unknown = [a for a in c.arms if a not in ARM_NAMES]
-    need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARM_NAMES)}")
-    need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
     need(
         c.data.task in TASKS or FILE_AND_NAME.fullmatch(c.data.task) is not None,
         f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}, or name your own class as "
@@ -265,6 +261,7 @@ def _need_least(c: Config, need: Need) -> None:
         ("model.query_divisor", c.model.query_divisor, 0),
         ("model.attention_cap", c.model.attention_cap, 0),
         ("model.logit_cap", c.model.logit_cap, 0),
+        ("seed_model.examples", c.seed_model.examples, 0),
         ("sample.k", c.sample.k, 1),
         ("sample.top_k", c.sample.top_k, 0),
         ("sample.max_new_tokens", c.sample.max_new_tokens, 1),

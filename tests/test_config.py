@@ -147,7 +147,7 @@ def test_values_out_of_range_are_all_listed_at_once():
         "--arms=boosting,best",
         "--data.task=chess",
     ]
-    said = refused(arguments, "arms: ['best'] unknown", "data.task: 'chess'")
+    said = refused(arguments, "arms: 'best' unknown", "data.task: 'chess'")
     for name in ("rounds: 0", "train.alpha: 2", "sample.temperature", "label.beta", "model.heads: 3", "train.optimizer.steps: 0"):  # fmt: skip
         assert f"\n  {name}" in said
 
