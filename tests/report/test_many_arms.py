@@ -23,7 +23,10 @@ TWELVE = (*FOUR_ARMS, LOW, "rest_em", "star", "accumulate", "supervised", "oracl
 def run(monkeypatch):
     for i, arm in enumerate(TWELVE):
         monkeypatch.setitem(report_run.GOAL, arm, report_run.GOAL.get(arm, 0.2 + 0.04 * i))
-    return make_run(arms=TWELVE)
+    run = make_run(arms=TWELVE)
+    own = ("grid", "other")
+    run.config["arms"] = [f"{arm}=uniform" if arm in own else arm for arm in TWELVE]
+    return run
 
 
 def test_every_preset_has_a_look_of_its_own():
