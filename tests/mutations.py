@@ -33,8 +33,8 @@ MUTATIONS = {
     "labels kept by the exact verdict": Mutation(
         "experiment/labeling.py", "accepted = answered and verdict[correct]", "accepted = correct"
     ),
-    "alpha fixed": Mutation("experiment/run.py", "config.train.alpha)", "1 / 3)"),
-    "theta 0": Mutation("experiment/run.py", "theta_from_beta(config.label.beta),", "0.0,"),
+    "alpha fixed": Mutation("experiment/arm_run.py", "config.train.alpha, places)", "1 / 3, places)"),
+    "theta 0": Mutation("experiment/arm_run.py", "theta_from_beta(config.label.beta)", "0.0"),
     "clipping off": Mutation(
         "lm/train_step.py", "        optax.clip_by_global_norm(config.clip_norm),\n", ""
     ),
@@ -62,7 +62,7 @@ MUTATIONS = {
         "labelers/simulated.py", "query.prompt, query.sample]", "query.prompt, 0]"
     ),
     "the allocation's key constant": Mutation(
-        "experiment/run.py", "Purpose.ALLOCATE, round_ - 1)", "Purpose.ALLOCATE, 0)"
+        "experiment/arm_run.py", "Purpose.ALLOCATE, round_ - 1)", "Purpose.ALLOCATE, 0)"
     ),
     "own samples weighted by count": Mutation(
         "curation/mixture.py",

@@ -4,7 +4,8 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from boostlm.config import Config, DataConfig, validate
+from boostlm.config import Config, DataConfig
+from boostlm.config_checks import validate
 from boostlm.errors import BoostError
 from boostlm.tasks.own_data.check import examine
 

@@ -89,6 +89,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     from boostlm.experiment.context import make_context
     from boostlm.experiment.run import planned_stages, run_experiment
+    from boostlm.report.refresh import ReportRefresh
     from boostlm.runtime.multihost import is_host0, on_host0
     from boostlm.runtime.progress import Progress, clock
     from boostlm.storage.run_dir import RunDir
@@ -101,7 +102,8 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
         progress = Progress(planned_stages(config), shown)
         devices = jax.devices()
         progress.say(
-            f"{config.name}: {len(config.arms)} arms, {config.rounds} rounds, "
+            f"{config.name}: {len(config.arms)} arm{'s' * (len(config.arms) > 1)}, "
+            f"{config.rounds} round{'s' * (config.rounds > 1)}, "
             f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.data.train_prompts} prompts, "
             f"{config.label.budget} labels per round; "
             f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}; "
@@ -111,7 +113,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             ctx = make_context(config, run_dir)
             for note in ctx.task.notes:
                 progress.say(note)
-            run_experiment(ctx, run_dir, progress)
+            run_experiment(ctx, run_dir, progress, on_row=on_host0(ReportRefresh(run_dir)))
         finally:
             progress.close()
         progress.say(on_host0(_table_and_report)(run_dir, run_dir.name))

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from boostlm import config as config_module
-from boostlm.config import ARM_NAMES, SPLITS, VERIFIERS, Config, DataConfig
+from boostlm.config import SPLITS, VERIFIERS, Config, DataConfig
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -172,9 +172,7 @@ def _add_convert(commands: "Commands") -> None:
         "this configs/*.py file; may be repeated",
     )
     convert.add_argument("--seed", type=int, default=0, help="seed in a run directory; default: 0")
-    convert.add_argument(
-        "--arm", default="boosting", choices=ARM_NAMES, help="arm in a run directory"
-    )
+    convert.add_argument("--arm", default="boosting", help="arm in a run directory")
     convert.add_argument(
         "--round", type=int, help="round in a run directory; default: the last one"
     )
@@ -199,7 +197,7 @@ def _add_evaluate(commands: "Commands") -> None:
     )
     evaluate.add_argument("run_dir", help=_RUN_DIR_HELP)
     evaluate.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    evaluate.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
+    evaluate.add_argument("--arm", default="boosting", help="default: boosting")
     evaluate.add_argument(
         "--round", type=int, help="rounds of training: 0 is the seed model; default: the last one"
     )
@@ -216,7 +214,7 @@ def _add_export(commands: "Commands") -> None:
     )
     export.add_argument("run_dir", help=_RUN_DIR_HELP)
     export.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    export.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
+    export.add_argument("--arm", default="boosting", help="default: boosting")
     export.add_argument("--round", type=int, help="training round, from 1; default: the last one")
     export.add_argument(
         "--out",

@@ -83,8 +83,8 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixtu
     If either set is empty, the other takes the whole weight.
 
     Args:
-      accepted_NxK: bool, the own responses to train on.
-      label_kept_L: bool, the labels to train on (False for an empty place).
+      accepted_NxK: bool, the own responses to train on; or int32, how often each counts.
+      label_kept_L: the same of the labels (False or 0 for an empty place).
       alpha: weight of the labels in the mixture, in [0, 1].
 
     Example:
@@ -100,8 +100,8 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixtu
     each_weak = weak_part / jnp.maximum(weak, 1)
     each_synthetic = (1.0 - weak_part) / jnp.maximum(synthetic, 1)
     return Mixture(
-        synthetic_NxK=jnp.where(accepted_NxK, each_synthetic, 0.0).astype(jnp.float32),
-        weak_L=jnp.where(label_kept_L, each_weak, 0.0).astype(jnp.float32),
+        synthetic_NxK=(accepted_NxK * each_synthetic).astype(jnp.float32),
+        weak_L=(label_kept_L * each_weak).astype(jnp.float32),
         synthetic=synthetic,
         weak=weak,
     )

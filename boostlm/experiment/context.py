@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from boostlm.config import ComputeConfig, Config, ModelConfig
+from boostlm.config_io import arm_config, arms_of
 from boostlm.engine.learner import LanguageLearner, texts_of
 from boostlm.engine.prompt_table import PromptTable, tokenize_prompts
 from boostlm.engine.sampler import OnProgress
@@ -94,6 +95,10 @@ class RunContext:
         """`LanguageLearner.sample`, with the task's stop strings cut off."""
         responses = self.learner.sample(params, prompts, key, sampling, k, progress, partial)
         return cut_at_stops(self.tokenizer, responses, self.task.stop_strings)
+
+    def of_arm(self, arm: str) -> "RunContext":
+        """The context with an arm's own settings."""
+        return replace(self, config=arm_config(self.config, arms_of(self.config)[arm]))
 
     def texts(self, responses: Responses) -> list[str]:
         """N * K responses as text, in order of prompt, then sample."""

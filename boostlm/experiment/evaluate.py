@@ -118,7 +118,7 @@ def evaluate_saved(
       split: "train", "validation" or "test".
     """
     id_ = saved_round(run_dir, seed, arm, round_)
-    ctx = with_learner(assemble_run(run_dir))
+    ctx = with_learner(assemble_run(run_dir)).of_arm(arm)
     prompts = ctx.task.prompts[split]
     limit = ctx.config.data.max_prompt_tokens
     answered = greedy_verdicts(

@@ -70,7 +70,7 @@ def label_round(
     if missing:
         raise BoostError(f"the labeler gave no label for {len(missing)} of the queries")
     ledger.close()
-    return _labels_from(ctx, ledger, place_of, len(request.valid_L))
+    return labels_from(ctx, ledger, place_of, len(request.valid_L))
 
 
 def _filter(ctx: RunContext, id_: RoundId, L: int) -> list[dict[bool, bool]]:
@@ -127,10 +127,10 @@ def _has_tokens(ctx: RunContext, text: str) -> bool:
     return len(tokens) <= ctx.config.sample.max_new_tokens
 
 
-def _labels_from(
+def labels_from(
     ctx: RunContext, ledger: Ledger, place_of: dict[tuple[int, int], int], L: int
 ) -> Labels:
-    """The ledger's labels in the order of the request."""
+    """The ledger's labels, each in the place of its prompt and sample, of L places."""
     R = ctx.config.sample.max_new_tokens
     kept_L = np.zeros((L,), bool)
     prompt_L = np.zeros((L,), np.int32)

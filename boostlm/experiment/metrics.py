@@ -10,7 +10,8 @@ from boostlm.curation.mixture import failing
 from boostlm.curation.round import RoundState
 from boostlm.experiment.context import RunContext
 from boostlm.experiment.evaluate import Answers, by_group
-from boostlm.experiment.stages import ArmStages, Verdicts
+from boostlm.experiment.past_rounds import Verdicts
+from boostlm.experiment.stages import ArmStages
 from boostlm.lm.generate import Responses
 from boostlm.statistics.audit import (
     Checked,

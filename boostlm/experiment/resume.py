@@ -8,6 +8,7 @@ import numpy as np
 from etils import epath
 
 from boostlm.config import Config
+from boostlm.config_io import arm_config, arms_of
 from boostlm.curation.round import RoundState, initial_state
 from boostlm.engine.learner import LearnerState
 from boostlm.errors import BoostError
@@ -51,25 +52,35 @@ def shapes_of(ctx: RunContext) -> SavedShapes:
     return SavedShapes(ctx.config, prompts, learner.model.init, learner.parallel.shapes)
 
 
-def last_good(
-    ctx: RunContext, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId, seed: LearnerState
-) -> tuple[int, RoundState]:
-    """The last round with a complete checkpoint and all earlier rows of metrics, and its state.
+def last_good(config: Config, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId) -> int:
+    """The last round with a complete checkpoint and all earlier rows of metrics, or 0.
 
     Args:
-      ctx: the run's context.
+      config: the settings.
       run_dir: of the run.
       metrics: its rows.
       seed_id: round 0 of the arm.
+    """
+    rounds = range(config.rounds + 1)
+    missing = [r for r in rounds if seed_id._replace(round=r) not in metrics.rows]
+    for round_ in range(missing[0] if missing else config.rounds, 0, -1):
+        if checkpoint.is_good(run_dir.round_dir(seed_id._replace(round=round_)).checkpoint):
+            return round_
+    return 0
+
+
+def state_after(ctx: RunContext, run_dir: RunDir, id_: RoundId, seed: LearnerState) -> RoundState:
+    """The state after a round, from its checkpoint, or in round 0 the one to start from.
+
+    Args:
+      ctx: the arm's context.
+      run_dir: of the run.
+      id_: the round.
       seed: the seed model.
     """
-    rounds = range(ctx.config.rounds + 1)
-    missing = [r for r in rounds if seed_id._replace(round=r) not in metrics.rows]
-    for round_ in range(missing[0] if missing else ctx.config.rounds, 0, -1):
-        path = run_dir.round_dir(seed_id._replace(round=round_)).checkpoint
-        if checkpoint.is_good(path):
-            return round_, load_state(path, shapes_of(ctx))
-    return 0, initial_state(seed, len(ctx.train_prompts.length_N))
+    if id_.round == 0:
+        return initial_state(seed, len(ctx.train_prompts.length_N))
+    return load_state(run_dir.round_dir(id_).checkpoint, shapes_of(ctx))
 
 
 def save_state(path: epath.Path, state: RoundState) -> None:
@@ -102,7 +113,8 @@ def run_params(run_dir: RunDir, id_: RoundId, parts: Assembly) -> Params:
     """The parameters of a model that a run saved, without a learner."""
     init = decoder_lm(parts.model, parts.tokenizer.vocab_size).init
     prompts = len(parts.prompts["train"].length_N)
-    return load_learner(run_dir, id_, SavedShapes(parts.config, prompts, init)).params
+    config = arm_config(parts.config, arms_of(parts.config)[id_.arm])
+    return load_learner(run_dir, id_, SavedShapes(config, prompts, init)).params
 
 
 def saved_round(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> RoundId:
@@ -115,11 +127,12 @@ def saved_round(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> Rou
     rounds = range(config.rounds, -1, -1) if round_ is None else (round_,)
     ids = [RoundId(seed, arm, r) for r in rounds]
     good = [i for i in ids if checkpoint.is_good(run_dir.round_dir(i).checkpoint)]
-    if not good or arm not in config.arms:
+    arms = arms_of(config)
+    if not good or arm not in arms:
         raise BoostError(
             f"{run_dir.name} has no checkpoint of seed {seed}, arm {arm}"
             + ("" if round_ is None else f", round {round_}")
-            + f" (arms: {', '.join(config.arms)}; the newest {config.keep_checkpoints} rounds of "
+            + f" (arms: {', '.join(arms)}; the newest {config.keep_checkpoints} rounds of "
             "each are kept, and round 0)"
         )
     return good[0]

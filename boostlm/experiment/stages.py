@@ -7,17 +7,18 @@ The functions take the number of rounds done, as keys count: labels that are bou
 rounds, and the model that is then trained, belong to round `done + 1`.
 """
 
+import itertools
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax import Array
 
+from boostlm.config_io import arms_of
 from boostlm.curation.mixture import Mixture, draw, noisy_verdict
-from boostlm.curation.round import LabelRequest, Labels, RoundFns
+from boostlm.curation.round import LabelRequest, Labels, RoundFns, TrainingSet
 from boostlm.engine.learner import LearnerState
 from boostlm.engine.prompt_table import training_rows
 from boostlm.engine.sampler import OnProgress
@@ -25,6 +26,13 @@ from boostlm.errors import BoostError, WaitingForPeople
 from boostlm.experiment.context import RunContext
 from boostlm.experiment.evaluate import Answers, load_answers
 from boostlm.experiment.labeling import label_round
+from boostlm.experiment.past_rounds import (
+    Verdicts,
+    joined,
+    labels_in_order,
+    load_verdicts,
+    past_examples,
+)
 from boostlm.labelers.base import Labeler
 from boostlm.lm.generate import Responses
 from boostlm.lm.lora import init_adapters
@@ -37,19 +45,6 @@ from boostlm.storage import durable_files
 from boostlm.storage.ledger import Entry, Ledger, read_ledger
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 from boostlm.storage.run_dir import RoundDir, RoundId, RunDir
-
-
-class Verdicts(NamedTuple):
-    """Verdicts on the samples of a model. A response that was cut off is neither.
-
-    Attributes:
-      correct: bool [N, K], by the exact verifier.
-      accepted: bool [N, K], by the filter.
-    """
-
-    correct: np.ndarray
-    accepted: np.ndarray
-
 
 Arrays = TypeVar("Arrays", Responses, Verdicts, Answers)
 
@@ -72,12 +67,15 @@ class ArmStages:
     def __init__(
         self,
         ctx: RunContext,
-        labeler: Labeler,
+        labeler: Labeler | None,
         run_dir: RunDir,
         seed_id: RoundId,
         progress: Progress,
+        seed_model: LearnerState | None = None,
     ) -> None:
-        """Takes the labeler of this seed, and round 0 of the arm."""
+        """Takes the labeler, if the arm buys labels, the seed model, and round 0 of the arm."""
+        self._arm = arms_of(ctx.config)[seed_id.arm]
+        self._seed_model = seed_model
         self._ctx = ctx
         self._labeler = labeler
         self._run_dir = run_dir
@@ -92,7 +90,7 @@ class ArmStages:
 
     def fns(self) -> RoundFns:
         """The functions of `curation_round`."""
-        return RoundFns(self.sample, self.judge, self.label, self.train)
+        return RoundFns(self.sample, self.judge, self.label, self.train, self.recall)
 
     def id_of(self, done: int) -> RoundId:
         """The round that ends with `done` rounds done."""
@@ -184,11 +182,18 @@ class ArmStages:
     def label(self, request: LabelRequest, done: int) -> Labels:
         """The labels that a round of training requests."""
         id_ = self.id_of(done + 1)
+        assert self._labeler is not None
         with stage(id_, "label", self._progress) as progress:
             ledger = self._ledger(done + 1)
             labels = label_round(self._ctx, self._labeler, ledger, id_, request, progress)
         self._labels = {done + 1: labels_in_order(ledger)}
         return labels
+
+    def recall(self, now: TrainingSet, done: int) -> TrainingSet:
+        """This round's examples with those of the rounds before, which it reads again."""
+        own, dirs = self._arm.own, [self.dir_of(r) for r in range(done + 1)]
+        past = [past_examples(self._ctx, a, b, own) for a, b in itertools.pairwise(dirs)]
+        return joined([*past, now])
 
     def labels_for(self, round_: int) -> list[Entry]:
         """The labels that were bought for a round of training."""
@@ -216,8 +221,13 @@ class ArmStages:
         """Trains on rows that are drawn from the mixture."""
         ctx, id_ = self._ctx, self.id_of(done + 1)
         config, seed = ctx.config.train, id_.seed
+        if self._arm.start == "seed":
+            assert self._seed_model is not None
+            learner = self._seed_model
         with stage(id_, "train", self._progress) as progress:
             if int(mixture.synthetic) + int(mixture.weak) == 0:
+                if self._arm.as_many_as:
+                    return learner  # the other arm kept no label yet
                 raise BoostError(
                     "the training set is empty: the filter accepted no response and no label was "
                     "kept. The last good state is kept. A better seed model, a larger sample.k or "
@@ -244,17 +254,6 @@ class ArmStages:
                     "is kept. A lower train.optimizer.learning_rate or clip_norm may help"
                 )
         return learner._replace(optimizer_state=None) if config.reset_optimizer else learner
-
-
-def load_verdicts(path: epath.Path) -> Verdicts | None:
-    """The committed verdicts, or None."""
-    saved = durable_files.load_arrays(path, Verdicts._fields)
-    return Verdicts(**saved) if saved else None
-
-
-def labels_in_order(ledger: Ledger) -> list[Entry]:
-    """The labels by prompt, then sample."""
-    return [ledger.entries[pair] for pair in sorted(ledger.entries)]
 
 
 def _drawn_rows(

@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from etils import epath
 
-from boostlm.config import Config, ModelConfig, validate
+from boostlm.config import Config, ModelConfig
+from boostlm.config_checks import validate
 from boostlm.config_io import from_dict
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError

@@ -12,7 +12,8 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict
 
-from boostlm.config import Config, ModelConfig, validate
+from boostlm.config import Config, ModelConfig
+from boostlm.config_checks import validate
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
 from boostlm.pretrained.control_tokens import checked_model

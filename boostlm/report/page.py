@@ -38,6 +38,8 @@ def render_html(run: RunData) -> str:
         f"{count(c['rounds'], 'round')}, {count(c['seeds'], 'seed')} \N{MIDDLE DOT} "
         f"{count(c['label']['budget'], 'label')} a round, {rate_in_words(run)}"
     )
+    if trusted := c["seed_model"]["examples"]:
+        facts += f" \N{MIDDLE DOT} the seed model had {count(trusted, 'trusted label')}"
     if c["data"]["eval_split"] == "validation":
         facts += " \N{MIDDLE DOT} settings are still being chosen on this split"
     parts = [

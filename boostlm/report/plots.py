@@ -23,7 +23,6 @@ from boostlm.report.plot_style import (
     GRID,
     INK,
     LEFT,
-    MARKERS,
     MUTED,
     PAPER,
     RIGHT,
@@ -31,12 +30,13 @@ from boostlm.report.plot_style import (
     bare,
     colour_of,
     figure_style,
+    marker_of,
     new_figure,
     save_figure,
     svg_of,
 )
 from boostlm.report.run_data import RunData, mean_shares
-from boostlm.report.wording import minus, percent, points, short_name
+from boostlm.report.wording import minus, percent, points, short_arm, short_name
 from boostlm.statistics.intervals import mean_interval
 
 
@@ -86,7 +86,7 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
         y = [e.mean for e in estimates]
         unlabeled = x_field != "round" and max(x) == 0
         end_x = math.inf if unlabeled else x[-1]
-        ends.append((end_x, y[-1], f"{arm[:11]} {percent(y[-1])}", ink))
+        ends.append((end_x, y[-1], f"{short_arm(arm)} {percent(y[-1])}", ink))
         if unlabeled:  # no curve, but the level where the arm ended, to compare with
             ax.axhline(y[-1], color=ink, linewidth=1.2, linestyle=(0, (4, 3)))
             continue
@@ -102,7 +102,7 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
         ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
         shown = slice(None) if len(x) <= 13 else slice(-1, None)
         ax.plot(x, y, color=ink, linewidth=2.2)
-        ax.plot(x[shown], y[shown], MARKERS.get(arm, "o"), color=ink, markersize=4)
+        ax.plot(x[shown], y[shown], marker_of(arm), color=ink, markersize=4)
     _scale(ax, "y", limits)
     last = max((x for x, *_ in ends if x < math.inf), default=1)
     _count_axis(ax, last, "round" if x_field == "round" else "labels bought")
@@ -271,7 +271,7 @@ def final_by_group(run: RunData) -> str | None:
             at, ink = y + 0.12 + 0.76 * (i + 0.5) / len(run.arms), colour_of(arm)
             if group in final[arm]:
                 ax.hlines(at, start.get(group, final[arm][group]), final[arm][group], color=ink)
-                ax.plot(final[arm][group], at, MARKERS.get(arm, "o"), color=ink, markersize=5)
+                ax.plot(final[arm][group], at, marker_of(arm), color=ink, markersize=5)
         for y, group in enumerate(groups):
             ax.vlines(start.get(group, []), y + 0.1, y + 0.9, color=INK, linewidth=1.4)
         ax.set_xlabel(f"{run.config['data']['eval_split']} accuracy")

@@ -5,6 +5,7 @@ from typing import Any
 
 from boostlm.report.compare import Comparison, answers_of, comparisons
 from boostlm.report.run_data import RunData, is_number, mean_shares
+from boostlm.report.wording import short_arm
 from boostlm.statistics.audit import Checked, Rate, false_accept_rate, miss_rate, right_rate
 from boostlm.statistics.paired import McNemar, mcnemar_of
 
@@ -53,7 +54,7 @@ def all_paired(run: RunData) -> list[Paired]:
 
 def pair_name(c: Comparison) -> str:
     """Such as boosting - uniform."""
-    return f"{c.first[:11]} - {c.second[:11]}"
+    return f"{short_arm(c.first)} - {short_arm(c.second)}"
 
 
 def p_words(p: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
 
-from boostlm.config import ARM_NAMES
+from boostlm.curation.arms import parse_arm
 from boostlm.errors import BoostError
 
 # Fractions are in [0, 1]. Those of the second group may be null: sampling was not done.
@@ -67,9 +67,14 @@ class RunData:
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
-        """Arms that have rows, always in the same order."""
+        """Arms that have rows, in the config's order."""
         found = {row["arm"] for row in self.rows}
-        return (*(a for a in ARM_NAMES if a in found), *sorted(found - set(ARM_NAMES)))
+        return (*(a for a in self._named if a in found), *sorted(found - set(self._named)))
+
+    @cached_property
+    def _named(self) -> tuple[str, ...]:
+        """The arms of the config."""
+        return tuple(parse_arm(text).name for text in self.config["arms"])
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -117,7 +122,7 @@ class RunData:
 
     def progress(self) -> tuple[int, int]:
         """How many pairs of arm and seed reached the last round, and how many there will be."""
-        pairs = [(a, s) for a in self.config["arms"] for s in range(self.config["seeds"])]
+        pairs = [(a, s) for a in self._named for s in range(self.config["seeds"])]
         done = sum(self.row(a, s, self.config["rounds"]) is not None for a, s in pairs)
         return done, len(pairs)
 

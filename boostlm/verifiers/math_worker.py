@@ -21,7 +21,7 @@ _BARE = re.compile(
 _MOST_BYTES = 4 * 2**30  # of address space
 
 
-def main() -> None:
+def compare_lines() -> None:
     """Answers lines until standard input ends."""
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     logging.disable(logging.CRITICAL)
@@ -49,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compare_lines()

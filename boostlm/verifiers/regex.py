@@ -11,7 +11,7 @@ import numpy as np
 from boostlm.errors import BoostError
 from boostlm.verifiers.base import DataRow, UnusableReference, Verifier, as_text, one_by_one
 
-SECONDS = 1.0  # that one match may take; after that, the response does not match
+MATCH_SECONDS = 1.0  # that one match may take; after that, the response does not match
 _TRIES = 20
 
 
@@ -36,7 +36,7 @@ def _read(row: DataRow) -> str:
 
 def _is_right(pattern: str, response: str) -> bool:
     try:
-        return _package("regex").fullmatch(pattern, response.strip(), timeout=SECONDS) is not None
+        return _package("regex").fullmatch(pattern, response.strip(), timeout=MATCH_SECONDS) is not None
     except TimeoutError:
         return False
 

@@ -10,7 +10,7 @@ import pytest
 from support.runs import finished_run
 
 from boostlm.cli.main import main
-from boostlm.config import ARM_NAMES
+from boostlm.config import FOUR_ARMS
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.storage.durable_files import load_arrays
 from boostlm.storage.run_dir import RoundId, RunDir
@@ -38,7 +38,7 @@ def ledger(run, arm, round_):
 
 
 @pytest.mark.parametrize("round_", [1, 2])
-@pytest.mark.parametrize("arm", ARM_NAMES)
+@pytest.mark.parametrize("arm", FOUR_ARMS)
 def test_a_line_for_each_example_and_one_flat_schema(tmp_path, capsys, arm, round_):
     run = finished_run()[0]
     rows, _ = exported(run, capsys, tmp_path / "x", "--arm", arm, "--round", round_)

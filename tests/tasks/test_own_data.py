@@ -37,7 +37,7 @@ def config(path, **fields):
 
 
 def test_a_file_becomes_a_task_whose_verifier_knows_its_answers(tmp_path):
-    task = load_task(config(save(tmp_path, ADD), group="kind", template="Q: {q}\nA:"))
+    task = load_task(config(save(tmp_path, ADD), group="kind", template=r"Q: {q}\nA:"))
     assert [len(task.prompts[split].texts) for split in SPLITS] == [40, 10, 10]
     assert task.response_prefix == " "
     prompts = task.prompts["train"]

@@ -182,7 +182,8 @@ def problem_of(row: SourceRow, data: DataConfig, verifier: Verifier) -> OwnProbl
 
 
 def fill_template(template: str, row: SourceRow) -> str:
-    """The template with the row's values in place of {FIELD}."""
+    r"""The template with the row's values in place of {FIELD}, and line breaks in place of \n."""
+    template = template.replace("\\n", "\n")  # as it is typed in a shell
     names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     values = {name: _field(row, name, "data.template") for name in names}
     return template.format_map(values)
