@@ -66,15 +66,19 @@ def noisy_verdict(
     return jnp.where(correct, noise >= miss_rate, noise < false_accept_rate)
 
 
-def failing(accepted_NxK: AnyArray) -> Array:
+def failing(accepted_NxK: AnyArray, valid_N: bool | AnyArray = True) -> Array:
     """P-: bool [N], the prompts with no accepted response.
+
+    Args:
+      accepted_NxK: bool, the filter's verdicts.
+      valid_N: bool, False for padding, which does not fail.
 
     Example:
       >>> accepted_NxK = jnp.array([[True, False], [False, False]])
       >>> boostlm.failing(accepted_NxK).tolist()
       [False, True]
     """
-    return ~jnp.any(accepted_NxK, axis=1)
+    return ~jnp.any(accepted_NxK, axis=1) & valid_N
 
 
 def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixture:

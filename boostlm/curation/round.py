@@ -28,7 +28,7 @@ class RoundState(NamedTuple):
 
     Attributes:
       learner: the model.
-      log_weight_N: float32, normalised log difficulty weights.
+      log_weight_N: float32, normalised log difficulty weights; -inf for padding.
       failures_N: int32, rounds that each prompt has failed.
       labels_spent: int32 scalar, labels bought so far.
       labels_kept: int32 scalar, labels trained on so far.
@@ -44,6 +44,11 @@ class RoundState(NamedTuple):
     failures_N: Array
     labels_spent: int | Array
     labels_kept: int | Array
+
+    @property
+    def valid_N(self) -> Array:
+        """Bool, False for padding, which never fails, is never labeled or trained on."""
+        return _valid(self.log_weight_N)
 
 
 class LabelRequest(NamedTuple):
@@ -135,16 +140,30 @@ class Curation(NamedTuple):
     places: int | None = None
 
 
-def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
+def initial_state(
+    learner: LearnerTree, prompts: int, places: int | None = None
+) -> RoundState:
     """The state before the first round: equal weights, no failures, no labels.
+
+    Args:
+      learner: the model.
+      prompts: how many there are.
+      places: N, at least `prompts`, to divide over devices; None: `prompts`. Padding comes last.
 
     Example:
       >>> state = boostlm.initial_state(learner=None, prompts=4)
       >>> jnp.exp(state.log_weight_N).tolist()
       [0.25, 0.25, 0.25, 0.25]
+      >>> boostlm.initial_state(learner=None, prompts=3, places=4).valid_N.tolist()
+      [True, True, True, False]
     """
-    zeros_N, zero = jnp.zeros((prompts,), jnp.int32), jnp.int32(0)
-    return RoundState(learner, initial_log_weights(prompts), zeros_N, zero, zero)
+    log_weight_N, zero = initial_log_weights(prompts, places), jnp.int32(0)
+    zeros_N = jnp.zeros(log_weight_N.shape, jnp.int32)
+    return RoundState(learner, log_weight_N, zeros_N, zero, zero)
+
+
+def _valid(log_weight_N: Array) -> Array:
+    return log_weight_N > -jnp.inf
 
 
 @functools.partial(jax.jit, static_argnames="places")
@@ -163,12 +182,13 @@ def plan_labels(
     Returns:
       New log_weight_N, and a request of L = `places`, all empty if the policy buys no labels.
     """
-    failing_N = failing(accepted_NxK)
+    valid_N = _valid(log_weight_N)
+    failing_N = failing(accepted_NxK, valid_N)
     log_weight_N = reweight(log_weight_N, failing_N, theta)
     hardest = jnp.asarray(policy == LABEL_POLICIES.index("hardest"))
     budget = jnp.where(policy == LABEL_POLICIES.index("none"), 0, budget)
     weight_N = jnp.where(hardest, jnp.exp(log_weight_N), 1.0)
-    count_N = allocate(key, budget, weight_N, failing_N | ~hardest)
+    count_N = allocate(key, budget, weight_N, failing_N | (valid_N & ~hardest))
     prompt_id_L, valid_L = expand(count_N, places)
     first_N = jnp.cumsum(count_N) - count_N
     sample_L = jnp.where(valid_L, jnp.arange(places) - first_N[prompt_id_L], 0)
@@ -177,7 +197,11 @@ def plan_labels(
 
 @jax.jit
 def curate(
-    filtered: bool | Array, accepted_NxK: Array, label_kept_L: Array, alpha: float | Array
+    filtered: bool | Array,
+    accepted_NxK: Array,
+    label_kept_L: Array,
+    alpha: float | Array,
+    valid_N: bool | Array = True,
 ) -> Mixture:
     """An arm's training mixture: the weight of every own response and of every label.
 
@@ -186,8 +210,10 @@ def curate(
       accepted_NxK: bool, the filter's verdicts on the model's own responses.
       label_kept_L: bool, as in `Labels`.
       alpha: weight of the labels in the mixture.
+      valid_N: bool, False for padding.
     """
-    return mix(accepted_NxK | ~jnp.asarray(filtered), label_kept_L, alpha)
+    own_NxK = (accepted_NxK | ~jnp.asarray(filtered)) & jnp.reshape(valid_N, (-1, 1))
+    return mix(own_NxK, label_kept_L, alpha)
 
 
 def curation_round(
@@ -242,12 +268,12 @@ def curation_round(
     labels = Labels(None, jnp.zeros_like(request.valid_L))
     if not isinstance(arm, Arm) or arm.labels != "none":
         labels = fns.label(request, round_)
-    mixture = curate(switches.filtered, accepted_NxK, labels.kept_L, curation.alpha)
+    mixture = curate(switches.filtered, accepted_NxK, labels.kept_L, curation.alpha, state.valid_N)
     learner = fns.train(state.learner, responses, labels, mixture, round_)
     return RoundState(
         learner=learner,
         log_weight_N=log_weight_N,
-        failures_N=state.failures_N + failing(accepted_NxK),
+        failures_N=state.failures_N + failing(accepted_NxK, state.valid_N),
         labels_spent=state.labels_spent + jnp.sum(request.valid_L, dtype=jnp.int32),
         labels_kept=state.labels_kept + mixture.weak,
     )
