@@ -145,7 +145,12 @@ def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
     weak_rows = _rows_of(split_key, rows, _mass(weak), _mass(own))
     own_count = allocate(own_key, rows - weak_rows, own, own > 0)
     weak_count = allocate(weak_key, weak_rows, weak, weak > 0)
-    index_C, valid_C = expand(jnp.concatenate([own_count, weak_count]), rows)
+    index_C, valid_C = expand(own_count, rows)  # apart from the labels, to stay split over devices
+    label_C, labeled_C = expand(weak_count, rows)
+    own_rows = jnp.sum(valid_C, dtype=jnp.int32)
+    index_C = jnp.where(valid_C, index_C, own.size + jnp.roll(label_C, own_rows))
+    valid_C |= jnp.roll(labeled_C, own_rows)
+    index_C = jnp.where(valid_C, index_C, 0)
     order_C = jax.random.permutation(order_key, rows)
     return index_C[order_C], valid_C[order_C]
 

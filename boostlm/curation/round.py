@@ -17,7 +17,7 @@ from boostlm.curation.allocate import allocate
 from boostlm.curation.arms import LABEL_POLICIES, Arm, ArmSwitches
 from boostlm.curation.difficulty import initial_log_weights, reweight
 from boostlm.curation.mixture import Mixture, failing, mix
-from boostlm.numerics import expand
+from boostlm.numerics import expand, prefix_sum
 
 LearnerTree = Any  # a pytree: parameters and optimizer state, or a table, or whatever `train` makes
 ResponseTree = Any  # a pytree of arrays with leading axes [N, K]
@@ -190,7 +190,7 @@ def plan_labels(
     weight_N = jnp.where(hardest, jnp.exp(log_weight_N), 1.0)
     count_N = allocate(key, budget, weight_N, failing_N | (valid_N & ~hardest))
     prompt_id_L, valid_L = expand(count_N, places)
-    first_N = jnp.cumsum(count_N) - count_N
+    first_N = prefix_sum(count_N) - count_N
     sample_L = jnp.where(valid_L, jnp.arange(places) - first_N[prompt_id_L], 0)
     return log_weight_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
 

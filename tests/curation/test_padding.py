@@ -1,6 +1,7 @@
 """Prompts that are padded to divide over devices: padding never fails, is labeled, drawn or counted."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from boostlm import (
     initial_state,
     theta_from_beta,
 )
+from boostlm.curation.mixture import Mixture
+from boostlm.curation.round import curate, plan_labels
 from boostlm.lm.sharding import device_mesh
 
 N, K, L, ROUNDS = 13, 3, 10, 3
@@ -95,3 +98,29 @@ def test_what_is_over_prompts_stays_split(devices):
     for x in (state.log_weight_N, state.failures_N, seen["mixture"].synthetic_NxK):
         assert len(x.sharding.device_set) == 8
         assert {shard.data.shape[0] for shard in x.addressable_shards} == {2}
+
+
+def test_no_device_makes_a_whole_array_over_prompts(devices):
+    """Neither an argument or result nor anything between: counts are summed up in parts."""
+    many = 8 * 1009  # no other size occurs
+    by_prompt = NamedSharding(device_mesh(devices), P("data"))
+    log_weight_N, valid_N, accepted_NxK, own_NxK = (
+        jax.ShapeDtypeStruct(shape, dtype, sharding=by_prompt)
+        for shape, dtype in (
+            ((many,), jnp.float32),
+            ((many,), jnp.bool_),
+            ((many, K), jnp.bool_),
+            ((many, K), jnp.float32),
+        )
+    )
+    key, kept_L = jax.random.key(0), np.ones(L, bool)
+    mixture = Mixture(own_NxK, np.ones(L, np.float32), np.int32(0), np.int32(0))
+    for lowered in (
+        plan_labels.lower(key, log_weight_N, accepted_NxK, 0.3, L, 2, places=L),
+        curate.lower(False, accepted_NxK, kept_L, 0.3, valid_N),
+        draw.lower(key, mixture, 32),
+    ):
+        program = lowered.compile().as_text()
+        assert f"[{many // 8}" in program
+        for whole in (many, many * K, many * K + L):
+            assert not re.search(rf"\[{whole}[\],]", program)
