@@ -81,7 +81,7 @@ def failing(accepted_NxK: AnyArray, valid_N: bool | AnyArray = True) -> Array:
     return ~jnp.any(accepted_NxK, axis=1) & valid_N
 
 
-def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixture:
+def mix(accepted_NxK: Array, label_kept_L: AnyArray, alpha: float | Array) -> Mixture:
     """Weighs each kept label alpha / |D_weak| and each kept own response (1 - alpha) / |S+|.
 
     If either set is empty, the other takes the whole weight.

@@ -17,7 +17,7 @@ from boostlm.curation.allocate import allocate
 from boostlm.curation.arms import LABEL_POLICIES, Arm, ArmSwitches
 from boostlm.curation.difficulty import initial_log_weights, reweight
 from boostlm.curation.mixture import Mixture, failing, mix
-from boostlm.numerics import expand, prefix_sum
+from boostlm.numerics import AnyArray, expand, prefix_sum
 
 LearnerTree = Any  # a pytree: parameters and optimizer state, or a table, or whatever `train` makes
 ResponseTree = Any  # a pytree of arrays with leading axes [N, K]
@@ -89,7 +89,7 @@ class Labels(NamedTuple):
     """
 
     examples: Any
-    kept_L: Array
+    kept_L: AnyArray
 
 
 class RoundFns(NamedTuple):
@@ -140,9 +140,7 @@ class Curation(NamedTuple):
     places: int | None = None
 
 
-def initial_state(
-    learner: LearnerTree, prompts: int, places: int | None = None
-) -> RoundState:
+def initial_state(learner: LearnerTree, prompts: int, places: int | None = None) -> RoundState:
     """The state before the first round: equal weights, no failures, no labels.
 
     Args:
@@ -199,7 +197,7 @@ def plan_labels(
 def curate(
     filtered: bool | Array,
     accepted_NxK: Array,
-    label_kept_L: Array,
+    label_kept_L: AnyArray,
     alpha: float | Array,
     valid_N: bool | Array = True,
 ) -> Mixture:

@@ -13,14 +13,15 @@ from boostlm.engine.learner import texts_of
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, assemble_run
 from boostlm.experiment.resume import run_params, saved_round
-from boostlm.experiment.stages import Verdicts, labels_in_order
-from boostlm.lm.generate import Responses
+from boostlm.experiment.round_arrays import Samples, Verdicts
+from boostlm.experiment.stages import labels_in_order
 from boostlm.pretrained.converted import is_converted, load_converted
 from boostlm.pretrained.huggingface import write_huggingface
 from boostlm.storage import durable_files
 from boostlm.storage.ledger import read_ledger
 from boostlm.storage.metrics_file import MetricsFile
 from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.storage.stage_parts import load_all
 from boostlm.user_code import open_path
 
 OWN = "own sample"  # the source of the model's own responses; that of a label is the labeler's name
@@ -114,7 +115,7 @@ def _records(
     parts: Assembly, run_dir: RunDir, metrics: MetricsFile, id_: RoundId
 ) -> Iterator[dict[str, Any]]:
     before = id_._replace(round=id_.round - 1)
-    samples = Responses(**_arrays(run_dir.round_dir(before).samples, Responses._fields))
+    samples = Samples(**_arrays(run_dir.round_dir(before).samples, Samples._fields))
     accepted = _arrays(run_dir.round_dir(before).verdicts, Verdicts._fields)["accepted"]
     ledger = read_ledger(run_dir.round_dir(id_).ledger)
     bought = metrics.rows[id_]["labels_spent"] - metrics.rows[before]["labels_spent"]
@@ -127,11 +128,11 @@ def _records(
     kept = np.array([entry.kept for entry in labels], bool)
     mixture = curate(ARMS[id_.arm].filtered, accepted, kept, parts.config.train.alpha)
     prompts = parts.task.prompts["train"].texts
-    K = samples.length_BxK.shape[1]
+    K, R = samples.tokens_NxKxR.shape[1:]
     responses = texts_of(
         parts.tokenizer,
-        samples.tokens_BxKxR.reshape(-1, samples.tokens_BxKxR.shape[-1]),
-        samples.length_BxK.reshape(-1),
+        samples.tokens_NxKxR.reshape(-1, R),
+        samples.length_NxK.reshape(-1),
     )
 
     def record(
@@ -152,7 +153,7 @@ def _records(
 
     own_NxK = np.asarray(mixture.synthetic_NxK)
     for n, k in np.argwhere(own_NxK > 0):
-        finished = bool(samples.finished_BxK[n, k])
+        finished = bool(samples.finished_NxK[n, k])
         yield record(responses[n * K + k], own_NxK[n, k], OWN, n, k, finished)
     for entry, weight in zip(labels, np.asarray(mixture.weak_L), strict=True):
         if weight > 0:
@@ -160,7 +161,7 @@ def _records(
 
 
 def _arrays(path: epath.Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    arrays = durable_files.load_arrays(path, names)
+    arrays = load_all(path, names)
     if arrays is None:
         raise BoostError(f"{path} is missing or torn: the set that the round trained on is lost")
     return arrays

@@ -10,6 +10,7 @@ from etils import epath
 from boostlm.config import Config
 from boostlm.curation.round import RoundState, initial_state
 from boostlm.engine.learner import LearnerState
+from boostlm.engine.prompt_shards import PromptShards
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, RunContext
 from boostlm.lm.decoder import decoder_lm
@@ -68,19 +69,33 @@ def last_good(
     for round_ in range(missing[0] if missing else ctx.config.rounds, 0, -1):
         path = run_dir.round_dir(seed_id._replace(round=round_)).checkpoint
         if checkpoint.is_good(path):
-            return round_, load_state(path, shapes_of(ctx))
-    return 0, initial_state(seed, len(ctx.train_prompts.length_N))
+            return round_, _over_devices(load_state(path, shapes_of(ctx)), ctx.train_shards)
+    start = initial_state(seed, len(ctx.train_prompts.length_N))
+    return 0, _over_devices(start, ctx.train_shards)
 
 
-def save_state(path: epath.Path, state: RoundState) -> None:
-    """Commits the state after a round of training."""
-    counts = {"labels_spent": state.labels_spent, "labels_kept": state.labels_kept}
-    as_arrays: dict[str, Any] = {k: np.int64(v) for k, v in counts.items()}
-    checkpoint.save(path, state._replace(**as_arrays))
+def _over_devices(state: RoundState, shards: PromptShards) -> RoundState:
+    """A state of all prompts, on every host, split over devices and padded."""
+    own = slice(shards.own.start, shards.own.stop)
+    return state._replace(
+        log_weight_N=shards.put(np.asarray(state.log_weight_N)[own], -np.inf),
+        failures_N=shards.put(np.asarray(state.failures_N)[own]),
+    )
+
+
+def save_state(path: epath.Path, state: RoundState, shards: PromptShards) -> None:
+    """Commits the state after a round of training, without padding."""
+    as_numpy: dict[str, Any] = {
+        "log_weight_N": shards.whole(state.log_weight_N),
+        "failures_N": shards.whole(state.failures_N),
+        "labels_spent": np.int64(state.labels_spent),
+        "labels_kept": np.int64(state.labels_kept),
+    }
+    checkpoint.save(path, state._replace(**as_numpy))
 
 
 def load_state(path: epath.Path, shapes: SavedShapes) -> RoundState:
-    """The state after a round of training."""
+    """The state after a round of training, of all prompts, without padding."""
     arrays = jax.eval_shape(lambda: initial_state(None, shapes.prompts))
     like = arrays._replace(
         learner=shapes.learner(optimizer=not shapes.config.train.reset_optimizer),

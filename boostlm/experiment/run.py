@@ -11,7 +11,7 @@ from boostlm.curation.round import Curation, RoundState, curation_round
 from boostlm.engine.learner import LearnerState
 from boostlm.errors import WaitingForPeople
 from boostlm.experiment.context import RunContext
-from boostlm.experiment.evaluate import Answers, eval_answers
+from boostlm.experiment.evaluate import eval_answers
 from boostlm.experiment.metrics import metrics_row, past_of, unanswered_in_words
 from boostlm.experiment.resume import last_good, load_learner, save_state, shapes_of
 from boostlm.experiment.seed_model import make_seed_model
@@ -123,7 +123,7 @@ def run_arm(
         if round_ > start:
             key = round_key(id_.seed, Purpose.ALLOCATE, round_ - 1)
             state = curation_round(state, fns, ARMS[arm], curation, key, round_ - 1)
-            save_state(stages.dir_of(round_).checkpoint, state)
+            save_state(stages.dir_of(round_).checkpoint, state, ctx.train_shards)
             if stages.partial_training(round_).exists:
                 stages.partial_training(round_).remove()
         if round_ > config.keep_checkpoints:
@@ -159,7 +159,7 @@ def _measured(
     if id_.round == 0 and same:  # every arm starts from the same model and the same samples
         return {**same[0], "arm": id_.arm}
     with stage(id_, "evaluate", progress) as report:
-        answers = stages.saved(id_.round, "eval", Answers)
+        answers = stages.saved_answers(id_.round)
         if answers is None:
             path = stages.dir_of(id_.round).eval
             answers = eval_answers(ctx, path, id_, state.learner, report)

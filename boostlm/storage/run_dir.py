@@ -10,7 +10,8 @@ report.html, summary.png       made from the files above and below
 rounds/seed0/boosting/round01/          round 1 of training:
   ledger.jsonl                          every label that was bought for it
   checkpoint, checkpoint.manifest.json  the model after it, with the state of curation
-  samples.npz, verdicts.npz             that model's samples, and the verdicts on them
+  samples.npz, verdicts.npz             that model's samples, and the verdicts on them; with several
+                                        hosts a file for each, such as samples.0-12-of-24.npz
   eval.npz                              verdicts on its answers to the evaluated split
   partial_*                             what SIGTERM left of a stage that is not finished
 rounds/seed0/shared/round00/            the same of the seed model, which all arms share
@@ -31,6 +32,7 @@ from boostlm.config_io import config_differences, from_json, to_json
 from boostlm.errors import BoostError
 from boostlm.runtime.multihost import all_max, assert_same_on_hosts, on_host0
 from boostlm.storage import durable_files
+from boostlm.storage.stage_parts import stage_name
 from boostlm.user_code import open_path
 
 _SHARED = "shared"  # the arm in the path of round 0
@@ -103,7 +105,7 @@ class RunDir:
         files = self.round_dir(id_)
         folder = files.ledger.parent
         paths = folder.iterdir() if folder.exists() else ()
-        found = {path.name.partition(durable_files.PART)[0] for path in paths}
+        found = {stage_name(path.name.partition(durable_files.PART)[0]) for path in paths}
         there = (name for name, path in files._asdict().items() if path.name in found)
         return files, frozenset(there)
 

@@ -52,9 +52,7 @@ def rounds(arm, places, put, of_padding):
 
     fns = RoundFns(lambda learner, r: None, lambda _, r: put(accepted_RxNxK[r]), label, train)
     state = initial_state(0, N, places)
-    state = state._replace(
-        log_weight_N=put(state.log_weight_N), failures_N=put(state.failures_N)
-    )
+    state = state._replace(log_weight_N=put(state.log_weight_N), failures_N=put(state.failures_N))
     for r in range(ROUNDS):
         state = curation_round(state, fns, ARMS[arm], CURATION, jax.random.key(10 + r), r)
         assert np.all(np.asarray(state.log_weight_N[N:]) == -np.inf)
