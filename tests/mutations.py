@@ -84,7 +84,7 @@ MUTATIONS = {
         "experiment/labeling.py", "correct = correct and answered", "correct = correct"
     ),
     "cut-off answers counted as right": Mutation(
-        "experiment/evaluate.py", "ctx.texts(responses)) & responses.finished_BxK[:, 0]", "ctx.texts(responses))"
+        "experiment/evaluate.py", ".reshape(-1, k) & finished", ".reshape(-1, k)"
     ),
     "top-p applied before temperature": Mutation(
         "lm/token_sampling.py",

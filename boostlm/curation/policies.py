@@ -81,7 +81,13 @@ def _load_allocation(name: str) -> Allocation:
     return function
 
 
-def share_of(arm: ArmSwitches, weight_N: Array, failures_N: Array, accepted_NxK: Array) -> Array:
+def share_of(
+    arm: ArmSwitches,
+    weight_N: Array,
+    failures_N: Array,
+    accepted_NxK: Array,
+    valid_N: bool | Array = True,
+) -> Array:
     """What each prompt's labels are in proportion to: float32 [N], 0 for none.
 
     Args:
@@ -89,9 +95,11 @@ def share_of(arm: ArmSwitches, weight_N: Array, failures_N: Array, accepted_NxK:
       weight_N: float32, difficulty weights, this round's failures included.
       failures_N: int32, rounds that each prompt has failed, this one included.
       accepted_NxK: bool, the filter's verdicts.
+      valid_N: bool, False for padding, which gets nothing.
     """
-    failing_N = failing(accepted_NxK)
+    failing_N = failing(accepted_NxK, valid_N)
     weight_N = jnp.maximum(weight_N, _SMALLEST)
+    least = jnp.min(jnp.where(valid_N, weight_N, jnp.inf))
 
     def own(weight_N: Array) -> Array:
         assert arm.allocation is not None
@@ -102,14 +110,14 @@ def share_of(arm: ArmSwitches, weight_N: Array, failures_N: Array, accepted_NxK:
         "uniform": jnp.ones_like,
         "failing": lambda weight_N: failing_N,
         "hardest": lambda weight_N: jnp.where(failing_N, weight_N, 0.0),
-        "easiest": lambda weight_N: jnp.where(failing_N, jnp.min(weight_N) / weight_N, 0.0),
+        "easiest": lambda weight_N: jnp.where(failing_N, least / weight_N, 0.0),
         # Weights rise in round 0 only: the prompts that failed then have the largest.
         "static": lambda weight_N: weight_N == jnp.max(weight_N),
     }
     branches = [functools.partial(_as_float, shares[name]) for name in LABELS]
     if arm.allocation is not None:
         branches.append(functools.partial(_as_float, own))
-    return jax.lax.switch(arm.labels, branches, weight_N)
+    return jnp.where(valid_N, jax.lax.switch(arm.labels, branches, weight_N), 0.0)
 
 
 def _as_float(share: Callable[[Array], Array], weight_N: Array) -> Array:

@@ -18,7 +18,7 @@ from boostlm.curation.arms import LABELS, Arm
 from boostlm.curation.difficulty import initial_log_weights, reweight
 from boostlm.curation.mixture import Mixture, failing, mix
 from boostlm.curation.policies import ArmSwitches, by_difficulty, keep_own, share_of, switches_of
-from boostlm.numerics import expand
+from boostlm.numerics import AnyArray, expand, prefix_sum
 
 LearnerTree = Any  # a pytree: parameters and optimizer state, or a table, or whatever `train` makes
 ResponseTree = Any  # a pytree of arrays with leading axes [N, K]
@@ -29,7 +29,7 @@ class RoundState(NamedTuple):
 
     Attributes:
       learner: the model.
-      log_weight_N: float32, normalised log difficulty weights.
+      log_weight_N: float32, normalised log difficulty weights; -inf for padding.
       failures_N: int32, rounds that each prompt has failed.
       labels_spent: int32 scalar, labels bought so far.
       labels_kept: int32 scalar, labels trained on so far.
@@ -45,6 +45,11 @@ class RoundState(NamedTuple):
     failures_N: Array
     labels_spent: int | Array
     labels_kept: int | Array
+
+    @property
+    def valid_N(self) -> Array:
+        """Bool, False for padding, which never fails, is never labeled or trained on."""
+        return _valid(self.log_weight_N)
 
 
 class LabelRequest(NamedTuple):
@@ -85,7 +90,7 @@ class Labels(NamedTuple):
     """
 
     examples: Any
-    kept_L: Array
+    kept_L: AnyArray
 
 
 class TrainingSet(NamedTuple):
@@ -161,16 +166,28 @@ class Curation(NamedTuple):
     places: int | None = None
 
 
-def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
+def initial_state(learner: LearnerTree, prompts: int, places: int | None = None) -> RoundState:
     """The state before the first round: equal weights, no failures, no labels.
+
+    Args:
+      learner: the model.
+      prompts: how many there are.
+      places: N, at least `prompts`, to divide over devices; None: `prompts`. Padding comes last.
 
     Example:
       >>> state = boostlm.initial_state(learner=None, prompts=4)
       >>> jnp.exp(state.log_weight_N).tolist()
       [0.25, 0.25, 0.25, 0.25]
+      >>> boostlm.initial_state(learner=None, prompts=3, places=4).valid_N.tolist()
+      [True, True, True, False]
     """
-    zeros_N, zero = jnp.zeros((prompts,), jnp.int32), jnp.int32(0)
-    return RoundState(learner, initial_log_weights(prompts), zeros_N, zero, zero)
+    log_weight_N, zero = initial_log_weights(prompts, places), jnp.int32(0)
+    zeros_N = jnp.zeros(log_weight_N.shape, jnp.int32)
+    return RoundState(learner, log_weight_N, zeros_N, zero, zero)
+
+
+def _valid(log_weight_N: Array) -> Array:
+    return log_weight_N > -jnp.inf
 
 
 @functools.partial(jax.jit, static_argnames="places")
@@ -192,14 +209,15 @@ def plan_labels(
       New log_weight_N and failures_N, and a request of L = `places`, all empty if the arm buys no
       labels.
     """
-    failing_N = failing(accepted_NxK)
+    valid_N = _valid(log_weight_N)
+    failing_N = failing(accepted_NxK, valid_N)
     failures_N = failures_N + failing_N
     weighed_once = (arm.labels == LABELS.index("static")) & (jnp.asarray(round_) > 0)
     log_weight_N = reweight(log_weight_N, failing_N, jnp.where(weighed_once, 0.0, theta))
-    share_N = share_of(arm, jnp.exp(log_weight_N), failures_N, accepted_NxK)
+    share_N = share_of(arm, jnp.exp(log_weight_N), failures_N, accepted_NxK, valid_N)
     count_N = allocate(key, budget, share_N, share_N > 0)
     prompt_id_L, valid_L = expand(count_N, places)
-    first_N = jnp.cumsum(count_N) - count_N
+    first_N = prefix_sum(count_N) - count_N
     sample_L = jnp.where(valid_L, jnp.arange(places) - first_N[prompt_id_L], 0)
     return log_weight_N, failures_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
 
@@ -213,11 +231,12 @@ def curate(
     Args:
       arm: the way of curating.
       examples: those of this round or of all; what is not an array there is not used.
-      log_weight_N: difficulty weights.
+      log_weight_N: difficulty weights; -inf for padding, on which nothing is trained.
       alpha: weight of the labels in the mixture.
     """
-    kept_L = examples.labels.kept_L
-    mixture = mix(examples.kept_NxM, kept_L, alpha)
+    kept_NxM = examples.kept_NxM
+    kept_NxM = jnp.where(_valid(log_weight_N)[:, None], kept_NxM, jnp.zeros_like(kept_NxM))
+    mixture = mix(kept_NxM, examples.labels.kept_L, alpha)
     weighed = by_difficulty(mixture, jnp.exp(log_weight_N), examples.prompt_id_L)
     return jax.tree.map(functools.partial(jnp.where, arm.weigh_training), weighed, mixture)
 

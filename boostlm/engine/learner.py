@@ -1,7 +1,6 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Each host samples its share of the prompts on its own devices; then all hosts get all samples. Each
-host supplies its own rows of every training batch.
+Each host samples its own prompts on its own devices. Each step's rows are taken on the devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,19 +12,21 @@ import optax
 
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
+from boostlm.engine.prompt_shards import PromptShards, by_host, split_prompts
 from boostlm.engine.prompt_table import PromptTable
 from boostlm.engine.sampler import OnProgress, Sampler
 from boostlm.engine.slot_layout import SampleGroups, group_pairs
 from boostlm.engine.tokenizer import Tokenizer
+from boostlm.engine.training_rows import TrainingRows
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.lm.lora import merged
 from boostlm.lm.sharding import device_mesh
 from boostlm.lm.token_sampling import SamplingParams
-from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
+from boostlm.lm.train_step import Step, TrainState, make_optimizer
 from boostlm.numerics import AnyArray
 from boostlm.runtime import preemption
-from boostlm.runtime.multihost import gather_shards
+from boostlm.runtime.multihost import all_max, gather_shards, on_each_host
 from boostlm.runtime.preemption import Preempted
 from boostlm.runtime.progress import Pace
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
@@ -33,11 +34,6 @@ from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 
 def _ignore(done: int, total: int) -> None:
     """Reports progress to nobody."""
-
-
-def _do_all(n: int, do: Callable[[np.ndarray], Any]) -> Any:
-    """`gather_shards` for a single host."""
-    return do(np.arange(n))
 
 
 class LearnerState(NamedTuple):
@@ -82,13 +78,12 @@ class LanguageLearner:
             `model`.
         """
         self.model = model
-        self.devices = list(devices or jax.devices())
+        self.devices = by_host(devices or jax.devices())
         self.mesh = device_mesh(self.devices)
         self.batch_size = batch_size
         self.parallel = parallel_of(model, self.devices, split)
         host = jax.process_index()
         here = device_mesh([d for d in self.devices if d.process_index == host])
-        self._share = gather_shards if here.size < self.mesh.size else _do_all
         batch_here = max(1, batch_size * here.size // self.mesh.size)
         model = sampling_model or model
         self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
@@ -101,6 +96,10 @@ class LanguageLearner:
         at = jax.tree.map(lambda x: x.sharding, shapes)
         return LearnerState(jax.jit(self.model.init, out_shardings=at)(key), None, np.float32(0))
 
+    def shards(self, prompts: int) -> PromptShards:
+        """How so many prompts are split over the devices."""
+        return split_prompts(self.devices, prompts)
+
     def sample(
         self,
         params: Params,
@@ -111,13 +110,13 @@ class LanguageLearner:
         progress: OnProgress = _ignore,
         partial: PartialSamples | None = None,
     ) -> Responses:
-        """K responses to every prompt, as numpy arrays [N, K, ...].
+        """K responses to each prompt of this host, as numpy arrays [N, K, ...].
 
         Response k of prompt n depends on params, the prompt, key, n and k only.
 
         Args:
           params: of the model.
-          prompts: N prompts.
+          prompts: of all hosts.
           key: of the round.
           sampling: how tokens are drawn.
           k: responses to each.
@@ -125,11 +124,33 @@ class LanguageLearner:
           partial: where finished prompts are saved on SIGTERM, and loaded from.
 
         Raises:
-          Preempted: SIGTERM came.
+          Preempted: SIGTERM came to any host.
         """
-        N = len(prompts.length_N)
-        groups = SampleGroups(np.arange(N), np.broadcast_to(np.arange(k), (N, k)))
-        return self._sample(params, prompts, groups, key, sampling, progress, partial)
+        params = self.sampler.ready(params)
+        own = np.array(self.shards(len(prompts.length_N)).own)
+
+        def share() -> tuple[Responses, np.ndarray]:
+            made, done_N = None, np.zeros(len(own), bool)
+            if partial and partial.exists:
+                made, done_N = partial.load()
+            missing = np.flatnonzero(~done_N)
+            if made is not None and not missing.size:
+                return made, done_N
+            sample_MxK = np.broadcast_to(np.arange(k), (len(missing), k))
+            groups = SampleGroups(own[missing], sample_MxK)
+            new, done_N[missing] = self._sample(params, prompts, groups, key, sampling, progress)
+            if made is None:
+                return new, done_N
+            for into, rows in zip(made, new, strict=True):
+                into[missing] = rows
+            return made, done_N
+
+        made, done_N = on_each_host(share, "its prompts")
+        if any(all_max([float(not done_N.all())])):
+            if partial:
+                on_each_host(lambda: partial.save(made, done_N))
+            raise Preempted
+        return made
 
     def sample_pairs(
         self,
@@ -143,10 +164,21 @@ class LanguageLearner:
     ) -> Responses:
         """One response for each pair of a prompt and a sample number, as numpy arrays [L, ...].
 
-        The response of a pair is the one that `sample` gives.
+        The response of a pair is the one that `sample` gives. Every host gets all of them.
+
+        Raises:
+          Preempted: SIGTERM came to any host.
         """
+        params = self.sampler.ready(params)
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
-        responses = self._sample(params, prompts, groups, key, sampling, progress)
+
+        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
+            mine = SampleGroups(*(x[i] for x in groups))
+            return self._sample(params, prompts, mine, key, sampling, progress)
+
+        responses, done_M = gather_shards(len(groups.prompt_M), share)
+        if not done_M.all():
+            raise Preempted
         return jax.tree.map(lambda x: x[m_L, k_L], responses)
 
     def _sample(
@@ -157,39 +189,15 @@ class LanguageLearner:
         key: jax.Array,
         sampling: SamplingParams,
         progress: OnProgress,
-        partial: PartialSamples | None = None,
-    ) -> Responses:
-        """The responses of every group, on every host."""
-        params = self.sampler.ready(params)
-        M = len(groups.prompt_M)
-        saved, done_M = None, np.zeros(M, bool)
-        if partial and partial.exists:
-            saved, done_M = partial.load(M)
-        missing = np.flatnonzero(~done_M)
-        if saved is not None and not missing.size:
-            return saved
-
-        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
-            mine = SampleGroups(*(x[missing[i]] for x in groups))
-            stop = preemption.sigterm.is_set
-            return self.sampler.sample(params, prompts, mine, key, sampling, progress, stop)
-
-        made, done = self._share(len(missing), share)
-        if saved is not None:
-            for into, new in zip(saved, made, strict=True):
-                into[missing] = new
-            made = saved
-        if not done.all():
-            if partial:
-                done_M[missing] = done
-                partial.save(made, done_M)
-            raise Preempted
-        return made
+    ) -> tuple[Responses, np.ndarray]:
+        """The responses of some groups, on this host, and which are done, bool [M]."""
+        stop = preemption.sigterm.is_set
+        return self.sampler.sample(params, prompts, groups, key, sampling, progress, stop)
 
     def train(
         self,
         state: LearnerState,
-        rows: Batch,
+        rows: TrainingRows,
         config: OptimizerConfig,
         progress: OnProgress = _ignore,
         prefix_P: np.ndarray = NO_PREFIX,
@@ -200,7 +208,7 @@ class LanguageLearner:
 
         Args:
           state: parameters to continue from, and optimizer state or None.
-          rows: numpy [steps * batch_size, T].
+          rows: C = steps * batch_size rows, the same on all hosts.
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
@@ -213,18 +221,18 @@ class LanguageLearner:
         Raises:
           Preempted: SIGTERM came.
         """
-        shape = self.parallel.batch_shape(config)
+        self.parallel.batch_shape(config)  # refuses batches that do not divide
         optimizer = make_optimizer(config)
         begin = TrainState(state.params, state.optimizer_state, ())
         if adapters is not None:
             begin = TrainState(adapters, None, state.params)
         train_state, losses = self._begin(begin, config, optimizer, partial)
         step = self.step_of(config, optimizer, train_state)
-        batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
+        rows_SxB = np.arange(config.steps * config.batch_size).reshape(config.steps, -1)
         take = self.parallel.take
         pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
-            batch = self.parallel.put_batch(jax.tree.map(lambda x, i=i: x[i], batches))
+            batch = self.parallel.put_batch(rows.take(rows_SxB[i]))
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:

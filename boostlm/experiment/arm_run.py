@@ -11,7 +11,7 @@ from boostlm.curation.difficulty import theta_from_beta
 from boostlm.curation.round import Curation, RoundState, curation_round
 from boostlm.engine.learner import LearnerState
 from boostlm.experiment.context import RunContext
-from boostlm.experiment.evaluate import Answers, eval_answers
+from boostlm.experiment.evaluate import eval_answers
 from boostlm.experiment.metrics import metrics_row, past_of, unanswered_in_words
 from boostlm.experiment.resume import last_good, save_state, state_after
 from boostlm.experiment.stages import ArmStages, stage
@@ -106,7 +106,7 @@ class ArmRun:
         curation = Curation(theta, jnp.int32(budget), config.train.alpha, places)
         key = round_key(self.seed_id.seed, Purpose.ALLOCATE, round_ - 1)
         self._state = curation_round(self._now(), stages.fns(), self.arm, curation, key, round_ - 1)
-        save_state(stages.dir_of(round_).checkpoint, self._state)
+        save_state(stages.dir_of(round_).checkpoint, self._state, self.ctx.train_shards)
         if stages.partial_training(round_).exists:
             stages.partial_training(round_).remove()
         self._done = round_
@@ -135,7 +135,7 @@ class ArmRun:
         responses = stages.sample(state.learner, id_.round)
         verdicts = stages.verdicts(responses, id_.round)
         with stage(id_, "evaluate", self._progress) as report:
-            answers = stages.saved(id_.round, "eval", Answers)
+            answers = stages.saved_answers(id_.round)
             if answers is None:
                 path = stages.dir_of(id_.round).eval
                 answers = eval_answers(self.ctx, path, id_, state.learner, report)

@@ -17,15 +17,16 @@ from boostlm.curation.round import Labels, TrainingSet, curate, plan_labels
 from boostlm.engine.learner import texts_of
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, assemble_run
-from boostlm.experiment.past_rounds import Verdicts, labels_in_order
+from boostlm.experiment.past_rounds import labels_in_order
 from boostlm.experiment.resume import run_params, saved_round
-from boostlm.lm.generate import Responses
+from boostlm.experiment.round_arrays import Samples, Verdicts
 from boostlm.pretrained.converted import is_converted, load_converted
 from boostlm.pretrained.huggingface import write_huggingface
 from boostlm.storage import durable_files
 from boostlm.storage.ledger import Entry, read_ledger
 from boostlm.storage.metrics_file import MetricsFile
 from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.storage.stage_parts import load_all
 from boostlm.user_code import open_path
 
 OWN_SAMPLE = (
@@ -121,7 +122,7 @@ def export_model(
 class _Round(NamedTuple):
     """What one round of training added to the set."""
 
-    samples: Responses
+    samples: Samples
     accepted_NxK: np.ndarray
     labels: list[Entry]
 
@@ -155,7 +156,7 @@ def _records(
 
 def _read(run_dir: RunDir, metrics: MetricsFile, id_: RoundId) -> _Round:
     before = id_._replace(round=id_.round - 1)
-    samples = Responses(**_arrays(run_dir.round_dir(before).samples, Responses._fields))
+    samples = Samples(**_arrays(run_dir.round_dir(before).samples, Samples._fields))
     accepted = _arrays(run_dir.round_dir(before).verdicts, Verdicts._fields)["accepted"]
     ledger = read_ledger(run_dir.round_dir(id_).ledger)
     bought = metrics.rows[id_]["labels_spent"] - metrics.rows[before]["labels_spent"]
@@ -186,11 +187,11 @@ def _of_round(
     parts: Assembly, id_: RoundId, of_round: _Round, own_NxK: np.ndarray, weak_L: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     samples, prompts = of_round.samples, parts.task.prompts["train"].texts
-    K = samples.length_BxK.shape[1]
+    K, R = samples.tokens_NxKxR.shape[1:]
     responses = texts_of(
         parts.tokenizer,
-        samples.tokens_BxKxR.reshape(-1, samples.tokens_BxKxR.shape[-1]),
-        samples.length_BxK.reshape(-1),
+        samples.tokens_NxKxR.reshape(-1, R),
+        samples.length_NxK.reshape(-1),
     )
 
     def record(
@@ -210,7 +211,7 @@ def _of_round(
         }
 
     for n, k in np.argwhere(own_NxK > 0):
-        finished = bool(samples.finished_BxK[n, k])
+        finished = bool(samples.finished_NxK[n, k])
         yield record(responses[n * K + k], own_NxK[n, k], OWN_SAMPLE, n, k, finished)
     for entry, weight in zip(of_round.labels, weak_L, strict=True):
         if weight > 0:
@@ -218,7 +219,7 @@ def _of_round(
 
 
 def _arrays(path: epath.Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    arrays = durable_files.load_arrays(path, names)
+    arrays = load_all(path, names)
     if arrays is None:
         raise BoostError(f"{path} is missing or torn: the set that the round trained on is lost")
     return arrays

@@ -9,11 +9,12 @@ from boostlm.curation.mixture import noisy_verdict
 from boostlm.curation.round import LabelRequest, Labels
 from boostlm.engine.prompt_table import pad_rows
 from boostlm.engine.sampler import OnProgress
+from boostlm.engine.training_rows import Examples
 from boostlm.errors import BoostError
 from boostlm.experiment.context import RunContext
 from boostlm.labelers.base import Label, Labeler, Query
 from boostlm.prng import Purpose, round_key
-from boostlm.runtime.multihost import raise_if_preempted
+from boostlm.runtime.multihost import gather_shards, raise_if_preempted
 from boostlm.storage.ledger import Entry, Ledger
 from boostlm.storage.run_dir import RoundId
 
@@ -37,7 +38,7 @@ def label_round(
       progress: called as (labels in the ledger, labels requested) after each commit.
 
     Returns:
-      Labels whose examples are (prompt_L, tokens_LxR, length_L), int32.
+      Labels whose examples are `Examples`; numpy arrays, the same on all hosts.
 
     Raises:
       BoostError: the ledger holds labels that were not requested, or the labeler fails; the labels
@@ -91,7 +92,12 @@ def _entries(
     accepts: Sequence[dict[bool, bool]],
 ) -> list[Entry]:
     """The ledger's entries for a batch. An unanswered label is not correct, accepted or kept."""
-    right = ctx.grade([query.prompt for query, _ in batch], [label.text for _, label in batch])
+    ids, texts = [query.prompt for query, _ in batch], [label.text for _, label in batch]
+    right = gather_shards(
+        len(batch),
+        lambda i: ctx.grade([ids[j] for j in i], [texts[j] for j in i]),
+        "the verifier",
+    )
     entries = []
     for (query, label), correct, verdict in zip(batch, right.tolist(), accepts, strict=True):
         answered = not label.unanswered
@@ -142,4 +148,4 @@ def labels_from(
             kept_L[place] = True
             rows[place] = ctx.tokenizer.encode_response(entry.text)
     length_L = np.array([len(r) for r in rows], np.int32)
-    return Labels((prompt_L, pad_rows(rows, R), length_L), jnp.asarray(kept_L))
+    return Labels(Examples(prompt_L, pad_rows(rows, R), length_L), kept_L)

@@ -1,12 +1,10 @@
 """What earlier rounds of an arm made: verdicts, labels, and what they could train on."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 from boostlm.curation.arms import OWN
 from boostlm.curation.policies import keep_own
@@ -14,28 +12,10 @@ from boostlm.curation.round import Labels, TrainingSet
 from boostlm.errors import BoostError
 from boostlm.experiment.context import RunContext
 from boostlm.experiment.labeling import labels_from
-from boostlm.lm.generate import Responses
-from boostlm.storage import durable_files
+from boostlm.experiment.round_arrays import Samples, Verdicts, committed
+from boostlm.numerics import AnyArray
 from boostlm.storage.ledger import Entry, Ledger, read_ledger
 from boostlm.storage.run_dir import RoundDir
-
-
-class Verdicts(NamedTuple):
-    """Verdicts on the samples of a model. A response that was cut off is neither.
-
-    Attributes:
-      correct: bool [N, K], by the exact verifier.
-      accepted: bool [N, K], by the filter.
-    """
-
-    correct: np.ndarray
-    accepted: np.ndarray
-
-
-def load_verdicts(path: epath.Path) -> Verdicts | None:
-    """The committed verdicts, or None."""
-    saved = durable_files.load_arrays(path, Verdicts._fields)
-    return Verdicts(**saved) if saved else None
 
 
 def labels_in_order(ledger: Ledger) -> list[Entry]:
@@ -55,23 +35,23 @@ def past_examples(ctx: RunContext, before: RoundDir, after: RoundDir, own: str) 
     Raises:
       BoostError: a file of these rounds is gone.
     """
-    samples = durable_files.load_arrays(before.samples, Responses._fields)
-    verdicts = load_verdicts(before.verdicts)
+    samples = committed(before.samples, Samples, ctx.train_shards)
+    verdicts = committed(before.verdicts, Verdicts, ctx.train_shards)
     if samples is None or verdicts is None:
         gone = before.samples if samples is None else before.verdicts
         raise BoostError(f"{gone} is missing or torn, and the arm trains on the data of all rounds")
-    kept_NxK = keep_own(OWN.index(own), jnp.asarray(verdicts.accepted))
+    kept_NxK = keep_own(OWN.index(own), verdicts.accepted)
     ledger = read_ledger(after.ledger)
     place_of = {pair: i for i, pair in enumerate(sorted(ledger.entries))}
     labels = labels_from(ctx, ledger, place_of, len(place_of))
-    return TrainingSet(Responses(**samples), kept_NxK, labels, jnp.asarray(labels.examples[0]))
+    return TrainingSet(samples, kept_NxK, labels, jnp.asarray(labels.examples[0]))
 
 
 def joined(sets: Sequence[TrainingSet]) -> TrainingSet:
     """The training sets of several rounds as one."""
     bought = sets if sets[-1].labels.examples is not None else sets[-1:]
     return TrainingSet(
-        jax.tree.map(lambda *x: np.concatenate(x, axis=1), *(s.responses for s in sets)),
+        jax.tree.map(_side_by_side, *(s.responses for s in sets)),
         jnp.concatenate([s.kept_NxM for s in sets], axis=1),
         Labels(
             jax.tree.map(lambda *x: np.concatenate(x), *(s.labels.examples for s in bought)),
@@ -79,3 +59,9 @@ def joined(sets: Sequence[TrainingSet]) -> TrainingSet:
         ),
         jnp.concatenate([s.prompt_id_L for s in bought]),
     )
+
+
+def _side_by_side(*rounds: AnyArray) -> AnyArray:
+    """Arrays [N, K, ...] of several rounds as [N, M, ...], split over devices as they were."""
+    of = jnp if isinstance(rounds[0], jax.Array) else np
+    return of.concatenate(rounds, axis=1)

@@ -11,6 +11,7 @@ from boostlm.config import Config
 from boostlm.config_io import arm_config, arms_of
 from boostlm.curation.round import RoundState, initial_state
 from boostlm.engine.learner import LearnerState
+from boostlm.engine.prompt_shards import PromptShards
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, RunContext
 from boostlm.lm.decoder import decoder_lm
@@ -78,20 +79,35 @@ def state_after(ctx: RunContext, run_dir: RunDir, id_: RoundId, seed: LearnerSta
       id_: the round.
       seed: the seed model.
     """
-    if id_.round == 0:
-        return initial_state(seed, len(ctx.train_prompts.length_N))
-    return load_state(run_dir.round_dir(id_).checkpoint, shapes_of(ctx))
+    if id_.round > 0:
+        state = load_state(run_dir.round_dir(id_).checkpoint, shapes_of(ctx))
+    else:
+        state = initial_state(seed, len(ctx.train_prompts.length_N))
+    return _over_devices(state, ctx.train_shards)
 
 
-def save_state(path: epath.Path, state: RoundState) -> None:
-    """Commits the state after a round of training."""
-    counts = {"labels_spent": state.labels_spent, "labels_kept": state.labels_kept}
-    as_arrays: dict[str, Any] = {k: np.int64(v) for k, v in counts.items()}
-    checkpoint.save(path, state._replace(**as_arrays))
+def _over_devices(state: RoundState, shards: PromptShards) -> RoundState:
+    """A state of all prompts, on every host, split over devices and padded."""
+    own = slice(shards.own.start, shards.own.stop)
+    return state._replace(
+        log_weight_N=shards.put(np.asarray(state.log_weight_N)[own], -np.inf),
+        failures_N=shards.put(np.asarray(state.failures_N)[own]),
+    )
+
+
+def save_state(path: epath.Path, state: RoundState, shards: PromptShards) -> None:
+    """Commits the state after a round of training, without padding."""
+    as_numpy: dict[str, Any] = {
+        "log_weight_N": shards.whole(state.log_weight_N),
+        "failures_N": shards.whole(state.failures_N),
+        "labels_spent": np.int64(state.labels_spent),
+        "labels_kept": np.int64(state.labels_kept),
+    }
+    checkpoint.save(path, state._replace(**as_numpy))
 
 
 def load_state(path: epath.Path, shapes: SavedShapes) -> RoundState:
-    """The state after a round of training."""
+    """The state after a round of training, of all prompts, without padding."""
     arrays = jax.eval_shape(lambda: initial_state(None, shapes.prompts))
     like = arrays._replace(
         learner=shapes.learner(optimizer=not shapes.config.train.reset_optimizer),

@@ -3,8 +3,9 @@
 import numpy as np
 
 from boostlm.engine.learner import LearnerState
-from boostlm.engine.prompt_table import pad_rows, tokenize_prompts, training_rows
+from boostlm.engine.prompt_table import pad_rows, tokenize_prompts
 from boostlm.engine.sampler import OnProgress
+from boostlm.engine.training_rows import Examples, training_rows
 from boostlm.errors import BoostError
 from boostlm.experiment.context import RunContext
 from boostlm.pretrained.converted import load_converted_params
@@ -86,7 +87,14 @@ def train_on_examples(
     chosen = np.concatenate([rng.permutation(len(pairs)) for _ in range(epochs)])[:rows]
     state = ctx.learner.train(
         begin,
-        training_rows(prompts, chosen, tokens[chosen], length[chosen]),
+        training_rows(
+            ctx.learner.shards(len(pairs)).mesh,
+            prompts,
+            None,
+            Examples(np.arange(len(pairs), dtype=np.int32), tokens, length),
+            chosen,
+            np.ones(rows, bool),
+        ),
         optimizer,
         progress,
         prompts.prefix_P0,

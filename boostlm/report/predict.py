@@ -12,7 +12,7 @@ from boostlm.curation.arms import Arm
 from boostlm.curation.difficulty import theta_from_beta
 from boostlm.curation.ideal_learner import FirstSamples, Trace, World, initial_table, simulate
 from boostlm.curation.round import Curation
-from boostlm.experiment.past_rounds import Verdicts
+from boostlm.experiment.round_arrays import Verdicts
 from boostlm.report.run_data import Prediction
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
 

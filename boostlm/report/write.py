@@ -7,7 +7,7 @@ from etils import epath
 from boostlm.config_io import arms_of
 from boostlm.errors import BoostError
 from boostlm.experiment.evaluate import load_answers
-from boostlm.experiment.past_rounds import Verdicts, load_verdicts
+from boostlm.experiment.round_arrays import Verdicts, load_verdicts
 from boostlm.report.label_rate import rate_for_theory
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png

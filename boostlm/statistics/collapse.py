@@ -49,7 +49,7 @@ def churn(before_N: np.ndarray, now_N: np.ndarray) -> Churn:
     return Churn(*(int(np.sum(a & b)) for a, b in pairs))
 
 
-def tail_loss(log_weight_N: np.ndarray, logprob_NxKxR: np.ndarray, length_NxK: np.ndarray) -> float:
+def tail_loss(log_weight_N: np.ndarray, logprob_NxK: np.ndarray, length_NxK: np.ndarray) -> float:
     """Loss on the hardest tenth, in nats a token: how unsure the model is where it fails most.
 
     The mean over the model's own responses to these prompts of -log p(response) / tokens, EOS
@@ -60,13 +60,13 @@ def tail_loss(log_weight_N: np.ndarray, logprob_NxKxR: np.ndarray, length_NxK: n
 
     Args:
       log_weight_N: float, difficulty.
-      logprob_NxKxR: float32, of each token, 0 on padding.
+      logprob_NxK: float64, of each response.
       length_NxK: int32, tokens.
     """
     N = len(log_weight_N)
     heaviest = np.sort(log_weight_N)[-max(1, int(np.ceil(TAIL * N)))]
     tail_N = np.asarray(log_weight_N) >= heaviest
-    loss_NxK = -np.sum(logprob_NxKxR, axis=-1, dtype=np.float64) / np.maximum(length_NxK, 1)
+    loss_NxK = -logprob_NxK / np.maximum(length_NxK, 1)
     return float(np.mean(loss_NxK[tail_N]))
 
 

@@ -14,35 +14,38 @@ from boostlm.lm.generate import Responses
 from boostlm.lm.sharding import to_host
 from boostlm.lm.train_step import TrainState
 from boostlm.runtime.multihost import on_host0
-from boostlm.storage import checkpoint, durable_files
+from boostlm.storage import checkpoint
+from boostlm.storage.stage_parts import Part, load_part, part_files, save_part
 
 
 class PartialSamples(NamedTuple):
-    """The prompts that a sampling stage has finished, in one file.
+    """The prompts that a sampling stage has finished; each host saves its own.
 
     Attributes:
-      path: of the file.
-      exists: whether there may be one.
+      path: of the file of all prompts.
+      part: the prompts of this host.
+      exists: whether there may be a file.
     """
 
     path: epath.Path
+    part: Part
     exists: bool = True
 
-    def load(self, prompts: int) -> tuple[Responses | None, np.ndarray]:
+    def load(self) -> tuple[Responses | None, np.ndarray]:
         """Responses [prompts, K, ...] or None, and bool [prompts]: which of them are there."""
-        saved = durable_files.load_arrays(self.path, (*Responses._fields, "done"))
+        saved = load_part(self.path, (*Responses._fields, "done"), self.part)
         if saved is None:
-            return None, np.zeros(prompts, bool)
-        done = saved.pop("done")
-        return Responses(**saved), done
+            return None, np.zeros(self.part.stop - self.part.start, bool)
+        done = saved[0].pop("done")  # 0 where no file holds a prompt
+        return Responses(**saved[0]), done
 
     def save(self, responses: Responses, done: np.ndarray) -> None:
         """Saves responses; those that are not done may hold anything."""
-        durable_files.save_arrays(self.path, **responses._asdict(), done=done)
+        save_part(self.path, self.part, **responses._asdict(), done=done)
 
     def remove(self) -> None:
-        """Call this when the stage has committed and there may be a file."""
-        _unlink(self.path)
+        """Call this when the stage has committed and there may be files."""
+        _remove_parts(self.path)
 
 
 class PartialTraining(NamedTuple):
@@ -84,5 +87,6 @@ class PartialTraining(NamedTuple):
 
 
 @on_host0
-def _unlink(path: epath.Path) -> None:
-    path.unlink(missing_ok=True)
+def _remove_parts(path: epath.Path) -> None:
+    for file, _ in part_files(path):
+        file.unlink()

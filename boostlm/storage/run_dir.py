@@ -10,7 +10,8 @@ report.html, summary.png       made from the files above and below
 rounds/seed0/boosting/round01/          round 1 of training:
   ledger.jsonl                          every label that was bought for it
   checkpoint, checkpoint.manifest.json  the model after it, with the state of curation
-  samples.npz, verdicts.npz             that model's samples, and the verdicts on them
+  samples.npz, verdicts.npz             that model's samples, and the verdicts on them; with several
+                                        hosts a file for each, such as samples.0-12-of-24.npz
   eval.npz                              verdicts on its answers to the evaluated split
   partial_*                             what SIGTERM left of a stage that is not finished
 rounds/seed0/shared/round00/            the same of the seed model, which all arms share; arms with
@@ -42,6 +43,7 @@ from boostlm.curation.arms import folder_of
 from boostlm.errors import BoostError
 from boostlm.runtime.multihost import all_max, assert_same_on_hosts, on_host0
 from boostlm.storage import durable_files
+from boostlm.storage.stage_parts import stage_name
 from boostlm.user_code import open_path
 
 
@@ -122,7 +124,7 @@ class RunDir:
         """The files of a round, and the fields whose file or folder exists."""
         files = self.round_dir(id_)
         found = {
-            folder / path.name.partition(durable_files.PART)[0]
+            folder / stage_name(path.name.partition(durable_files.PART)[0])
             for folder in {path.parent for path in files}
             if folder.exists()
             for path in folder.iterdir()

@@ -36,7 +36,10 @@ def _read(row: DataRow) -> str:
 
 def _is_right(pattern: str, response: str) -> bool:
     try:
-        return _package("regex").fullmatch(pattern, response.strip(), timeout=MATCH_SECONDS) is not None
+        return (
+            _package("regex").fullmatch(pattern, response.strip(), timeout=MATCH_SECONDS)
+            is not None
+        )
     except TimeoutError:
         return False
 

@@ -233,7 +233,7 @@ def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
     for round_ in range(ROUNDS):
         key = round_key(0, Purpose.LABEL, round_)
         drawn = learner.sample(params, ctx.train_prompts, key, SamplingParams(), BUDGET)
-        text = ctx.texts(drawn)
+        text = ctx.texts(drawn.tokens_BxKxR, drawn.length_BxK)
         mine = [e for e in found.values() if e["round"] == round_ + 1]
         assert len(mine) == BUDGET
         for e in mine:

@@ -16,7 +16,7 @@ from boostlm.curation.ideal_learner import (
     simulate,
 )
 from boostlm.curation.mixture import noisy_verdict
-from boostlm.experiment.past_rounds import Verdicts
+from boostlm.experiment.round_arrays import Verdicts
 from boostlm.report.predict import predict
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
 

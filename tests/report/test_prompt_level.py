@@ -16,7 +16,7 @@ from support.runs import finished_run, tiny_config
 from boostlm.config import FOUR_ARMS, SampleConfig
 from boostlm.experiment.evaluate import eval_answers, load_answers
 from boostlm.experiment.metrics import audit_of
-from boostlm.experiment.past_rounds import Verdicts
+from boostlm.experiment.round_arrays import Verdicts
 from boostlm.lm.generate import Responses
 from boostlm.report import write
 from boostlm.report.compare import compare, comparisons, summaries
