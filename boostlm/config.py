@@ -48,7 +48,7 @@ class DataConfig:
     eval_split: str = "test"  # "validation" to choose settings, "test" after that
     max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
     few_shot: str = ""  # examples before each prompt: a packaged file or a path; empty: none
-    packages: tuple[str, ...] = ()  # that MBPP's programs may import, such as numpy; installed here
+    packages: tuple[str, ...] = ()  # installed packages that MBPP's programs may import
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class OptimizerConfig:
     warmup_steps: int = 10  # the rate rises from learning_rate / warmup_steps
     weight_decay: float = 0.0  # decoupled, multiplied by the learning rate
     clip_norm: float = 1.0  # largest global norm of the gradient
-    micro_batches: int = 1  # compute each batch in so many parts, one by one; only saves memory
+    micro_batches: int = 1  # parts that each batch is computed in, one by one; saves memory
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class EndpointConfig:
     request: str = '{"max_completion_tokens": 8192}'  # more fields of the request, a JSON object
     prompt_price: float = 0.0  # for a million prompt tokens; both 0: a label costs label.cost
     response_price: float = 0.0  # for a million response tokens
-    max_cost: float = 0.0  # the run stops when its labels have cost so much; 0: no limit
+    max_cost: float = 0.0  # the run stops once its labels have cost this much; 0: no limit
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def validate(config: Config) -> Config:
 def _need_names(c: Config, need: Need) -> None:
     unknown = [a for a in c.arms if a not in ARM_NAMES]
     need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARM_NAMES)}")
-    need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
+    need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: name one or more, none twice")
     need(
         c.data.task in TASKS or FILE_AND_NAME.fullmatch(c.data.task) is not None,
         f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}, or name your own class as "
@@ -319,12 +319,12 @@ def _need_optimizers(c: Config, need: Need) -> None:
 
 
 def _need_endpoint(c: Config, need: Need) -> None:
-    """Where the server is, and that no key stands in the config, which is written to disk."""
+    """The server's settings. None may hold a key, because the config is written to disk."""
     e, used = c.label.endpoint, c.label.labeler == "endpoint"
     need(
         not e.api_key_env or re.fullmatch("[A-Z_][A-Z0-9_]*", e.api_key_env) is not None,
-        "label.endpoint.api_key_env: not the name of an environment variable, in capitals (the "
-        "key itself must stand in that variable, and nowhere else)",
+        "label.endpoint.api_key_env: not the name of an environment variable, in capitals (put "
+        "the key itself into that variable and nowhere else)",
     )
     try:
         parts = urlsplit(e.url)
@@ -332,7 +332,7 @@ def _need_endpoint(c: Config, need: Need) -> None:
         secret = parts.username is not None or parts.password is not None or bool(parts.query)
     except ValueError:
         good_url, secret = False, False
-    need(not secret, "label.endpoint.url: no names, passwords or queries in it; see api_key_env")
+    need(not secret, "label.endpoint.url: has a user name, password or query; see api_key_env")
     need(
         not used or secret or good_url,
         f"label.endpoint.url: {e.url!r} is not an http:// or https:// address",
@@ -340,7 +340,7 @@ def _need_endpoint(c: Config, need: Need) -> None:
     need(not used or e.model != "", "label.endpoint.model: the server's name of the model")
     need(e.timeout > 0, "label.endpoint.timeout: must be above 0")
     try:
-        request = json.loads(e.request, parse_constant=int)  # int raises: NaN is no JSON
+        request = json.loads(e.request, parse_constant=int)  # int raises: NaN is not JSON
     except (ValueError, RecursionError):
         request = None
     need(

@@ -14,8 +14,8 @@ from boostlm.report.run_data import RunData
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
 from boostlm.storage.run_dir import RunDir
 
-_MOST_PROMPTS = 10_000  # more of them are simulated by so many, with a budget in proportion
-_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the run's, along the frontier
+_MOST_PROMPTS = 10_000  # simulated at most; the budget is scaled down in proportion
+_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the frontier, as multiples of the run's budget
 _ASSUMES = (
     "Assumed: an ideal learner. It reproduces its training data exactly, and nothing that it\n"
     "learns about one prompt helps with another. A model that generalises needs fewer labels,\n"
@@ -28,9 +28,7 @@ def plan(args: argparse.Namespace) -> Iterable[str]:
     arms = [name.strip() for name in args.arms.split(",") if name.strip()]
     for name in arms:
         if name not in ARMS:
-            raise BoostError(
-                f"--arms: there is no arm {name!r}; choose from {', '.join(ARM_NAMES)}"
-            )
+            raise BoostError(f"--arms: {name!r} is not an arm; choose from {', '.join(ARM_NAMES)}")
     _check_ranges(args)
     if args.run_dir is not None:
         return _from_run(args, arms)

@@ -45,8 +45,8 @@ class World(NamedTuple):
 
     Attributes:
       beta: fraction of labels that are right; one number, or one for each prompt [N].
-      miss_rate: of the filter.
-      false_accept_rate: of the filter.
+      miss_rate: the filter's miss rate.
+      false_accept_rate: the filter's false-accept rate.
       filter_labels: keep only labels that the filter accepts.
     """
 
@@ -137,7 +137,7 @@ def simulate(
     """Runs the ideal learner. Can be vmapped over everything but `arm`, `rounds` and `k`.
 
     Args:
-      key: for all draws.
+      key: the key of all draws.
       table_NxA: the seed model, see `initial_table`.
       arm: the way of curating.
       curation: settings.
@@ -171,15 +171,15 @@ def advance(
     """Some more rounds of an ideal learner: the state after them, and the trace before each.
 
     Args:
-      key: for all draws, the same for all rounds of a learner.
-      state: to start from, with a table as its learner.
+      key: the key of all draws, the same for all rounds of a learner.
+      state: the state to start from, with a table as its learner.
       done: int32 scalar, rounds so far.
       arm: the way of curating.
       curation: settings.
       world: the labeler's and the filter's rates.
       first: as in `simulate`.
       places: L.
-      rounds: how many more.
+      rounds: how many rounds to run.
       k: samples for each prompt in each round.
     """
     curation = curation._replace(places=places)

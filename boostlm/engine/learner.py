@@ -44,8 +44,8 @@ class LearnerState(NamedTuple):
     """A model between rounds.
 
     Attributes:
-      params: of the model.
-      optimizer_state: to continue with; None for a new one.
+      params: the model's parameters.
+      optimizer_state: the state to continue with; None for a new one.
       loss: float32 scalar, the mean loss over the last tenth of the last training; NaN if the loss
         of any step was not finite.
     """
@@ -116,9 +116,9 @@ class LanguageLearner:
         Response k of prompt n depends on params, the prompt, key, n and k only.
 
         Args:
-          params: of the model.
+          params: the model's parameters.
           prompts: N prompts.
-          key: of the round.
+          key: the round's key.
           sampling: how tokens are drawn.
           k: responses to each.
           progress: called as (prompts done, prompts in all) of this host.

@@ -31,7 +31,7 @@ def tokenize_prompts(
     """Tokenizes the prompts of several splits; they share one prefix.
 
     Args:
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       texts_by_split: whole prompts; no split is empty.
       limit: most tokens of a whole prompt, BOS included. A BoostError names a longer one.
     """
@@ -79,7 +79,7 @@ def training_rows(
     """Rows of prompt and response, with weight 1 on the response's tokens, EOS included.
 
     Args:
-      prompts: with P tokens besides the prefix, which is not a part of the rows.
+      prompts: P tokens each, besides the prefix, which the rows do not contain.
       prompt_id_C: int32.
       tokens_CxR: int32, responses.
       length_C: int32, their lengths.

@@ -87,7 +87,7 @@ def metrics_row(
       responses: the model's samples on the training prompts.
       verdicts: on those samples.
       answers: on the evaluated split.
-      past: see there.
+      past: what the row is compared with.
     """
     weight_N = np.exp(np.asarray(state.log_weight_N, np.float64))
     failures_N = np.asarray(state.failures_N)

@@ -10,7 +10,7 @@ def axis_limits(
 ) -> tuple[float, float]:
     """Limits for an axis of fractions: the values, and mostly also each group's mean interval.
 
-    The axis starts at 0 unless all lies close together far above it, and is never empty.
+    The axis starts at 0, unless all values are close together and far above 0. It is never empty.
     """
     seen = [*(value for group in groups for value in group), *extra]
     if not seen:

@@ -145,9 +145,9 @@ def _training_set(run: RunData) -> str:
                 plots.arms_by(run, "train_solved"),
                 "solved",
                 "Training prompts solved",
-                f"Share of the training prompts with an accepted response among {k}. What stays "
-                "unsolved teaches nothing by self-training alone: there filter_only levels off, "
-                "and there labels can help.",
+                f"Share of the training prompts with an accepted response among {k}. The others "
+                "add nothing to self-training: filter_only gains on them only by generalising, and "
+                "labels can reach them.",
             ),
             figure(
                 plots.arms_by(run, "distinct"),

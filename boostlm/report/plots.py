@@ -192,7 +192,7 @@ def _names_width(names: Sequence[str]) -> float:
 
 
 def weight_by_group(run: RunData, arm: str) -> str | None:
-    """Where the difficulty weight lies: groups by rounds, stronger for more."""
+    """The difficulty weight of each group after each round: the more, the stronger the colour."""
     rounds = sorted({row["round"] for row in run.rows if row["arm"] == arm})
     rows = [[r for r in run.rows if r["arm"] == arm and r["round"] == n] for n in rounds]
     columns = [mean_shares([row["weight_by_group"] for row in of_round]) for of_round in rows]

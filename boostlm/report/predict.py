@@ -32,12 +32,12 @@ def predict(
     drawn.
 
     Args:
-      config: of the run.
+      config: the run's config.
       correct_NxK: bool, exact verdicts on the seed model's samples.
       accepted_NxK: bool, the filter's.
       beta_of: the rate of right labels of each arm that buys labels. None means each prompt's own
         p, as for a frozen model. Arms that buy labels and are not in it are left out.
-      seed: of all draws.
+      seed: the seed of all draws.
     """
     k, rng = correct_NxK.shape[1], np.random.default_rng(seed)
     right_N = correct_NxK.sum(axis=1)
