@@ -66,12 +66,13 @@ def _from_options(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str
     yield ""
     if args.start_spread is None:
         yield (
-            "Accuracy alone does not determine a plan. The lines are its two ends: all prompts\n"
-            "alike (spread 0), and each prompt always or never answered (spread 1). Give\n"
-            "--start-spread for a value between them, or a run directory, from which it is fitted."
+            "Accuracy alone does not determine a plan. The lines show the two extremes: all\n"
+            "prompts alike (spread 0), and each prompt always or never answered correctly\n"
+            "(spread 1). Set a value between them with --start-spread, or name a run directory,\n"
+            "to which it is fitted."
         )
     yield _ASSUMES
-    yield f"Ranges are those of {RUNS} simulated runs."
+    yield f"Each range spans {RUNS} simulated runs."
 
 
 def _line(
@@ -173,7 +174,7 @@ def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
             else f"None of these reaches a training error of {args.target_error:g}."
         )
     yield _ASSUMES
-    yield f"Ranges are those of {RUNS} simulated runs, each with rates drawn for every prompt."
+    yield f"Each range spans {RUNS} simulated runs, with new rates for every prompt in each."
 
 
 def _beta_of(args: argparse.Namespace, config: Config, run: RunData) -> tuple[float, str]:

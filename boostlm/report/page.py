@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from boostlm.report import plots
+from boostlm.report.axes import SHADED
 from boostlm.report.compare import ArmSummary, comparisons, summaries
 from boostlm.report.conclusions import conclusions, group_leads
 from boostlm.report.html import CSS, arm_name, broken, count, figure, html_table, section, theme
@@ -111,7 +112,8 @@ def _accuracy(run: RunData) -> str:
     how = f"Share of the {split} prompts answered correctly, greedily. Round 0 is the seed model, "
     how += "the same for every arm."
     if len(run.seeds) > 1:
-        how += " Thick lines are means over seeds, thin ones single seeds, shades 95% t-intervals."
+        how += " Thick lines are means over seeds, thin ones single seeds"
+        how += ", shades 95% t-intervals." if len(run.seeds) >= SHADED else "."
     by_round = plots.arms_by(run, "test_accuracy")
     by_labels = plots.arms_by(run, "test_accuracy", "labels_spent")
     cost = "The same accuracies against what they cost. Dashed: an arm that buys no labels, at its "
@@ -172,8 +174,8 @@ def _labels(run: RunData) -> str:
                 "weights",
                 "Difficulty weight by group",
                 "Share of boosting's difficulty weight in each group after each round; every "
-                "column adds up to 100%. The weight decides where labels go: a row that grows "
-                "darker holds the prompts that keep failing.",
+                "column adds up to 100%. The weight decides where labels go: a row whose "
+                "colour grows stronger holds the prompts that keep failing.",
             ),
             figure(
                 plots.weight_by_failures(run, "boosting"),
