@@ -38,7 +38,7 @@ class DataConfig:
     split: str = ""  # jsonl: the field that names a row's split; empty: by file, or a fixed share
     template: str = ""  # jsonl: such as "Question: {question}\nAnswer:"; empty: the prompt field
     verifier: str = "text"  # jsonl: one of VERIFIERS, or FILE.py:NAME for a function of your own
-    packages: tuple[str, ...] = ()  # that MBPP's programs may import, such as numpy; installed here
+    packages: tuple[str, ...] = ()  # installed packages that MBPP's programs may import
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class OptimizerConfig:
     warmup_steps: int = 10  # the rate rises from learning_rate / warmup_steps
     weight_decay: float = 0.0  # decoupled, multiplied by the learning rate
     clip_norm: float = 1.0  # largest global norm of the gradient
-    micro_batches: int = 1  # compute each batch in so many parts, one by one; only saves memory
+    micro_batches: int = 1  # parts that each batch is computed in, one by one; saves memory
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class EndpointConfig:
     request: str = '{"max_completion_tokens": 8192}'  # more fields of the request, a JSON object
     prompt_price: float = 0.0  # for a million prompt tokens; both 0: a label costs label.cost
     response_price: float = 0.0  # for a million response tokens
-    max_cost: float = 0.0  # the run stops when its labels have cost so much; 0: no limit
+    max_cost: float = 0.0  # the run stops once its labels have cost this much; 0: no limit
 
 
 @dataclass(frozen=True)

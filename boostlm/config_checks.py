@@ -134,12 +134,12 @@ def _need_optimizers(c: Config, need: Need) -> None:
 
 
 def _need_endpoint(c: Config, need: Need) -> None:
-    """Where the server is, and that no key stands in the config, which is written to disk."""
+    """The server's settings. None may hold a key, because the config is written to disk."""
     e, used = c.label.endpoint, c.label.labeler == "endpoint"
     need(
         not e.api_key_env or re.fullmatch("[A-Z_][A-Z0-9_]*", e.api_key_env) is not None,
-        "label.endpoint.api_key_env: not the name of an environment variable, in capitals (the "
-        "key itself must stand in that variable, and nowhere else)",
+        "label.endpoint.api_key_env: not the name of an environment variable, in capitals (put "
+        "the key itself into that variable and nowhere else)",
     )
     try:
         parts = urlsplit(e.url)
@@ -147,7 +147,7 @@ def _need_endpoint(c: Config, need: Need) -> None:
         secret = parts.username is not None or parts.password is not None or bool(parts.query)
     except ValueError:
         good_url, secret = False, False
-    need(not secret, "label.endpoint.url: no names, passwords or queries in it; see api_key_env")
+    need(not secret, "label.endpoint.url: has a user name, password or query; see api_key_env")
     need(
         not used or secret or good_url,
         f"label.endpoint.url: {e.url!r} is not an http:// or https:// address",
@@ -155,7 +155,7 @@ def _need_endpoint(c: Config, need: Need) -> None:
     need(not used or e.model != "", "label.endpoint.model: the server's name of the model")
     need(e.timeout > 0, "label.endpoint.timeout: must be above 0")
     try:
-        request = json.loads(e.request, parse_constant=int)  # int raises: NaN is no JSON
+        request = json.loads(e.request, parse_constant=int)  # int raises: NaN is not JSON
     except (ValueError, RecursionError):
         request = None
     need(

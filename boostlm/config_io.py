@@ -24,7 +24,7 @@ def load_config(path: str) -> Config:
     """The config that `get_config()` in a Python file returns."""
     file = open_path(path, "config")
     if not file.exists():
-        raise BoostError(f"there is no config file {path}{_similar_files(file)}")
+        raise BoostError(f"the config file {path} does not exist{_similar_files(file)}")
     get_config = getattr(run_file(path, "config"), "get_config", None)
     if not callable(get_config):
         raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
@@ -113,7 +113,7 @@ def _checked(config: Config) -> Config:
 
 def _similar_files(file: "epath.Path") -> str:
     if not file.parent.exists():
-        return f" (and no folder {file.parent})"
+        return f" (nor does the folder {file.parent})"
     names = [p.name for p in file.parent.glob("*.py")]
     close = difflib.get_close_matches(file.name, names, n=3, cutoff=0.4)
     return f"; did you mean {_join(str(file.parent / n) for n in close)}?" if close else ""
@@ -158,7 +158,7 @@ def override(config: Config, arguments: Sequence[str], also: Sequence[str] = ())
     known = fields_of(config)
     for name, text in values.items():
         if name not in known:
-            raise BoostError(f"there is no field --{name}{_nearest(name, [*known, *also])}")
+            raise BoostError(f"--{name} is not an option{_nearest(name, [*known, *also])}")
         config = _replace(config, name.split("."), _parse(f"--{name}", text, known[name]))
     return _checked(config)
 

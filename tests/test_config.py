@@ -122,12 +122,12 @@ def test_an_ill_typed_value_is_clear(argument, parts):
     ],
 )
 def test_an_unknown_field_names_the_nearest(name, near):
-    with pytest.raises(BoostError, match=f"there is no field --{name}; did you mean .*{near}"):
+    with pytest.raises(BoostError, match=f"--{name} is not an option; did you mean .*{near}"):
         override(Config(), [f"--{name}=1"], also=("run-dir",))
 
 
 def test_a_field_that_is_near_none_points_to_help():
-    refused(["--qqqq=1"], "there is no field --qqqq", "boostlm run --help")
+    refused(["--qqqq=1"], "--qqqq is not an option", "boostlm run --help")
 
 
 def test_a_missing_value_a_stray_word_and_a_second_value_are_refused():
@@ -248,9 +248,9 @@ def test_a_config_file_that_is_no_config_is_refused(tmp_path, text, message):
 
 def test_a_missing_config_file_names_near_ones(tmp_path):
     written(tmp_path, "", "gsm8k_tiny.py")
-    with pytest.raises(BoostError, match=r"no config file .*did you mean .*/gsm8k_tiny\.py"):
+    with pytest.raises(BoostError, match=r"does not exist; did you mean .*/gsm8k_tiny\.py"):
         load_config(str(tmp_path / "gsm8k_tini.py"))
-    with pytest.raises(BoostError, match=r"no config file .*no folder .*/nowhere"):
+    with pytest.raises(BoostError, match=r"does not exist .*nor does the folder .*/nowhere"):
         load_config(str(tmp_path / "nowhere" / "x.py"))
     with pytest.raises(BoostError, match="does not run"):
         load_config(str(tmp_path))

@@ -52,7 +52,7 @@ def label_run(run_dir: RunDir, file: str | None) -> None:
 
 def _what_is_left(folder: epath.Path) -> str:
     left = len(open_queries(folder))
-    return f"{left} still missing" if left else "None missing: continue with boostlm run"
+    return f"{left} still missing" if left else "All are answered: continue with boostlm run"
 
 
 def _ask(folder: epath.Path, queries: list[Query]) -> None:

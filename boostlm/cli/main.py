@@ -248,7 +248,7 @@ def _table_and_report(run_dir: "RunDir", folder: str | None) -> str:
     said = f"\n{final_table(run)}"
     if folder is not None:
         page = write_report(open_path(folder, "--out"), run)
-        said += f"\n\nreport: {page}"
+        said += f"\nreport: {page}"
     return said
 
 

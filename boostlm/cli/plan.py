@@ -15,8 +15,8 @@ from boostlm.report.run_data import RunData
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
 from boostlm.storage.run_dir import RunDir
 
-_MOST_PROMPTS = 10_000  # more of them are simulated by so many, with a budget in proportion
-_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the run's, along the frontier
+_MOST_PROMPTS = 10_000  # simulated at most; the budget is scaled down in proportion
+_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the frontier, as multiples of the run's budget
 _ASSUMES = (
     "Assumed: an ideal learner. It reproduces its training data exactly, and nothing that it\n"
     "learns about one prompt helps with another. A model that generalises needs fewer labels,\n"
@@ -99,12 +99,13 @@ def _from_options(args: argparse.Namespace, arms: Mapping[str, Arm]) -> Iterable
     yield ""
     if args.start_spread is None:
         yield (
-            "Accuracy alone does not determine a plan. The lines are its two ends: all prompts\n"
-            "alike (spread 0), and each prompt always or never answered (spread 1). Give\n"
-            "--start-spread for a value between them, or a run directory, from which it is fitted."
+            "Accuracy alone does not determine a plan. The lines show the two extremes: all\n"
+            "prompts alike (spread 0), and each prompt always or never answered correctly\n"
+            "(spread 1). Set a value between them with --start-spread, or name a run directory,\n"
+            "to which it is fitted."
         )
     yield _ASSUMES
-    yield f"Ranges are those of {RUNS} simulated runs."
+    yield f"Each range spans {RUNS} simulated runs."
 
 
 def _line(
@@ -201,7 +202,7 @@ def _from_run(args: argparse.Namespace, arms: Mapping[str, Arm]) -> Iterable[str
             else f"None of these reaches a training error of {args.target_error:g}."
         )
     yield _ASSUMES
-    yield f"Ranges are those of {RUNS} simulated runs, each with rates drawn for every prompt."
+    yield f"Each range spans {RUNS} simulated runs, with new rates for every prompt in each."
 
 
 def _beta_of(args: argparse.Namespace, config: Config, run: RunData) -> tuple[float, str]:

@@ -47,8 +47,8 @@ class World(NamedTuple):
 
     Attributes:
       beta: fraction of labels that are right; one number, or one for each prompt [N].
-      miss_rate: of the filter.
-      false_accept_rate: of the filter.
+      miss_rate: the filter's miss rate.
+      false_accept_rate: the filter's false-accept rate.
       filter_labels: keep only labels that the filter accepts.
     """
 
@@ -191,7 +191,7 @@ def simulate(
     """Runs the ideal learner. Can be vmapped over everything but `arm`, `rounds` and `k`.
 
     Args:
-      key: for all draws.
+      key: the key of all draws.
       table_NxA: the seed model, see `initial_table`.
       arm: the way of curating.
       curation: settings; its budget may be one number for each round.

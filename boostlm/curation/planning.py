@@ -33,8 +33,8 @@ class PlanSettings(NamedTuple):
       budget: labels a round.
       k: samples for each prompt in each round.
       alpha: weight of the labels in the mixture.
-      miss_rate: of the filter.
-      false_accept_rate: of the filter.
+      miss_rate: the filter's miss rate.
+      false_accept_rate: the filter's false-accept rate.
       filter_labels: train only on labels that the filter accepts.
       assumed_beta: what the reweighting assumes of them; None: `beta`.
     """
@@ -72,7 +72,7 @@ def spread_rates(mean: float, spread: float, prompts: int) -> np.ndarray:
     """Chances p of `prompts` prompts with this mean: the quantiles of a Beta distribution.
 
     Args:
-      mean: in [0, 1].
+      mean: the mean, in [0, 1].
       spread: 1 / (a + b + 1) for Beta(a, b): 0 if all prompts are alike, 1 if every p is 0 or 1.
       prompts: N.
 
@@ -110,7 +110,7 @@ def plan_arm(
       settings: what the plan assumes.
       p_RxN: the chance to be right on each prompt before the first round, one row a run.
       target_error: in [0, 1]; None: no run ends before `max_rounds`.
-      max_rounds: of each run.
+      max_rounds: the most rounds of a run.
       places: length of label requests, at least the budget; None: the budget. With one length,
         plans with several budgets share what is compiled.
       seed: of all draws.

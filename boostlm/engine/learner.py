@@ -40,8 +40,8 @@ class LearnerState(NamedTuple):
     """A model between rounds.
 
     Attributes:
-      params: of the model.
-      optimizer_state: to continue with; None for a new one.
+      params: the model's parameters.
+      optimizer_state: the state to continue with; None for a new one.
       loss: float32 scalar, the mean loss over the last tenth of the last training; NaN if the loss
         of any step was not finite.
     """

@@ -129,8 +129,8 @@ def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
     """The devices share one model, and each takes an equal part of each batch.
 
     Args:
-      model: whose functions keep to `device_mesh(devices)` (see `decoder_lm`).
-      devices: of all hosts.
+      model: a model whose functions keep to `device_mesh(devices)` (see `decoder_lm`).
+      devices: the devices of all hosts.
     """
     mesh = device_mesh(list(devices))
 

@@ -29,7 +29,7 @@ def tokenize_prompts(
     """Tokenizes the prompts of several splits; they share one prefix.
 
     Args:
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       texts_by_split: whole prompts; no split is empty.
       limit: most tokens of a whole prompt, BOS included. A BoostError names a longer one.
     """

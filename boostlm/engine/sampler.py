@@ -99,7 +99,7 @@ class Sampler:
           params: from `ready`.
           prompts: N prompts.
           groups: which prompts, and which samples of them.
-          key: of the round; a response draws with fold_in(fold_in(key, prompt), sample).
+          key: the round's key; a response draws with fold_in(fold_in(key, prompt), sample).
           sampling: how tokens are drawn.
           progress: called as (groups done, groups in all).
           stop: called between decoding loops; once it returns True, sampling ends early.

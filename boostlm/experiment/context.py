@@ -44,7 +44,7 @@ class Assembly(NamedTuple):
       config: the settings.
       task: prompts.
       model: config of the decoder.
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       prompts: the tokenized prompts of the training and of the evaluated split.
     """
 
@@ -66,7 +66,7 @@ class RunContext:
     Attributes:
       config: the settings.
       task: prompts.
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       learner: compiled sampling and training.
       train_prompts: N training prompts.
       eval_prompts: M prompts of the evaluated split.
@@ -119,8 +119,8 @@ def assemble(
 
     Args:
       config: the settings.
-      task: instead of the config's own.
-      tokenizer: of the run; None trains one. A pretrained model brings its own.
+      task: the task, instead of the config's own.
+      tokenizer: the run's tokenizer; None trains one. A pretrained model brings its own.
 
     Raises:
       BoostError: a split has no prompts, a prompt is too long, a training prompt or few-shot

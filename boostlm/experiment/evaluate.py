@@ -129,7 +129,7 @@ def evaluate_saved(
     Writes nothing.
 
     Args:
-      run_dir: of the run.
+      run_dir: the run's directory.
       seed: which repeat.
       arm: which arm.
       round_: rounds of training; None for the last checkpoint, 0 for the seed model.

@@ -49,13 +49,13 @@ def export_round(
       source: `OWN_SAMPLE`, or the labeler's name.
       prompt_id, sample: which training prompt, and which of its samples or labels.
       finished: false for an own sample that the length limit cut off.
-      seed, arm: of the run.
+      seed, arm: which repeat, and which arm.
 
     Args:
-      run_dir: of the run.
+      run_dir: the run's directory.
       seed: which repeat.
       arm: which arm.
-      round_: of training, from 1; None for the last one that is finished.
+      round_: the round of training, from 1; None for the last one that is finished.
       out: file to write; None for one in the current folder, named by seed, arm and round.
 
     Returns:
@@ -97,9 +97,9 @@ def export_model(
     Args:
       source: a converted model or a run directory.
       dest: the directory to make.
-      seed: of a run, which repeat.
-      arm: of a run.
-      round_: of a run, rounds of training; None for the last checkpoint.
+      seed: which repeat of a run.
+      arm: which arm of a run.
+      round_: rounds of training of a run's model; None for the last checkpoint.
     """
     path, folder = open_path(source), open_path(dest)
     if folder.exists():
@@ -111,7 +111,7 @@ def export_model(
     start = run_dir.read_config().seed_model.path
     if not start:
         raise BoostError(
-            f"{source} did not start from a converted model, so there is no format to write it in"
+            f"{source} did not start from a converted model, and only such models can be exported"
         )
     params = run_params(run_dir, saved_round(run_dir, seed, arm, round_), assemble_run(run_dir))
     write_huggingface(

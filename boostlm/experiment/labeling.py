@@ -32,7 +32,7 @@ def label_round(
     Args:
       ctx: the run's context.
       labeler: gives the labels.
-      ledger: of this round.
+      ledger: this round's ledger.
       id_: the round of training that the labels are for.
       request: L places.
       progress: called as (labels in the ledger, labels requested) after each commit.

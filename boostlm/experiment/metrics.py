@@ -92,7 +92,7 @@ def metrics_row(
       samples: the model's, on the training prompts.
       on_devices: the verdicts on those samples.
       answers: on the evaluated split.
-      past: see there.
+      past: what the row is compared with.
     """
     whole = ctx.train_shards.whole
     verdicts = Verdicts(*map(whole, on_devices))

@@ -26,7 +26,7 @@ class SavedShapes(NamedTuple):
     """What decides the shapes of a run's checkpoints.
 
     Attributes:
-      config: of the run.
+      config: the run's config.
       prompts: number of training prompts.
       init: key -> parameters.
       shapes: like `jax.eval_shape`; the learner's says how arrays are sharded, too.
@@ -137,7 +137,7 @@ def saved_round(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> Rou
     """The given round, or the last one (None), if its checkpoint is complete.
 
     Raises:
-      BoostError: there is no such checkpoint; says which ones a run keeps.
+      BoostError: the run has no such checkpoint; the message says which ones a run keeps.
     """
     config = run_dir.read_config()
     rounds = range(config.rounds, -1, -1) if round_ is None else (round_,)

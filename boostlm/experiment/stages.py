@@ -249,8 +249,8 @@ class ArmStages:
                     return learner  # the other arm kept no label yet
                 raise BoostError(
                     "the training set is empty: the filter accepted no response and no label was "
-                    "kept. The last good state is kept. A better seed model, a larger sample.k or "
-                    "label.budget, or an arm that buys labels would give it something"
+                    "kept. The last good state is kept. Try a better seed model, a larger sample.k "
+                    "or label.budget, or an arm that buys labels"
                 )
             if config.reset_optimizer:
                 learner = learner._replace(optimizer_state=None)

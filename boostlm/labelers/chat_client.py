@@ -1,7 +1,7 @@
 """A client of a server that speaks the OpenAI chat-completions protocol.
 
-`ask` retries what may pass. What is left is a label, a refusal of the prompt, or an error that
-stops the run.
+`ask` retries temporary failures. It returns a label or a refusal of the prompt, or raises an error
+that stops the run.
 """
 
 import http.client
@@ -39,12 +39,12 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a retry; doubled each t
 _LONGEST_ASKED_WAIT = 600.0  # seconds; if Retry-After is longer, the run stops
 _MOST_BYTES = 16 * 2**20  # bytes of a response
 
-# Failures to connect that the first request shows to be the user's to mend.
+# Failures to connect that, at the first request, point to a wrong address or a stopped server.
 _WRONG_ADDRESS = (ConnectionRefusedError, socket.gaierror, http.client.InvalidURL, ValueError)
 
 
 class Refusal(NamedTuple):
-    """A label that the server does not give for this prompt, if it gives any at all.
+    """The server refuses this prompt, or so it seems until it has answered another one.
 
     Attributes:
       label: unanswered, with the reason and what the tries cost.
@@ -84,8 +84,8 @@ class ChatClient:
           stopping: if set, a failed request is not tried again.
 
         Raises:
-          BoostError: the server cannot be reached or lasts in failing, asks for a long wait, or
-            refuses what does not depend on the prompt.
+          BoostError: the server cannot be reached, keeps failing, asks for a long wait, or refuses
+            something that does not depend on the prompt.
         """
         cost = 0.0  # of failed attempts: servers count their tokens, too
         for tried in range(1, TRIES + 1):

@@ -36,7 +36,7 @@ class Comparison:
       round: after which.
       first_mean: accuracy.
       second_mean: accuracy.
-      differences: of each seed.
+      differences: the difference of each seed.
       estimate: their mean, with its interval over seeds and prompts; without one if the answers
         are not all on disk.
       verdict: "above" or "below" if the difference is settled, otherwise "open". It is settled if

@@ -18,7 +18,7 @@ class RoundRate(NamedTuple):
       arm: whose.
       round: the round of training they were bought for.
       checked: labels checked.
-      rate: with its 95% interval.
+      rate: the rate, with its 95% interval.
     """
 
     arm: str
@@ -73,7 +73,7 @@ def rate_for_theory(config: Config, rows: Sequence[dict[str, Any]]) -> dict[str,
 
 
 def rate_in_words(run: RunData) -> str:
-    """What is known of the labels, for the page's first line."""
+    """What is known about the labels, for the page's first line."""
     label = run.config["label"]
     buying = [arm for arm in ("boosting", *run.arms) if arm in run.arms]
     known = next((m for arm in buying if (m := measured_rate(run.rows, arm)) is not None), None)

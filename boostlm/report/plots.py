@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from boostlm.report.axes import axis_limits, spread_labels
+from boostlm.report.axes import SHADED, axis_limits, spread_labels
 from boostlm.report.compare import Comparison
 from boostlm.report.plot_style import (
     BAR,
@@ -75,7 +75,7 @@ def _count_axis(ax: Axes, last: float, label: str) -> None:
 
 
 def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
-    """One line an arm: the mean, the seeds behind it, the interval around it."""
+    """One line an arm: the mean, the seeds behind it, the interval of enough seeds around it."""
     limits, ends = _limits(run, field), []
     for arm in run.arms:
         table, x_of, ink = run.by_round(arm, field), run.by_round(arm, x_field), colour_of(arm)
@@ -96,10 +96,11 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
         group = [
             (a, e.low, e.high)
             for a, e in zip(x, estimates, strict=True)
-            if e.low is not None and e.high is not None
+            if e.n >= SHADED and e.low is not None and e.high is not None
         ]
-        low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
-        ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
+        if group:
+            low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
+            ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
         shown = slice(None) if len(x) <= 13 else slice(-1, None)
         ax.plot(x, y, color=ink, linewidth=2.2)
         ax.plot(x[shown], y[shown], marker_of(arm), color=ink, markersize=4)
@@ -192,7 +193,7 @@ def _names_width(names: Sequence[str]) -> float:
 
 
 def weight_by_group(run: RunData, arm: str) -> str | None:
-    """Where the difficulty weight lies: groups by rounds, stronger for more."""
+    """The difficulty weight of each group after each round: the more, the stronger the colour."""
     rounds = sorted({row["round"] for row in run.rows if row["arm"] == arm})
     rows = [[r for r in run.rows if r["arm"] == arm and r["round"] == n] for n in rounds]
     columns = [mean_shares([row["weight_by_group"] for row in of_round]) for of_round in rows]

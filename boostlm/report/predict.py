@@ -38,7 +38,7 @@ def predict(
         in it are left out.
       beta_of: the rate of right labels of each arm that buys labels. None means each prompt's own
         p, as for a frozen model. Arms that buy labels and are not in it are left out.
-      seed: of all draws.
+      seed: the seed of all draws.
     """
     known = {
         name: arm

@@ -123,9 +123,9 @@ class Signs:
       arm: whose.
       diversity: chance that two wrong answers to a prompt differ, of the seed model and after the
         last round.
-      lost: of the prompts solved the round before the last, the fraction that no longer is.
-      gained: of those not solved then, the fraction that now is.
-      tail_loss: of the seed model and after the last round, nats a token.
+      lost: the fraction of the prompts solved in the round before that no longer are.
+      gained: the fraction of the prompts not solved then that now are.
+      tail_loss: the seed model's, and that after the last round, in nats a token.
       alarms: (seed, kind, first round, last round, what was seen last), by seed and kind.
     """
 

@@ -146,7 +146,7 @@ def parse_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
     """Reads rows, one JSON object a line; BoostError names the first line that is not a row."""
     rows: list[dict[str, Any]] = []
     line_of: dict[tuple[str, int, int], int] = {}
-    # Not splitlines(): a JSON string may hold U+2028, which is no end of line here.
+    # Not splitlines(): a JSON string may hold U+2028, which does not end a line here.
     for number, line in enumerate(metrics_jsonl_text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -169,7 +169,7 @@ def parse_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number; write null")
+    raise ValueError(f"{name} is not a JSON number; write null")
 
 
 def _what_is_wrong(row: Any) -> str:
@@ -182,10 +182,10 @@ def _what_is_wrong(row: Any) -> str:
     if missing:
         return f"no {', '.join(missing)}"
     if not isinstance(row["arm"], str) or not row["arm"]:
-        return f"arm: {row['arm']!r} is no name"
+        return f"arm: {row['arm']!r} is not a name"
     for key in COUNTS:
         if not isinstance(row[key], int) or isinstance(row[key], bool) or row[key] < 0:
-            return f"{key}: {row[key]!r} is no count"
+            return f"{key}: {row[key]!r} is not a count"
     for key in fractions:
         if row[key] is None and key in OPTIONAL_FRACTIONS:
             continue
@@ -193,7 +193,7 @@ def _what_is_wrong(row: Any) -> str:
             return f"{key}: {row[key]!r} is not in [0, 1]"
     for key in ("train_loss", "seconds"):
         if row[key] is not None and not is_number(row[key]):
-            return f"{key}: {row[key]!r} is no number"
+            return f"{key}: {row[key]!r} is not a number"
     for key in (*BY_GROUP, *BY_FAILURES):
         kind = dict if key in BY_GROUP else list
         if row[key] is None:
@@ -202,5 +202,5 @@ def _what_is_wrong(row: Any) -> str:
             return f"{key}: must be {'an object' if kind is dict else 'a list'}"
         values = row[key].values() if kind is dict else row[key]
         if not all(v is None or is_number(v) for v in values):
-            return f"{key}: holds something that is no number"
+            return f"{key}: holds something that is not a number"
     return ""

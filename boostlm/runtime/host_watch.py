@@ -1,8 +1,9 @@
-"""Says which host the others wait for, and which one gives no sign of life.
+"""Says which host the others wait for, and which one has gone silent.
 
-Hosts meet in collectives, where each waits for all others, without an end and without a word: a
-verifier may take long. So every host posts every few seconds how many meetings it has come to and
-what it does, on the board of JAX's coordinator, which worker 0 keeps. Nobody is ended here.
+In a collective, every host waits for all others, silently and without a time limit, because a
+verifier may take long. So every few seconds each host posts how many collectives ("meetings") it
+has reached and what it is doing, to the key-value store of JAX's coordinator, which worker 0 keeps.
+Nothing here ends a process.
 """
 
 import atexit
@@ -18,10 +19,10 @@ import jax
 
 from boostlm.errors import BoostError
 
-QUIET_S = 60.0  # a host waits so long before it says so,
-REPEAT_S = 300.0  # and then says so again and again
-SILENT_S = 30.0  # a host that posts nothing for so long may be gone
-BEAT_S = 5.0  # between posts
+QUIET_S = 60.0  # seconds that a host waits before it says so,
+REPEAT_S = 300.0  # and then until it says so again
+SILENT_S = 30.0  # seconds without a post after which a host may be gone
+BEAT_S = 5.0  # seconds between posts
 
 _GO_ON = "What was committed is kept: start the same command on all hosts again"
 
@@ -49,7 +50,7 @@ class HostWatch:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: this host's number, the number of hosts, and what stands in for the world."""
+        """Args: this host's number, the number of hosts, the board, an output and a clock."""
         self._me, self._board, self._say, self._clock = me, board, say, clock
         self._lock = threading.Lock()
         self._doing, self._detail = "", ""

@@ -105,7 +105,7 @@ def gather_shards(
       n: rows.
       do: makes the rows of the given numbers, int [rows]. It must not call this module or run a
         collective.
-      what: this is, for hosts that wait for another one's share.
+      what: a name for the work, shown on hosts that wait for another one's share.
     """
     if jax.process_count() == 1:
         return do(np.arange(n))

@@ -18,9 +18,9 @@ ALARM_P = 0.004
 # among all answers shrinks when a model gets better; among wrong ones it does not.
 DIVERSITY_LEFT = 0.5
 SURE = (
-    2.0  # standard errors by which a diversity is below, or a change above, what it is held against
+    2.0  # standard errors by which a diversity or a change must differ from what it is compared to
 )
-LEAST_PROMPTS = 10  # with two wrong answers each: diversity among fewer is not looked at
+LEAST_PROMPTS = 10  # with two wrong answers each; with fewer prompts, diversity is ignored
 # The first filtered round narrows any model at once, before accuracy can show a gain, and a model
 # that trains has a bad round now and then; two rounds in a row are no accident.
 LASTING = 2
@@ -81,8 +81,9 @@ def alarms(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
       by the same test. Chance alone moves as many out as in.
 
     Args:
-      rows: of rounds 0, 1, ...; "test_accuracy", "wrong_diversity", "train_change", "churn" and
-        "against_start" are read. What was not measured is None, as the last three are in round 0.
+      rows: the rows of rounds 0, 1, ...; it reads "test_accuracy", "wrong_diversity",
+        "train_change", "churn" and "against_start". What was not measured is None, as the last
+        three are in round 0.
     """
     start, now, last, found = rows[0], rows[-1], rows[1:][-LASTING:], {}
     if now["against_start"] is not None and _fell(now["against_start"]):

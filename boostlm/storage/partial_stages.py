@@ -52,7 +52,7 @@ class PartialTraining(NamedTuple):
     """The state of a training stage after some of its steps, as a checkpoint.
 
     Attributes:
-      path: of the checkpoint's folder.
+      path: the checkpoint's folder.
       exists: whether there may be one.
     """
 
@@ -64,7 +64,7 @@ class PartialTraining(NamedTuple):
 
         Args:
           like: such a state, or its shapes.
-          steps: of the complete stage.
+          steps: the steps of the complete stage.
         """
         if not checkpoint.is_good(self.path):
             return None, []
@@ -75,7 +75,7 @@ class PartialTraining(NamedTuple):
     def save(self, state: TrainState, losses: Sequence[Any], steps: int) -> None:
         """Saves the state after len(losses) of `steps` steps.
 
-        If there is not enough time to save it, there is no checkpoint and the stage starts again.
+        If the time is too short to save it, no checkpoint is left and the stage starts again.
         """
         loss = np.zeros(steps, np.float32)
         loss[: len(losses)] = [float(x) for x in losses]

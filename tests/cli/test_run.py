@@ -117,9 +117,9 @@ def read_some(descriptor):
     ("arguments", "said"),
     [
         (["run", "--run-dir"], "expected one argument"),
-        (["run", "nowhere.py"], "there is no config file nowhere.py"),
-        (["run", "--sedes", "3"], "there is no field --sedes; did you mean --seeds?"),
-        (["run", "--run_dir", "x"], "there is no field --run_dir; did you mean --run-dir or"),
+        (["run", "nowhere.py"], "the config file nowhere.py does not exist"),
+        (["run", "--sedes", "3"], "--sedes is not an option; did you mean --seeds?"),
+        (["run", "--run_dir", "x"], "--run_dir is not an option; did you mean --run-dir or"),
         (["run", "--run-dir", "gs2://bucket/run"], "gs2://bucket/run cannot be opened"),
         (["run", "--rounds"], "--rounds needs a value"),
         (["run", "--rounds", "many"], "--rounds takes a whole number, not 'many'"),

@@ -130,7 +130,7 @@ def test_own_task_names_every_member():
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 SPOILT = {
-    "there is no file my_task.py": None,
+    "the file my_task.py does not exist": None,
     "has no Sums": lambda text: text.replace("class Sums", "class Others"),
     "does not run: ": lambda text: f"{text}\n1 / 0\n",
     "prompts['test'] is missing": lambda text: text.replace(

@@ -1,4 +1,4 @@
-"""The theory's curve: the truth of an ideal learner lies in its band, for every arm."""
+"""The theory's curve: its band contains the truth of an ideal learner, for every arm."""
 
 import jax
 import jax.numpy as jnp

@@ -13,7 +13,7 @@ from boostlm.errors import BoostError
 from boostlm.report.compare import compare, summaries
 from boostlm.report.conclusions import conclusions, group_leads
 from boostlm.report.page import render_html
-from boostlm.report.plots import summary_png
+from boostlm.report.plots import arms_by, summary_png
 from boostlm.report.run_data import LATER, Prediction, RunData, parse_rows
 from boostlm.report.terminal import final_table
 from boostlm.report.wording import short_name
@@ -220,6 +220,13 @@ def test_text_stays_inside_its_figure(case):
             left = float(x) - long * (0.5 if "middle" in style else "text-anchor: end" in style)
             assert left > -3, text
             assert left + long < float(width) + 3 or "middle" in style, text
+
+
+@pytest.mark.parametrize(("seeds", "shaded"), [(2, False), (3, True)])
+def test_intervals_are_shaded_from_three_seeds_on(seeds, shaded):
+    run = make_run(seeds=seeds, rounds=1)
+    assert ("FillBetween" in arms_by(run, "test_accuracy")) == shaded
+    assert ("shades 95%" in render_html(run)) == shaded
 
 
 @pytest.mark.slow
