@@ -52,9 +52,9 @@ def context_of(config):
         name = "numbers"
 
         def __init__(self):
-            sizes = {"train": config.data.train_prompts, "validation": 64}
+            sizes = {"train": config.data.train_prompts, "validation": 64, "test": 64}
             self.prompts = {
-                split: Prompts(("a number",) * size, ("all",) * size)
+                split: Prompts((f"a {split} number",) * size, ("all",) * size)
                 for split, size in sizes.items()
             }
 
@@ -69,7 +69,7 @@ def context_of(config):
             right = tokens_NxKxR[..., 0].reshape(-1) % 8 == 0
             return ["right" if x else "wrong" for x in right.tolist()]
 
-    def sample(params, prompts, groups, key, sampling, progress, stop):
+    def sample(params, prompts, groups, *rest):
         shape, rng = groups.sample_MxK.shape, np.random.default_rng(len(groups.prompt_M))
         tokens_MxKxR = rng.integers(4, 64, (*shape, R), np.int32)
         logprob_MxKxR = np.full((*shape, R), -1.0, np.float32)
@@ -80,7 +80,9 @@ def context_of(config):
 
     task, rng = Numbers(), np.random.default_rng(0)
     tokenizer = Tokenizer(
-        train_tokenizer(config.tokenizer, ["right wrong a number a seed"] * 64).model
+        train_tokenizer(
+            config.tokenizer, ["right wrong a train validation test number a seed"] * 64
+        ).model
     )
     learner = make_learner(config, config.model, tokenizer.vocab_size, ((1,),), jax.devices())
     learner.sampler.sample = sample

@@ -73,12 +73,14 @@ MUTATIONS = {
         "experiment/context.py", 'eval_prompts=prompts[split]', 'eval_prompts=prompts["train"]'
     ),
     "EOS left out of the loss": Mutation(
-        "engine/prompt_table.py",
-        "in_response.astype(np.float32))",
-        "(in_response & (place_T < start_C + length_C[:, None] - 1)).astype(np.float32))",
+        "engine/training_rows.py",
+        "(in_response_BxT & valid_B[:, None])",
+        "(in_response_BxT & valid_B[:, None] & (place_1xT < end_Bx1 - 1))",
     ),
     "cut-off responses counted as right": Mutation(
-        "experiment/stages.py", "        correct &= responses.finished_BxK\n", ""
+        "experiment/stages.py",
+        "return right & shards.local(samples.finished_NxK)",
+        "return right",
     ),
     "cut-off labels counted as right": Mutation(
         "experiment/labeling.py", "correct = correct and answered", "correct = correct"

@@ -15,7 +15,7 @@ from boostlm.engine.parallel import parallel_of
 from boostlm.engine.prompt_shards import PromptShards, by_host, split_prompts
 from boostlm.engine.prompt_table import PromptTable
 from boostlm.engine.sampler import OnProgress, Sampler
-from boostlm.engine.slot_layout import SampleGroups, group_pairs
+from boostlm.engine.slot_layout import Layout, SampleGroups, group_pairs, layout_of_pairs
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.engine.training_rows import TrainingRows
 from boostlm.lm.generate import Responses
@@ -160,21 +160,32 @@ class LanguageLearner:
         sample_L: np.ndarray,
         key: jax.Array,
         sampling: SamplingParams,
-        progress: OnProgress = _ignore,
+        most: int,
     ) -> Responses:
         """One response for each pair of a prompt and a sample number, as numpy arrays [L, ...].
 
         The response of a pair is the one that `sample` gives. Every host gets all of them.
+
+        Args:
+          params: of the model.
+          prompts: of all hosts.
+          prompt_id_L: int32.
+          sample_L: int32, sample numbers.
+          key: of the round.
+          sampling: how tokens are drawn.
+          most: pairs that are asked for at once; calls with the same number share a program.
 
         Raises:
           Preempted: SIGTERM came to any host.
         """
         params = self.sampler.ready(params)
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
+        rows = min(self.sampler.batch_size, most)
+        layout = layout_of_pairs(rows, self.sampler.devices)
 
         def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
             mine = SampleGroups(*(x[i] for x in groups))
-            return self._sample(params, prompts, mine, key, sampling, progress)
+            return self._sample(params, prompts, mine, key, sampling, _ignore, layout)
 
         responses, done_M = gather_shards(len(groups.prompt_M), share)
         if not done_M.all():
@@ -189,10 +200,11 @@ class LanguageLearner:
         key: jax.Array,
         sampling: SamplingParams,
         progress: OnProgress,
+        layout: Layout | None = None,
     ) -> tuple[Responses, np.ndarray]:
         """The responses of some groups, on this host, and which are done, bool [M]."""
         stop = preemption.sigterm.is_set
-        return self.sampler.sample(params, prompts, groups, key, sampling, progress, stop)
+        return self.sampler.sample(params, prompts, groups, key, sampling, progress, stop, layout)
 
     def train(
         self,

@@ -61,6 +61,7 @@ class PromptShards(NamedTuple):
 
     def local(self, rows: jax.Array) -> np.ndarray:
         """The rows of `own`, in the memory of the host."""
+        rows = jax.device_put(rows, row_sharding(self.mesh))  # which they mostly have
         shards = sorted(rows.addressable_shards, key=lambda shard: shard.index[0].start or 0)
         parts = [np.asarray(shard.data) for shard in shards]
         return (

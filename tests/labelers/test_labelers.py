@@ -214,7 +214,7 @@ def test_pairs_are_drawn_as_samples_of_all_prompts_are(learner, tmp_path):
     whole = learner.sample(params, ctx.train_prompts, key, SamplingParams(), 2)
     order = np.random.default_rng(0).permutation(48)[:31]  # more than one batch, in any order
     pairs = [ids[order] for ids in ALL_PAIRS]
-    drawn = learner.sample_pairs(params, ctx.train_prompts, *pairs, key, SamplingParams())
+    drawn = learner.sample_pairs(params, ctx.train_prompts, *pairs, key, SamplingParams(), 99)
     for name in ("tokens_BxKxR", "length_BxK", "finished_BxK"):
         expected = getattr(whole, name)[pairs[0], pairs[1]]
         np.testing.assert_array_equal(getattr(drawn, name), expected)
