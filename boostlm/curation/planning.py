@@ -121,6 +121,9 @@ def plan_arm(
     theta, alpha = jnp.float32(theta_from_beta(assumed)), jnp.float32(settings.alpha)
     rates = settings.miss_rate, settings.false_accept_rate, settings.filter_labels
     world = World(jnp.float32(settings.beta), *map(jnp.asarray, rates))
+    places = places or settings.budget
+    for other in as_many_as or ():
+        places = max(places, int(np.diff(other.kept_R).max(initial=0)))
     runs = []
     for i, p_N in enumerate(p_RxN):
         key, state = jax.random.key(seed * 1000 + i), table_state(initial_table(p_N))
@@ -140,7 +143,7 @@ def plan_arm(
                 Curation(theta, jnp.asarray(budget_R, jnp.int32), alpha),
                 world,
                 None,
-                places=places or settings.budget,
+                places=places,
                 k=settings.k,
             )
             errors += [1 - float(x) for x in trace.accuracy[1:]]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from boostlm.config import Config
 from boostlm.config_io import arm_config, arms_of
+from boostlm.curation.policies import switches_of
 from boostlm.engine.learner import LearnerState
 from boostlm.errors import WaitingForPeople
 from boostlm.experiment.arm_run import ArmRun
@@ -64,6 +65,7 @@ def run_experiment(
     """
     config, metrics = ctx.config, MetricsFile(run_dir, ctx.config)
     for arm in arms_of(config).values():
+        switches_of(arm)  # a function of one's own is loaded, and tried, before any work
         label = arm_config(config, arm).label
         if label.labeler == "endpoint" and arm.labels != "none":
             on_host0(read_key)(label.endpoint)  # a missing key is reported before any work

@@ -11,7 +11,9 @@ from boostlm.config_io import arm_config, arms_of
 from boostlm.curation.arms import Arm
 from boostlm.curation.difficulty import theta_from_beta
 from boostlm.curation.ideal_learner import FirstSamples, Trace, World, initial_table, simulate
+from boostlm.curation.policies import switches_of
 from boostlm.curation.round import Curation
+from boostlm.errors import BoostError
 from boostlm.experiment.round_arrays import Verdicts
 from boostlm.report.run_data import Prediction
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
@@ -35,7 +37,7 @@ def predict(
     Args:
       config: of the run.
       starts: the verdicts on the seed model's samples that each arm starts from. Arms that are not
-        in it are left out.
+        in it are left out, and so are those whose own function is not there to be loaded.
       beta_of: the rate of right labels of each arm that buys labels. None means each prompt's own
         p, as for a frozen model. Arms that buy labels and are not in it are left out.
       seed: the seed of all draws.
@@ -43,7 +45,7 @@ def predict(
     known = {
         name: arm
         for name, arm in arms_of(config).items()
-        if name in starts and (arm.labels == "none" or name in beta_of)
+        if name in starts and (arm.labels == "none" or name in beta_of) and _loads(arm)
     }
     known = {n: arm for n, arm in known.items() if arm.as_many_as in ("", *known)}
     draws = {id(v): _Rates(v, seed) for v in starts.values()}
@@ -66,6 +68,14 @@ def predict(
             kept[name] = np.diff(trace.kept)
             found[name].append(np.asarray(trace.accuracy, np.float64))
     return {name: _prediction(np.stack(curves)) for name, curves in found.items()}
+
+
+def _loads(arm: Arm) -> bool:
+    try:
+        switches_of(arm)
+    except BoostError:
+        return False
+    return True
 
 
 class _Rates:

@@ -42,7 +42,7 @@ def test_plan_requires_its_arguments(capsys):
     status, out, err = call(capsys, "plan")
     assert (status, out) == (2, "")
     assert "give --beta, --target-error, --budget, --prompts, or the directory of a run" in err
-    assert "'bosting' is not an arm" in call(capsys, "plan", "--arms", "bosting")[2]
+    assert "'bosting' unknown" in call(capsys, "plan", "--arms", "bosting")[2]
 
 
 TOLD = ["plan", "--beta", "0.3", "--start", "0.4", "--target-error", "0.2", "--budget", "20"]

@@ -1,5 +1,7 @@
 """The theory's curve: its band contains the truth of an ideal learner, for every arm."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +111,12 @@ def test_round_0_is_what_was_measured_and_arms_without_a_rate_are_left_out():
     assert set(found) == {"do_nothing", "filter_only"}
     assert all(p.low[0] - 0.01 <= correct.mean() <= p.high[0] + 0.01 for p in found.values())
     assert all(len(p.mean) == ROUNDS + 1 for p in found.values())
+
+
+def test_an_arm_whose_function_is_gone_has_no_curve():
+    config = replace(config_of(), arms=("gone=Arm(labels=gone.py:f)",))
+    correct = np.zeros((N, K), bool)
+    assert predict(config, {"gone": Verdicts(correct, correct)}, {"gone": BETA}) == {}
 
 
 @pytest.mark.slow
