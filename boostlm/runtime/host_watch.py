@@ -7,6 +7,7 @@ Nothing here ends a process.
 """
 
 import atexit
+import functools
 import json
 import sys
 import threading
@@ -155,55 +156,42 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
-_watches: list[HostWatch] = []  # this process's, once it is started
-_thread: list[threading.Thread] = []
-_ended = threading.Event()
-
-
+@functools.cache
 def watch() -> HostWatch:
-    """This process's watch; for several hosts only."""
-    return _watches[0] if _watches else start_watch(jax.process_index(), jax.process_count())
+    """This process's watch, which a thread has beat from the first call on.
 
-
-def start_watch(me: int, count: int) -> HostWatch:
-    """Starts this process's watch; to be called after JAX's processes have joined.
-
-    Args:
-      me: this host's number.
-      count: hosts in all.
+    For several hosts only, after they have joined (`join_hosts`).
     """
+    # JAX has no public name for its coordinator's key-value store, nor for these numbers before
+    # the devices are set up, which may wait for other hosts.
+    from jax._src.distributed import global_state as joined
 
-    def say(text: str) -> None:
-        print(f"boostlm: worker {me} {text}", file=sys.stderr, flush=True)
+    me = joined.process_id
+    started = HostWatch(me, joined.num_processes, _board(joined.client), _say_of(me))
+    ended = threading.Event()
 
-    started = HostWatch(me, count, _coordinator(), say)
-    _watches.append(started)
-    _thread.append(threading.Thread(target=_beat, args=(started,), daemon=True))
-    _thread[0].start()
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            with suppress(OSError, ValueError):  # no standard error, as where a terminal has gone
+                started.beat()
+
+    def leave() -> None:
+        """Leaves JAX's coordinator while the thread speaks: that waits for all hosts, too."""
+        jax.distributed.shutdown()
+        ended.set()
+        thread.join(timeout=2 * BEAT_S)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    atexit.register(leave)
     return started
 
 
-@atexit.register
-def _end() -> None:
-    """Leaves JAX's coordinator while the thread speaks: that waits for all hosts, too."""
-    if _thread:
-        jax.distributed.shutdown()
-    _ended.set()
-    for thread in _thread:
-        thread.join(timeout=2 * BEAT_S)
+def _say_of(me: int) -> Callable[[str], None]:
+    return lambda text: print(f"boostlm: worker {me} {text}", file=sys.stderr, flush=True)
 
 
-def _beat(host_watch: HostWatch) -> None:
-    while not _ended.wait(BEAT_S):
-        with suppress(OSError, ValueError):  # no standard error, as where a terminal has gone
-            host_watch.beat()
-
-
-def _coordinator() -> Board:
-    """The key-value store of JAX's coordinator; JAX has no public name for it."""
-    from jax._src import distributed
-
-    client: Any = distributed.global_state.client
+def _board(client: Any) -> Board:
     folder = "boostlm/hosts/"
 
     def put(host: int, text: str) -> None:

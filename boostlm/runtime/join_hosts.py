@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 
 from boostlm.errors import BoostError
-from boostlm.runtime.host_watch import start_watch
+from boostlm.runtime.host_watch import watch
 
 _PORT = 8482  # that JAX uses on Cloud TPUs
 _METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/"
@@ -61,7 +61,7 @@ def join_hosts(timeout_s: float = 300.0) -> int:
             "tpu_scripts/run.sh does"
         )
     jax.distributed.initialize(*hosts, cluster_detection_method="deactivate")
-    start_watch(hosts.index, hosts.count)
+    watch()
     return hosts.count
 
 

@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +15,7 @@ from support.runs import (
     as_options,
     bits,
     environment,
+    finished_run,
     ledger_files,
     on_one_device,
     rows_of,
@@ -64,10 +67,12 @@ def labels_of(labeler, url="http://127.0.0.1:9", **changes):
 
 
 def live(learner, config, root):
-    """Does what one process of the command line does."""
-    folder = RunDir(root)
+    """Does what one process of the command line does, from a seed model that was trained before."""
+    folder, seed_model = RunDir(root), Path("rounds", "seed0", "shared")
     with folder.locked():
         folder.create(config)
+        if config.filter == CONFIG.filter and not (root / seed_model).exists():
+            shutil.copytree(finished_run()[0] / seed_model, root / seed_model)
         ctx = replace(make_context(config, folder), learner=learner)
         return run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
 
