@@ -22,7 +22,8 @@ from boostlm import (
     theta_from_beta,
 )
 from boostlm.curation.mixture import Mixture
-from boostlm.curation.round import curate, plan_labels
+from boostlm.curation.policies import switches_of
+from boostlm.curation.round import TrainingSet, curate, plan_labels
 from boostlm.lm.sharding import device_mesh
 
 N, K, L, ROUNDS = 13, 3, 10, 3
@@ -102,20 +103,22 @@ def test_no_device_makes_a_whole_array_over_prompts(devices):
     """Neither an argument or result nor anything between: counts are summed up in parts."""
     many = 8 * 1009  # no other size occurs
     by_prompt = NamedSharding(device_mesh(devices), P("data"))
-    log_weight_N, valid_N, accepted_NxK, own_NxK = (
+    log_weight_N, failures_N, accepted_NxK, own_NxK = (
         jax.ShapeDtypeStruct(shape, dtype, sharding=by_prompt)
         for shape, dtype in (
             ((many,), jnp.float32),
-            ((many,), jnp.bool_),
+            ((many,), jnp.int32),
             ((many, K), jnp.bool_),
             ((many, K), jnp.float32),
         )
     )
     key, kept_L = jax.random.key(0), np.ones(L, bool)
+    arm = switches_of(ARMS["boosting"])
+    examples = TrainingSet(None, accepted_NxK, Labels(None, kept_L), np.zeros(L, np.int32))
     mixture = Mixture(own_NxK, np.ones(L, np.float32), np.int32(0), np.int32(0))
     for lowered in (
-        plan_labels.lower(key, log_weight_N, accepted_NxK, 0.3, L, 2, places=L),
-        curate.lower(False, accepted_NxK, kept_L, 0.3, valid_N),
+        plan_labels.lower(key, arm, log_weight_N, failures_N, accepted_NxK, 0.3, L, 0, places=L),
+        curate.lower(arm, examples, log_weight_N, 0.3),
         draw.lower(key, mixture, 32),
     ):
         program = lowered.compile().as_text()
