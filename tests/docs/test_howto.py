@@ -4,7 +4,6 @@ What needs a TPU is given to the real parser; what needs Google Cloud runs again
 """
 
 import csv
-import dataclasses
 import inspect
 import json
 import os
@@ -13,15 +12,12 @@ import shlex
 import shutil
 import subprocess
 
-import jax
-import numpy as np
 import pytest
 from docs.pages import DOCS, Place, blocks, section, shell_blocks, text_of
-from etils import epath
-from support import gemma_reference as ref
 from support.chat_server import KEY, completion, serving
 from support.data_sets import REPOSITORY
 from support.runs import ledger_files, rows_of, tiny_config
+from support.tiny_gemma import tiny_gemma, write_directory
 from test_tpu_scripts import Cloud, write
 
 from boostlm import Arm
@@ -35,9 +31,6 @@ from boostlm.curation.arms import DATA, LABELS, OWN, START
 from boostlm.engine.tokenizer import train_tokenizer
 from boostlm.errors import BoostError
 from boostlm.experiment.context import make_context
-from boostlm.lm.decoder import decoder_lm
-from boostlm.pretrained.converted import PretrainedModel
-from boostlm.pretrained.huggingface import write_huggingface
 from boostlm.storage.run_dir import RunDir
 from boostlm.tasks.base import Task
 from boostlm.tasks.skills import SkillsTask
@@ -282,11 +275,7 @@ def hugging_face(folder):
     """A directory as of google/gemma-2-2b, with a tiny model that knows the embedded task's texts."""
     config = tiny_config()
     tokenizer = train_tokenizer(config.tokenizer, SkillsTask(config.data).tokenizer_texts())
-    sizes = dataclasses.replace(ref.TINY["gemma2"], layers=1)
-    params = jax.jit(decoder_lm(sizes, tokenizer.vocab_size).init)(jax.random.key(0))
-    dropped = np.zeros((0, sizes.width), np.float32)
-    params = jax.tree.map(np.asarray, params)
-    write_huggingface(epath.Path(folder), PretrainedModel(sizes, tokenizer, params, dropped))
+    write_directory(folder, tiny_gemma("gemma2", tokenizer))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from support.tiny_gemma import (
     SPECIALS,
     TYPES,
     spm_model,
-    tiny_model,
+    tiny_gemma,
     write_directory,
     write_gguf,
 )
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model()
+    return tiny_gemma()
 
 
 def from_gguf(folder, model, types):

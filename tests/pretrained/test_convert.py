@@ -1,6 +1,7 @@
 """boostlm convert: there and back, what it refuses, trimming, and a run from a converted model."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -10,6 +11,7 @@ import sentencepiece as spm
 from etils import epath
 from support import gemma_reference as ref
 from support.runs import full_logits
+from support.tiny_gemma import tiny_gemma, write_directory
 
 from boostlm.cli.main import main
 from boostlm.config import Config, ModelConfig, TokenizerConfig
@@ -23,7 +25,6 @@ from boostlm.lm.generate import SamplingParams, generate
 from boostlm.pretrained import huggingface
 from boostlm.pretrained.convert import import_model
 from boostlm.pretrained.converted import (
-    PretrainedModel,
     load_converted,
     load_converted_params,
     open_converted,
@@ -50,19 +51,11 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(TokenizerConfig("char", 32), TEXTS)
 
 
-def random_model(family: str, tokenizer: Tokenizer, **changes) -> PretrainedModel:
-    config = dataclasses.replace(ref.TINY[family], **changes)
-    init = decoder_lm(config, tokenizer.vocab_size).init
-    params = jax.tree.map(np.asarray, jax.jit(init)(jax.random.key(0)))
-    return PretrainedModel(config, tokenizer, params, np.zeros((0, config.width), np.float32))
-
-
 @pytest.fixture(scope="module")
 def source(tokenizer, tmp_path_factory) -> epath.Path:
     """A Hugging Face directory of a tiny Gemma 3; tests change copies of it."""
-    folder = epath.Path(tmp_path_factory.mktemp("source") / "hf")
-    write_huggingface(folder, random_model("gemma3", tokenizer))
-    return folder
+    folder = tmp_path_factory.mktemp("source") / "hf"
+    return write_directory(folder, tiny_gemma("gemma3", tokenizer, layers=3))
 
 
 @pytest.fixture
@@ -82,7 +75,7 @@ def same(a, b) -> bool:
 @pytest.mark.parametrize("shard_bytes", [1 << 30, 20_000])
 def test_there_and_back(family, shard_bytes, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface, "_SHARD_BYTES", shard_bytes)
-    model = random_model(family, tokenizer)
+    model = tiny_gemma(family, tokenizer, layers=3)
     hf, folder, again = (str(tmp_path / name) for name in ("hf", "folder", "again"))
     write_huggingface(epath.Path(hf), model)
     assert main(["convert", hf, folder]) == 0
@@ -99,14 +92,15 @@ def test_there_and_back(family, shard_bytes, tokenizer, tmp_path, monkeypatch):
 @pytest.mark.parametrize("family", ["gemma2", "gemma3"])
 def test_transformers_loads_an_export_with_the_same_logits(family, tokenizer, tmp_path):
     transformers = pytest.importorskip("transformers", reason="parity needs the extra `parity`")
-    model = random_model(family, tokenizer)
+    model = tiny_gemma(family, tokenizer, layers=3)
     write_huggingface(epath.Path(tmp_path / "hf"), model)
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "hf", attn_implementation="eager", output_loading_info=True
     )
     assert not any(report.values()), report
     tokens = np.random.default_rng(0).integers(0, tokenizer.vocab_size, (2, 60))
-    got = full_logits(decoder_lm(model.config, tokenizer.vocab_size))(model.params, tokens)
+    logits = jax.jit(full_logits(decoder_lm(model.config, tokenizer.vocab_size)))
+    got = logits(model.params, tokens)
     assert np.abs(got - ref.transformers_logits(theirs.eval(), tokens)).max() < 1e-4
 
 
@@ -136,11 +130,11 @@ def edit_json(file, **changes):
         ({"num_hidden_layers": "gone"}, "num_hidden_layers is missing"),
         ({"hidden_activation": "silu"}, "hidden_activation is 'silu'"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}, "rotary scaling 'linear'"),
-        ({"layer_types": ["full_attention", "sliding_attention"] * 3}, "no regular pattern"),
+        ({"layer_types": ["full_attention", "sliding_attention"] * 2}, "no regular pattern"),
         ({"vocab_size": 999}, "vocab_size is 999"),
         ({"hidden_size": 32}, "model.embed_tokens.weight has shape"),
-        ({"num_hidden_layers": 7}, "model.layers.6.mlp.up_proj.weight is missing"),
-        ({"num_hidden_layers": 5}, "model.layers.5.mlp.up_proj.weight is not of this model"),
+        ({"num_hidden_layers": 4}, "model.layers.3.mlp.up_proj.weight is missing"),
+        ({"num_hidden_layers": 2}, "model.layers.2.mlp.up_proj.weight is not of this model"),
         ({"eos_token_id": [1, 500]}, "stop and BOS are the tokens (1, 1, 500, 2)"),
     ],
 )
@@ -191,7 +185,7 @@ def test_an_existing_folder_is_left_alone(source, tmp_path, capsys):
 
 
 def test_a_model_that_transformers_lacks_is_refused(tokenizer, tmp_path):
-    model = random_model("gemma3", tokenizer)
+    model = tiny_gemma("gemma3", tokenizer)
     plain = dataclasses.replace(model.config, qk_norm=False, post_norms=False)
     with pytest.raises(BoostError, match="no architecture"):
         write_huggingface(epath.Path(tmp_path / "hf"), model._replace(config=plain))
@@ -222,12 +216,13 @@ def test_trimming_keeps_logits_greedy_output_and_tokens(source, tmp_path):
             table = params["params"]["embedding"]["embedding"].copy()
             table[np.setdiff1d(np.arange(len(table)), kept)] *= 0
             params = {"params": {**params["params"], "embedding": {"embedding": table}}}
-        logits.append(np.asarray(full_logits(lm)(model.params, tokens)))
-        out = generate(
-            lm, params, tokens, np.array([tokens.shape[1]]),
-            row_keys(jax.random.key(0), np.arange(1), 1), max_new_tokens=8,
-            stop_sequences=((model.tokenizer.eos_id,),), pad_id=0, sampling=SamplingParams(temperature=0.0),
+        logits.append(np.asarray(jax.jit(full_logits(lm))(model.params, tokens)))
+        sample = functools.partial(
+            generate, lm, max_new_tokens=8, stop_sequences=((model.tokenizer.eos_id,),), pad_id=0,
+            sampling=SamplingParams(temperature=0.0),
         )  # fmt: skip
+        key = row_keys(jax.random.key(0), np.arange(1), 1)
+        out = jax.jit(sample)(params, tokens, np.array([tokens.shape[1]]), key)
         greedy.append(model.tokenizer.decode(out.tokens_BxKxR[0, 0]))
     assert np.abs(logits[0] - logits[1][..., kept]).max() < 1e-5
     assert greedy[0] == greedy[1]
@@ -253,7 +248,7 @@ def test_a_trimmed_model_is_mapped_back_on_export(source, tmp_path):
 def skills_model(tmp_path, config) -> epath.Path:
     """A tiny converted Gemma 3 whose tokenizer knows the embedded task's texts."""
     texts = SkillsTask(config.data).tokenizer_texts()
-    model = random_model("gemma3", train_tokenizer(config.tokenizer, texts), layers=1)
+    model = tiny_gemma("gemma3", train_tokenizer(config.tokenizer, texts))
     path = epath.Path(tmp_path / "model")
     save_converted(path, model)
     return path

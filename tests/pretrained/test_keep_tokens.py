@@ -1,23 +1,18 @@
 """Which tokens `boostlm convert` keeps: those of every line of the files, and those of the task."""
 
-import dataclasses
 import json
 
-import jax
-import numpy as np
 import pytest
 from etils import epath
-from support import gemma_reference as ref
 from support.gsm8k import FIXTURES, task
+from support.tiny_gemma import tiny_gemma, write_directory
 
 from boostlm.cli.main import main
 from boostlm.config import DataConfig, TokenizerConfig
 from boostlm.engine.tokenizer import train_tokenizer
 from boostlm.errors import BoostError
-from boostlm.lm.decoder import decoder_lm
 from boostlm.pretrained.convert import texts_in
-from boostlm.pretrained.converted import PretrainedModel, open_converted
-from boostlm.pretrained.huggingface import write_huggingface
+from boostlm.pretrained.converted import open_converted
 from boostlm.storage.durable_files import complete_lines, lines_of
 from boostlm.tasks.base import texts_of_task
 from boostlm.tasks.skills import SkillsTask
@@ -106,13 +101,8 @@ def test_a_text_file_is_one_text_as_it_is(tmp_path):
 def source_of(folder, texts):
     """A Hugging Face directory of a tiny Gemma 3 that can write the texts."""
     tokenizer = train_tokenizer(TokenizerConfig("bpe", 1200), texts)
-    config = dataclasses.replace(ref.TINY["gemma3"], layers=1)
-    init = decoder_lm(config, tokenizer.vocab_size).init
-    params = jax.tree.map(np.asarray, jax.jit(init)(jax.random.key(0)))
-    empty = np.zeros((0, config.width), np.float32)
     pytest.importorskip("safetensors", reason="conversion needs the extra `convert`")
-    write_huggingface(epath.Path(folder), PretrainedModel(config, tokenizer, params, empty))
-    return str(folder)
+    return str(write_directory(folder, tiny_gemma("gemma3", tokenizer)))
 
 
 def unwritable(path, texts):

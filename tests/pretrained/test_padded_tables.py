@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
-from support.tiny_gemma import PIECES, tiny_model, write_directory, write_gguf
+from support.tiny_gemma import PIECES, tiny_gemma, write_directory, write_gguf
 
 from boostlm.cli.main import main
 from boostlm.errors import BoostError
@@ -37,7 +37,7 @@ def agrees(found, model):
     [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in sorted({2, 63, 64, *TO.values()}))],
 )
 def test_padding_is_set_aside_and_put_back(padding, tmp_path):
-    model = tiny_model(padding=padding)
+    model = tiny_gemma(padding=padding)
     directory = write_directory(tmp_path / "hf", model)
     agrees(read_huggingface(directory), model)
     agrees(read_gguf(write_gguf(tmp_path / "m.gguf", model)), model)
@@ -51,7 +51,7 @@ def test_padding_is_set_aside_and_put_back(padding, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("padding", [-1, -100, 65, 100, TO[512] - 1, TO[1024] + 1, 1024])
 def test_fewer_rows_than_tokens_and_more_than_padding_are_errors(padding, tmp_path):
-    model = tiny_model(padding=max(padding, 0))
+    model = tiny_gemma(padding=max(padding, 0))
     if padding < 0:
         inner = model.params["params"]
         table = inner["embedding"]["embedding"][:padding]
@@ -71,7 +71,7 @@ def test_fewer_rows_than_tokens_and_more_than_padding_are_errors(padding, tmp_pa
     ],
 )  # fmt: skip
 def test_the_config_names_one_of_the_two_numbers(padding, size, good, tmp_path):
-    directory = write_directory(tmp_path / "hf", tiny_model(padding=padding))
+    directory = write_directory(tmp_path / "hf", tiny_gemma(padding=padding))
     raw = json.loads((directory / "config.json").read_text()) | {"vocab_size": size}
     (directory / "config.json").write_text(json.dumps(raw))
     if good:
@@ -85,7 +85,7 @@ def test_the_config_names_one_of_the_two_numbers(padding, size, good, tmp_path):
 
 @pytest.mark.parametrize("padding", [0, 1, 20])
 def test_trimming_and_back(padding, tmp_path):
-    model = tiny_model(padding=padding)
+    model = tiny_gemma(padding=padding)
     kept = np.array([*range(20), 300, 310])
     small = trim(model, kept)
     assert len(small.dropped_embedding) == V - len(kept) + padding
@@ -100,7 +100,7 @@ def test_trimming_and_back(padding, tmp_path):
 @pytest.mark.parametrize("padding", [1, TO[64]])
 def test_transformers_loads_an_export_of_a_padded_model(padding, tmp_path, capsys):
     transformers = pytest.importorskip("transformers", reason="parity needs the extra `parity`")
-    write_directory(tmp_path / "hf", tiny_model(padding=padding))
+    write_directory(tmp_path / "hf", tiny_gemma(padding=padding))
     assert main(["convert", str(tmp_path / "hf"), str(tmp_path / "folder")]) == 0
     out = capsys.readouterr().out
     assert f"{padding} rows of the embedding table belong to no token" in out

@@ -15,7 +15,7 @@ from boostlm.pretrained.weights import Tensors, read_params
 from support.data_sets import data_set
 
 VOCAB = 101
-_SHAPE = {"layers": 6, "width": 48, "heads": 4, "kv_heads": 2, "head_dim": 16, "mlp_width": 96}
+_SHAPE = {"layers": 3, "width": 48, "heads": 4, "kv_heads": 2, "head_dim": 16, "mlp_width": 96}
 TINY = {
     "gemma2": ModelConfig(
         **_SHAPE,
@@ -29,7 +29,7 @@ TINY = {
     "gemma3": ModelConfig(
         **_SHAPE,
         rope_base=1_000_000.0,
-        global_every=6,
+        global_every=3,
         window=24,
         query_divisor=20,
         qk_norm=True,
@@ -38,7 +38,7 @@ TINY = {
 }
 
 
-def transformers_model(name: str, seed: int = 0):
+def transformers_model(name: str):
     """The transformers model of TINY[name], with random weights that every feature shows in."""
     torch = pytest.importorskip("torch", reason="parity needs torch: the extra `parity`")
     transformers = pytest.importorskip("transformers", reason="parity needs the extra `parity`")
@@ -62,8 +62,9 @@ def transformers_model(name: str, seed: int = 0):
         )
         model = transformers.Gemma2ForCausalLM(config)
     else:
-        model = transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**shape))
-    generator = torch.Generator().manual_seed(seed)
+        config = transformers.Gemma3TextConfig(**shape, sliding_window_pattern=c.global_every)
+        model = transformers.Gemma3ForCausalLM(config)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
             scale = 0.3 if parameter.ndim == 1 else 1.5 / parameter.shape[-1] ** 0.5

@@ -1,4 +1,4 @@
-"""A tiny Gemma with Gemma's control tokens, as a GGUF file or a Hugging Face directory."""
+"""A tiny Gemma, in memory, as a GGUF file or as a Hugging Face directory."""
 
 import dataclasses
 import string
@@ -42,16 +42,24 @@ def spm_model(types=TYPES):
     return model.SerializeToString()
 
 
-def tiny_model(stops=(), padding=0):
-    """A model with random weights, and rows that pad its table."""
-    tokenizer = Tokenizer(spm_model(), stops)
-    config = dataclasses.replace(TINY["gemma3"], layers=1, query_divisor=0)
-    init = decoder_lm(config, tokenizer.vocab_size).init
+def tiny_gemma(family="gemma3", tokenizer=None, padding=0, layers=1, **changes):
+    """A model with random weights, and rows that pad its table.
+
+    Args:
+      family: of TINY.
+      tokenizer: one with Gemma's control tokens if it is None.
+      padding: rows.
+      layers: of one, config.json can tell no pattern but the usual one.
+      changes: to its config.
+    """
+    tokenizer = tokenizer or Tokenizer(spm_model())
+    every = TINY[family].global_every if layers > 1 else {"gemma2": 2, "gemma3": 6}[family]
+    config = dataclasses.replace(TINY[family], layers=layers, global_every=every, **changes)
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(init, jax.random.key(0))
+    shapes = jax.eval_shape(decoder_lm(config, tokenizer.vocab_size).init, jax.random.key(0))
 
     def random(shape):  # to which GGUF's 1 is added, and taken off again, without rounding
-        return rng.integers(-1024, 1024, shape).astype(np.float32) / 1024
+        return rng.integers(-256, 256, shape).astype(np.float32) / 1024
 
     params = jax.tree.map(lambda x: random(x.shape), shapes)
     return PretrainedModel(config, tokenizer, params, random((padding, config.width)))
