@@ -29,10 +29,6 @@ from boostlm.config import ComputeConfig, LabelConfig
 pytestmark = pytest.mark.slow
 
 
-def devices(count):
-    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -52,7 +48,7 @@ def on_hosts(words, count=2, **options):
         processes.append(
             subprocess.Popen(
                 words(index),
-                env=environment() | devices(8 // count) | joined,
+                env=environment(8 // count) | joined,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
