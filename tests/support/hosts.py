@@ -6,10 +6,6 @@ import subprocess
 from support.runs import environment
 
 
-def devices(count):
-    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -29,7 +25,7 @@ def on_hosts(words, count=2, **options):
         processes.append(
             subprocess.Popen(
                 words(index),
-                env=environment() | devices(8 // count) | joined,
+                env=environment(8 // count) | joined,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -5,6 +5,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -93,10 +94,10 @@ def bits(tree):
     return {name: (str(x.dtype), x.shape, x.tobytes()) for name, x in arrays.items()}
 
 
-def environment():
-    """JAX as in the tests, but with one device."""
-    kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return kept | {
+def environment(devices=1):
+    """JAX as in the tests, but with so many devices."""
+    return os.environ | {
+        "XLA_FLAGS": re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"]),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(REPOSITORY),
         "COLUMNS": "100",
