@@ -4,6 +4,7 @@ What needs a TPU is given to the real parser; what needs Google Cloud runs again
 """
 
 import csv
+import dataclasses
 import inspect
 import json
 import os
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from docs.pages import DOCS, Place, blocks, section, shell_blocks, text_of
 from support.chat_server import KEY, completion, serving
