@@ -16,12 +16,10 @@ from boostlm.user_code import FILE_AND_NAME
 ARM_NAMES = ("do_nothing", "filter_only", "uniform", "boosting")
 SPLITS = ("train", "validation", "test")
 TASKS = ("skills", "gsm8k", "mbpp")
-PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "frozen_model", "people", "endpoint")
 
-# Fields that may change when a run is continued: how a server is reached, what it is asked for
-# besides the prompt, and how much may be spent there.
+# Fields that may change when a run is continued: of a server, but for its model.
 MAY_CHANGE = tuple(
     f"label.endpoint.{name}:"
     for name in (
@@ -187,7 +185,8 @@ class ComputeConfig:
 
     dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, on CPU float32
     remat: bool = False  # compute blocks again in the backward pass, to save memory
-    parallel: str = "replicate"  # "fsdp" splits parameters and optimizer state over the devices
+    # devices as data x model ("2x4"); "replicate": each holds the model; "auto": by size and memory
+    mesh: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,8 @@ def _need_names(c: Config, need: Need) -> None:
         f"label.labeler: {c.label.labeler!r}; choose from {', '.join(LABELERS)}, or name your own "
         "as FILE.py:NAME",
     )
-    need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
+    mesh = re.fullmatch(r"auto|replicate|[1-9]\d*x[1-9]\d*", c.compute.mesh)
+    need(mesh is not None, "compute.mesh: auto, replicate or data x model, such as 2x4")
     need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
 
 

@@ -1,15 +1,18 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Each host samples its share of the prompts on its own devices; then all hosts get all samples. Each
-host supplies its own rows of every training batch.
+Each host samples its share of the prompts on its own devices, or together with the hosts that hold
+the rest of its model; then all hosts get all samples. Each host supplies its own rows of every
+training batch.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
@@ -20,7 +23,7 @@ from boostlm.engine.tokenizer import Tokenizer
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.lm.lora import merged
-from boostlm.lm.sharding import device_mesh
+from boostlm.lm.sharding import device_mesh, rows_of_host
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
 from boostlm.numerics import AnyArray
@@ -36,7 +39,7 @@ def _ignore(done: int, total: int) -> None:
 
 
 def _do_all(n: int, do: Callable[[np.ndarray], Any]) -> Any:
-    """`gather_shards` for a single host."""
+    """`gather_shards` for a single host, or for hosts that do all of it together."""
     return do(np.arange(n))
 
 
@@ -65,8 +68,7 @@ class LanguageLearner:
         max_new_tokens: int,
         batch_size: int,
         devices: Sequence[jax.Device] | None = None,
-        split: bool = False,
-        sampling_model: LanguageModel | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
         """Sets up sampling and training; nothing is compiled yet.
 
@@ -75,22 +77,20 @@ class LanguageLearner:
           stop_sequences: token sequences that end a response.
           max_new_tokens: response length limit (R).
           batch_size: responses decoded at once, over all devices.
-          devices: the devices to use; None for those of all hosts.
-          split: split parameters and optimizer state over the devices (`lm.sharding`) instead of
-            keeping them on each; `model` then keeps to `device_mesh(devices)`.
-          sampling_model: the same model for sampling, with all parameters on each device; None:
-            `model`.
+          devices: the devices to use, each of which holds the model; None for those of all hosts.
+          mesh: devices to use that share the model instead (`lm.sharding`); `model` keeps to it.
         """
         self.model = model
-        self.devices = list(devices or jax.devices())
-        self.mesh = device_mesh(self.devices)
+        self.devices = list(mesh.devices.flat if mesh else devices or jax.devices())
+        self.mesh = mesh or device_mesh(self.devices)
         self.batch_size = batch_size
-        self.parallel = parallel_of(model, self.devices, split)
-        host = jax.process_index()
-        here = device_mesh([d for d in self.devices if d.process_index == host])
-        self._share = gather_shards if here.size < self.mesh.size else _do_all
+        self.parallel = parallel_of(model, self.devices, mesh)
+        here = rows_of_host(self.mesh)
+        team = len({d.process_index for d in here.devices.flat})
+        self._share = _do_all
+        if here.size < self.mesh.size:
+            self._share = functools.partial(gather_shards, team_hosts=team)
         batch_here = max(1, batch_size * here.size // self.mesh.size)
-        model = sampling_model or model
         self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
         self._steps: dict[tuple[OptimizerConfig, bool], Step] = {}
         self._inits: dict[OptimizerConfig, Callable[[Params], Any]] = {}
@@ -239,7 +239,9 @@ class LanguageLearner:
         loss = np.float32(loss if np.all(np.isfinite(loss_S)) else np.nan)
         if adapters is None:
             return LearnerState(train_state.params, train_state.optimizer_state, loss)
-        return LearnerState(jax.jit(merged)(train_state.variables()), None, loss)
+        at = jax.tree.map(lambda x: x.sharding, train_state.frozen)
+        params = jax.jit(merged, out_shardings=at)(train_state.variables())
+        return LearnerState(params, None, loss)
 
     def _begin(
         self,
