@@ -1,11 +1,9 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Each host samples its share of the prompts on its own devices, or together with the hosts that hold
-the rest of its model; then all hosts get all samples. Each host supplies its own rows of every
-training batch.
+Each host samples its own prompts on its own devices, or together with the hosts that hold the rest
+of its model. Each step's rows are taken on the devices.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,19 +14,21 @@ from jax.sharding import Mesh
 
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
+from boostlm.engine.prompt_shards import PromptShards, by_host, split_prompts
 from boostlm.engine.prompt_table import PromptTable
 from boostlm.engine.sampler import OnProgress, Sampler
-from boostlm.engine.slot_layout import SampleGroups, group_pairs
+from boostlm.engine.slot_layout import Layout, SampleGroups, group_pairs, layout_of_pairs
 from boostlm.engine.tokenizer import Tokenizer
+from boostlm.engine.training_rows import TrainingRows
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.lm.lora import merged
 from boostlm.lm.sharding import device_mesh, rows_of_host
 from boostlm.lm.token_sampling import SamplingParams
-from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
+from boostlm.lm.train_step import Step, TrainState, make_optimizer
 from boostlm.numerics import AnyArray
 from boostlm.runtime import preemption
-from boostlm.runtime.multihost import gather_shards
+from boostlm.runtime.multihost import all_max, gather_blocks, gather_shards, on_each_host
 from boostlm.runtime.preemption import Preempted
 from boostlm.runtime.progress import Pace
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
@@ -38,17 +38,12 @@ def _ignore(done: int, total: int) -> None:
     """Reports progress to nobody."""
 
 
-def _do_all(n: int, do: Callable[[np.ndarray], Any]) -> Any:
-    """`gather_shards` for a single host, or for hosts that do all of it together."""
-    return do(np.arange(n))
-
-
 class LearnerState(NamedTuple):
     """A model between rounds.
 
     Attributes:
-      params: of the model.
-      optimizer_state: to continue with; None for a new one.
+      params: the model's parameters.
+      optimizer_state: the state to continue with; None for a new one.
       loss: float32 scalar, the mean loss over the last tenth of the last training; NaN if the loss
         of any step was not finite.
     """
@@ -81,15 +76,14 @@ class LanguageLearner:
           mesh: devices to use that share the model instead (`lm.sharding`); `model` keeps to it.
         """
         self.model = model
-        self.devices = list(mesh.devices.flat if mesh else devices or jax.devices())
+        self.devices = by_host(list(mesh.devices.flat) if mesh else devices or jax.devices())
         self.mesh = mesh or device_mesh(self.devices)
         self.batch_size = batch_size
         self.parallel = parallel_of(model, self.devices, mesh)
         here = rows_of_host(self.mesh)
-        team = len({d.process_index for d in here.devices.flat})
-        self._share = _do_all
-        if here.size < self.mesh.size:
-            self._share = functools.partial(gather_shards, team_hosts=team)
+        self._team = sorted(
+            {d.process_index for d in here.devices.flat}
+        )  # hosts that share a model
         batch_here = max(1, batch_size * here.size // self.mesh.size)
         self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
         self._steps: dict[tuple[OptimizerConfig, bool], Step] = {}
@@ -101,6 +95,10 @@ class LanguageLearner:
         at = jax.tree.map(lambda x: x.sharding, shapes)
         return LearnerState(jax.jit(self.model.init, out_shardings=at)(key), None, np.float32(0))
 
+    def shards(self, prompts: int) -> PromptShards:
+        """How so many prompts are split over the devices."""
+        return split_prompts(self.devices, prompts)
+
     def sample(
         self,
         params: Params,
@@ -111,13 +109,13 @@ class LanguageLearner:
         progress: OnProgress = _ignore,
         partial: PartialSamples | None = None,
     ) -> Responses:
-        """K responses to every prompt, as numpy arrays [N, K, ...].
+        """K responses to each prompt of this host, as numpy arrays [N, K, ...].
 
         Response k of prompt n depends on params, the prompt, key, n and k only.
 
         Args:
           params: of the model.
-          prompts: N prompts.
+          prompts: of all hosts.
           key: of the round.
           sampling: how tokens are drawn.
           k: responses to each.
@@ -125,11 +123,41 @@ class LanguageLearner:
           partial: where finished prompts are saved on SIGTERM, and loaded from.
 
         Raises:
-          Preempted: SIGTERM came.
+          Preempted: SIGTERM came to any host.
         """
-        N = len(prompts.length_N)
-        groups = SampleGroups(np.arange(N), np.broadcast_to(np.arange(k), (N, k)))
-        return self._sample(params, prompts, groups, key, sampling, progress, partial)
+        params = self.sampler.ready(params)
+        shards = self.shards(len(prompts.length_N))
+        own, saved = np.array(shards.own), partial and partial.exists
+
+        def load() -> tuple[Responses | None, np.ndarray]:
+            return partial.load() if partial and saved else (None, np.zeros(len(own), bool))
+
+        made, done_N = on_each_host(load, "its saved samples")
+        missing = np.flatnonzero(~done_N)
+        wanted = own[missing]
+        if len(self._team) > 1:  # which sample all of their prompts in step
+            wanted = np.concatenate([shards.of_host(host) for host in self._team])
+            wanted = np.intersect1d(wanted, gather_blocks(lambda: own[missing]))
+
+        def share() -> tuple[Responses, np.ndarray]:
+            if made is not None and not wanted.size:
+                return made, done_N
+            groups = SampleGroups(wanted, np.broadcast_to(np.arange(k), (len(wanted), k)))
+            new, done = self._sample(params, prompts, groups, key, sampling, progress)
+            mine = np.isin(wanted, own)
+            new, done_N[missing] = jax.tree.map(lambda x: x[mine], new), done[mine]
+            if made is None:
+                return new, done_N
+            for into, rows in zip(made, new, strict=True):
+                into[missing] = rows
+            return made, done_N
+
+        made, done_N = on_each_host(share, "its prompts")
+        if any(all_max([float(not done_N.all())])):
+            if partial:
+                on_each_host(lambda: partial.save(made, done_N))
+            raise Preempted
+        return made
 
     def sample_pairs(
         self,
@@ -139,14 +167,37 @@ class LanguageLearner:
         sample_L: np.ndarray,
         key: jax.Array,
         sampling: SamplingParams,
-        progress: OnProgress = _ignore,
+        most: int,
     ) -> Responses:
         """One response for each pair of a prompt and a sample number, as numpy arrays [L, ...].
 
-        The response of a pair is the one that `sample` gives.
+        The response of a pair is the one that `sample` gives. Every host gets all of them.
+
+        Args:
+          params: of the model.
+          prompts: of all hosts.
+          prompt_id_L: int32.
+          sample_L: int32, sample numbers.
+          key: of the round.
+          sampling: how tokens are drawn.
+          most: pairs that are asked for at once; calls with the same number share a program.
+
+        Raises:
+          Preempted: SIGTERM came to any host.
         """
+        params = self.sampler.ready(params)
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
-        responses = self._sample(params, prompts, groups, key, sampling, progress)
+        rows = min(self.sampler.batch_size, most)
+        layout = layout_of_pairs(rows, self.sampler.devices)
+
+        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
+            mine = SampleGroups(*(x[i] for x in groups))
+            return self._sample(params, prompts, mine, key, sampling, _ignore, layout)
+
+        M, team = len(groups.prompt_M), len(self._team)
+        responses, done_M = gather_shards(M, share, team_hosts=team)
+        if not done_M.all():
+            raise Preempted
         return jax.tree.map(lambda x: x[m_L, k_L], responses)
 
     def _sample(
@@ -157,39 +208,16 @@ class LanguageLearner:
         key: jax.Array,
         sampling: SamplingParams,
         progress: OnProgress,
-        partial: PartialSamples | None = None,
-    ) -> Responses:
-        """The responses of every group, on every host."""
-        params = self.sampler.ready(params)
-        M = len(groups.prompt_M)
-        saved, done_M = None, np.zeros(M, bool)
-        if partial and partial.exists:
-            saved, done_M = partial.load(M)
-        missing = np.flatnonzero(~done_M)
-        if saved is not None and not missing.size:
-            return saved
-
-        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
-            mine = SampleGroups(*(x[missing[i]] for x in groups))
-            stop = preemption.sigterm.is_set
-            return self.sampler.sample(params, prompts, mine, key, sampling, progress, stop)
-
-        made, done = self._share(len(missing), share)
-        if saved is not None:
-            for into, new in zip(saved, made, strict=True):
-                into[missing] = new
-            made = saved
-        if not done.all():
-            if partial:
-                done_M[missing] = done
-                partial.save(made, done_M)
-            raise Preempted
-        return made
+        layout: Layout | None = None,
+    ) -> tuple[Responses, np.ndarray]:
+        """The responses of some groups, on this host, and which are done, bool [M]."""
+        stop = preemption.sigterm.is_set
+        return self.sampler.sample(params, prompts, groups, key, sampling, progress, stop, layout)
 
     def train(
         self,
         state: LearnerState,
-        rows: Batch,
+        rows: TrainingRows,
         config: OptimizerConfig,
         progress: OnProgress = _ignore,
         prefix_P: np.ndarray = NO_PREFIX,
@@ -200,7 +228,7 @@ class LanguageLearner:
 
         Args:
           state: parameters to continue from, and optimizer state or None.
-          rows: numpy [steps * batch_size, T].
+          rows: C = steps * batch_size rows, the same on all hosts.
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
@@ -213,18 +241,18 @@ class LanguageLearner:
         Raises:
           Preempted: SIGTERM came.
         """
-        shape = self.parallel.batch_shape(config)
+        self.parallel.batch_shape(config)  # refuses batches that do not divide
         optimizer = make_optimizer(config)
         begin = TrainState(state.params, state.optimizer_state, ())
         if adapters is not None:
             begin = TrainState(adapters, None, state.params)
         train_state, losses = self._begin(begin, config, optimizer, partial)
         step = self.step_of(config, optimizer, train_state)
-        batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
+        rows_SxB = np.arange(config.steps * config.batch_size).reshape(config.steps, -1)
         take = self.parallel.take
         pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
-            batch = self.parallel.put_batch(jax.tree.map(lambda x, i=i: x[i], batches))
+            batch = self.parallel.put_batch(rows.take(rows_SxB[i]))
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:

@@ -39,7 +39,7 @@ class Tokenizer:
         try:
             self._spm = spm.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
-            raise BoostError(f"this is no SentencePiece model: {error}") from error
+            raise BoostError(f"this is not a SentencePiece model: {error}") from error
         size = self._spm.vocab_size()
         self.kept = np.arange(size) if kept is None else np.asarray(kept)
         self._ours = np.full(size, -1)
@@ -48,7 +48,7 @@ class Tokenizer:
         needed = (*ends, self._spm.bos_id())
         if not all(0 <= i < size and self._ours[i] >= 0 for i in needed):
             raise BoostError(
-                f"of EOS, stop and BOS tokens {needed}, some are not among the tokenizer's {size}"
+                f"EOS, stop and BOS are the tokens {needed}, but the tokenizer's {size} lack some"
             )
         if self._spm.pad_id() != PAD_ID or self._ours[PAD_ID] != PAD_ID or PAD_ID in ends:
             raise BoostError(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
-from support.runs import full_logits
+from support.runs import full_logits, given_rows
 from support.split import CONFIG, MESHES, PARAMS, V, mesh_named
 
 from boostlm import Batch, decoder_lm
@@ -40,7 +40,9 @@ def trained(mesh, dtype, lora):
     adapters = init_adapters(jax.random.key(1), PARAMS, 2) if lora else None
     prefix_P = np.array([2, 5, 4], np.int32)
     begin = LearnerState(PARAMS, None, np.float32(0))
-    return learner.train(begin, rows(), STEPS, prefix_P=prefix_P, adapters=adapters), learner
+    return learner.train(
+        begin, given_rows(rows()), STEPS, prefix_P=prefix_P, adapters=adapters
+    ), learner
 
 
 @pytest.mark.parametrize("mesh", MESHES)
