@@ -11,7 +11,6 @@ FOUR_ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
 SPLITS = ("train", "validation", "test")
 TASKS = ("skills", "gsm8k", "mbpp", "jsonl")
 VERIFIERS = ("number", "text", "choice", "regex", "math", "expression")
-PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
 LABELERS = ("simulated", "reference", "frozen_model", "people", "endpoint")
 
@@ -179,7 +178,8 @@ class ComputeConfig:
 
     dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, on CPU float32
     remat: bool = False  # compute blocks again in the backward pass, to save memory
-    parallel: str = "replicate"  # "fsdp" splits parameters and optimizer state over the devices
+    # devices as data x model ("2x4"); "replicate": each holds the model; "auto": by size and memory
+    mesh: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import string
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from boostlm.config import DTYPES, LABELERS, PARALLEL, TASKS, VERIFIERS, Config
+from boostlm.config import DTYPES, LABELERS, TASKS, VERIFIERS, Config
 from boostlm.errors import BoostError
 from boostlm.user_code import FILE_AND_NAME
 
@@ -45,7 +45,8 @@ def _need_names(c: Config, need: Need) -> None:
         f"label.labeler: {c.label.labeler!r}; choose from {', '.join(LABELERS)}, or name your own "
         "as FILE.py:NAME",
     )
-    need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
+    mesh = re.fullmatch(r"auto|replicate|[1-9]\d*x[1-9]\d*", c.compute.mesh)
+    need(mesh is not None, "compute.mesh: auto, replicate or data x model, such as 2x4")
     need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
 
 

@@ -57,5 +57,5 @@ def get_config() -> Config:
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=330, batch_size=64, learning_rate=1e-5)  # our choice
         ),
-        compute=ComputeConfig(parallel="fsdp", remat=True),  # it does not fit on one chip
+        compute=ComputeConfig(remat=True),
     )

@@ -40,7 +40,7 @@ def other_value(name, value):
         "sample.top_p": ("0.5", 0.5),
         "train.alpha": ("1/4", 0.25),
         "compute.dtype": ("bfloat16", "bfloat16"),
-        "compute.parallel": ("fsdp", "fsdp"),
+        "compute.mesh": ("2x4", "2x4"),
     }
     if name in special:
         return special[name]

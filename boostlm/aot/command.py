@@ -6,14 +6,16 @@ from typing import Any
 
 import jax
 
-from boostlm.aot.advice import find_fitting, options
+from boostlm.aot.advice import Target, find_fitting, options
 from boostlm.aot.chips import Chip, chips_of
 from boostlm.aot.compiled import Measured, measure_all
+from boostlm.aot.programs import with_mesh
 from boostlm.aot.roofline import Hours, by_kind, hours
-from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes, parameters
+from boostlm.aot.sizes import Sizes, measured_sizes, named_sizes
 from boostlm.aot.summary import binary, compile_table
 from boostlm.aot.workload import workload
 from boostlm.config import Config
+from boostlm.engine.choose_mesh import parameter_count
 from boostlm.errors import BoostError
 
 
@@ -68,18 +70,21 @@ def compile_for(
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    config = with_mesh(config, sizes, devices, chip.memory)
     programs, measured = measure_all(config, sizes, chip, devices, say)
     misfits = [one for one in measured.values() if not one.fits]
     work = []
     if not misfits:
         seconds = {name: one.cost.seconds for name, one in measured.items() if one.cost}
         work = hours(workload(config, programs, response_tokens), seconds)
-    report = _report(topology, chip, len(devices), sizes, measured, work, price)
+    report = _report(
+        topology, config.compute.mesh, chip, len(devices), sizes, measured, work, price
+    )
     report["response_tokens"] = response_tokens or limit
     report["quick"] = quick
     fitting = None
     if misfits:
-        fitting, then = find_fitting(config, sizes, chip, devices, measured, say)
+        fitting, then = find_fitting(config, Target(sizes, chip, devices, say), measured)
         if fitting:
             report["advice"] = options(config, fitting)
             report["with_advice"] = [_program(one) for one in then.values()]
@@ -100,6 +105,8 @@ def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[st
     remedy = "No setting that we know of makes it fit: take more or larger chips or a smaller model"
     if advice:
         remedy = f"With {' '.join(advice)} it fits (compiled, too)"
+        if any(option.startswith("--train.lora_rank") for option in advice):
+            remedy += "; adapters are trained then, not all parameters"
     return (
         f"this does not fit on {topology} ({binary(chip.memory)} a chip): "
         f"{'; '.join(map(said, misfits))}. {remedy}"
@@ -108,6 +115,7 @@ def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[st
 
 def _report(
     topology: str,
+    mesh: str,
     chip: Chip,
     chips: int,
     sizes: Sizes,
@@ -118,9 +126,13 @@ def _report(
     total = sum(part.hours for part in work)
     return {
         "topology": topology,
+        "mesh": mesh,
         "chips": chips,
         "chip": chip._asdict(),
-        "model": {"parameters": parameters(sizes), "vocab_size": sizes.vocab_size},
+        "model": {
+            "parameters": parameter_count(sizes.model, sizes.vocab_size),
+            "vocab_size": sizes.vocab_size,
+        },
         "prompts": {
             "prefix": sizes.prefix,
             "longest": sizes.prompt,

@@ -39,14 +39,6 @@ class Measured(NamedTuple):
     collectives: tuple[Collective, ...]
     tokens: int
 
-    def with_beside(self, beside: int, chip: Chip) -> "Measured":
-        """The same program with other memory held beside it."""
-        if self.memory is None:
-            raise ValueError(f"XLA refused {self.name}, so its memory is not known")
-        peak = self.memory.peak - self.memory.beside + beside
-        memory = self.memory._replace(beside=beside, peak=peak)
-        return self._replace(memory=memory, needs=peak, fits=peak <= chip.memory)
-
 
 def measure(
     program: Program, beside: int, chip: Chip, chips: int, say: Callable[[str], None]

@@ -3,7 +3,6 @@
 They are the learner's own programs, for devices that need not exist.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -17,13 +16,16 @@ from boostlm.aot.chips import host_of
 from boostlm.aot.flops import flops
 from boostlm.aot.sizes import Sizes
 from boostlm.config import Config
+from boostlm.config_io import override
+from boostlm.engine.choose_mesh import choose_mesh, parameter_count
 from boostlm.engine.learner import LanguageLearner
+from boostlm.engine.sampler import Sampler, prefix_sharding, slots_sharding
 from boostlm.engine.slot_layout import Layout, layout_of, no_new_prompts, width_of
 from boostlm.experiment.context import make_learner
 from boostlm.experiment.evaluate import GREEDY
 from boostlm.lm.cross_entropy import CHUNK_LOGITS
 from boostlm.lm.lora import init_adapters
-from boostlm.lm.sharding import replicated_sharding, row_sharding
+from boostlm.lm.sharding import AXIS, MODEL_AXIS, device_mesh, shardings
 from boostlm.lm.token_sampling import SamplingParams, sampling_params_of
 from boostlm.lm.train_step import Batch, TrainState, jit_train_step, make_optimizer
 
@@ -39,7 +41,6 @@ class Program(NamedTuple):
       arguments: least bytes of its arguments on each chip.
       tokens: tokens that one execution processes, over all chips.
       rows: responses that one execution decodes, or prompts that it prefills, over all chips.
-      settings: config fields that make this program smaller.
     """
 
     name: str
@@ -49,7 +50,6 @@ class Program(NamedTuple):
     arguments: int
     tokens: int
     rows: int
-    settings: tuple[str, ...]
 
 
 class RunPrograms(NamedTuple):
@@ -69,24 +69,47 @@ class RunPrograms(NamedTuple):
 
 
 def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> RunPrograms:
-    """The programs; raises BoostError where a batch does not divide over the devices."""
+    """The programs; raises BoostError where a batch does not divide over the devices.
+
+    Args:
+      config: whose `compute.mesh` is not "auto" (see `with_mesh`).
+      sizes: of model and prompts.
+      devices: of a topology.
+    """
     learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.stop_sequences, devices)
     here, sampling = host_of(devices), sampling_params_of(config.sample)
-    hosts = len(devices) // len(here)  # each host samples by itself
-    own = dataclasses.replace(config.sample, batch_size=max(1, config.sample.batch_size // hosts))
-    share = dataclasses.replace(config, sample=own)
-    sampler_learner = make_learner(share, sizes.model, sizes.vocab_size, sizes.stop_sequences, here)
+    parts = learner.mesh.shape[MODEL_AXIS]
+    if parts > len(here):
+        here = list(devices)  # a model spans hosts
+    hosts = len(devices) // len(here)  # each samples by itself
+    sampler = Sampler(
+        learner.model,
+        sizes.stop_sequences,
+        config.sample.max_new_tokens,
+        max(1, config.sample.batch_size // hosts),
+        device_mesh(here, parts),
+    )
 
     def programs(
         sampling: SamplingParams, k: int, prompts: int, kind: str
     ) -> tuple[Program, Program]:
-        return _sampling(sampler_learner, hosts, sizes, sampling, k, -(-prompts // hosts), kind)
+        return _sampling(sampler, hosts, sizes, sampling, k, -(-prompts // hosts), kind)
 
     return RunPrograms(
         _training(learner, config, sizes, len(devices)),
         *programs(sampling, config.sample.k, config.data.train_prompts, ""),
         *programs(GREEDY, 1, config.data.eval_prompts, "greedy "),
     )
+
+
+def with_mesh(config: Config, sizes: Sizes, devices: Sequence[jax.Device], memory: float) -> Config:
+    """The config with the mesh that "auto" is on chips of a topology with so many bytes."""
+    if config.compute.mesh != "auto":
+        return config
+    each = len(host_of(devices))
+    count = parameter_count(sizes.model, sizes.vocab_size)
+    mesh = choose_mesh(config, sizes.model, count, len(devices) // each, each, memory)
+    return override(config, [f"--compute.mesh={mesh}"])
 
 
 def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> int:
@@ -135,15 +158,16 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
     rows = settings.batch_size // settings.micro_batches
     most = max(1, CHUNK_LOGITS // sizes.vocab_size)
     # The loss goes over tokens with weight in chunks: under pmap each chip has its own.
+    data, parts = learner.mesh.shape[AXIS], learner.mesh.shape[MODEL_AXIS]
     together = rows // chips if mapped else rows
     chunk = min(most, together * (width - 1))
     loops = math.ceil(together * config.sample.max_new_tokens / chunk)
-    own = loops * chunk / (1 if mapped else chips) / min(most, rows // chips * (width - 1))
-    alone = jit_train_step(learner.sampler.model, optimizer, settings.micro_batches)
+    own = loops * chunk / (1 if mapped else data) / min(most, rows // data * (width - 1))
+    alone = jit_train_step(learner.model, optimizer, settings.micro_batches)
 
     def count() -> float:
-        part = _batch(settings.batch_size // chips, width)
-        return flops(alone.trace(jax.eval_shape(begin, _key()), part, prefix_P).jaxpr, own)
+        part = _batch(settings.batch_size // data, width)
+        return flops(alone.trace(jax.eval_shape(begin, _key()), part, prefix_P).jaxpr, own) / parts
 
     return Program(
         name="training step",
@@ -153,7 +177,6 @@ def _training(learner: LanguageLearner, config: Config, sizes: Sizes, chips: int
         arguments=bytes_of(state),
         tokens=settings.batch_size * width,
         rows=settings.batch_size,
-        settings=("compute.parallel", "compute.remat", "train.optimizer.micro_batches"),
     )
 
 
@@ -164,7 +187,7 @@ def _batch(*shape: int) -> Batch:
 
 
 def _sampling(
-    learner: LanguageLearner,
+    sampler: Sampler,
     hosts: int,
     sizes: Sizes,
     sampling: SamplingParams,
@@ -173,32 +196,33 @@ def _sampling(
     kind: str,
 ) -> tuple[Program, Program]:
     """Prefill, and decoding one token for each row, on one host."""
-    programs, mesh = learner.sampler.programs_of(sampling), learner.mesh
-    D, width = mesh.size, width_of(sizes.prompt)
-    A, S, C = layout_of(learner.batch_size, D, prompts, k)
+    programs, mesh, model = sampler.programs_of(sampling), sampler.mesh, sampler.model
+    (D, parts), width = mesh.devices.shape, width_of(sizes.prompt)
+    A, S, C = layout_of(sampler.batch_size, D, prompts, k)
 
-    def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-        return jax.tree.map(lambda x: Shape(x.shape, x.dtype, sharding=sharding), tree)
+    def with_sharding(tree: Any, at: Any) -> Any:
+        def put(at: jax.sharding.Sharding, x: Any) -> Any:
+            return jax.tree.map(lambda x: Shape(x.shape, x.dtype, sharding=at), x)
 
-    model = learner.sampler.model
+        return jax.tree.map(put, at, tree)
+
     params = jax.eval_shape(model.compact, jax.eval_shape(model.init, _key()))
-    params = with_sharding(params, replicated_sharding(mesh))
+    params = with_sharding(params, shardings(mesh, params, fsdp=False))
     prefix = jax.eval_shape(programs.read_prefix, params, Shape((sizes.prefix,), jnp.int32))
-    prefix = with_sharding(prefix, replicated_sharding(mesh))
+    prefix = with_sharding(prefix, prefix_sharding(mesh))
     empty = functools.partial(programs.empty, A=A, S=S, K=k, P=width, D=D)
-    slots = with_sharding(jax.eval_shape(empty, _key()), row_sharding(mesh))
+    slots = with_sharding(jax.eval_shape(empty, _key()), slots_sharding(mesh))
     new = jax.tree.map(
         lambda x: Shape(x.shape, x.dtype), no_new_prompts(Layout(A, S, C), D, k, width)
     )
     insert_args = (params, prefix, slots, new, _key())
     decode_args = (params, prefix, slots, Shape((2,), jnp.int32))
     common: dict[str, Any] = {"loops": 1, "arguments": bytes_of((params, prefix, slots))}
-    common["settings"] = ("sample.batch_size",)
     return (
         Program(
             name=f"{kind}prefill",
             lower=lambda: programs.insert.lower(*insert_args),
-            flops=lambda: flops(programs.insert.trace(*insert_args).jaxpr),
+            flops=lambda: flops(programs.insert.trace(*insert_args).jaxpr) / parts,
             tokens=hosts * D * C * width,
             rows=hosts * D * C,
             **common,
@@ -206,7 +230,7 @@ def _sampling(
         Program(
             name=f"{kind}decoding step",
             lower=lambda: programs.decode.lower(*decode_args),
-            flops=lambda: flops(programs.decode.trace(*decode_args).jaxpr),
+            flops=lambda: flops(programs.decode.trace(*decode_args).jaxpr) / parts,
             tokens=hosts * D * A,
             rows=hosts * D * A,
             **common,

@@ -1,6 +1,5 @@
 """Sizes of model, vocabulary and prompts, which a run's programs are compiled for."""
 
-import math
 from typing import NamedTuple
 
 from boostlm.config import Config, ModelConfig
@@ -36,15 +35,6 @@ class Sizes(NamedTuple):
     prefix: int
     prompt: int
     source: str
-
-
-def parameters(sizes: Sizes) -> int:
-    """How many parameters the model has."""
-    c, width = sizes.model, sizes.model.width
-    attention = 2 * (c.heads + c.kv_heads) * c.head_dim * width + 2 * c.qk_norm * c.head_dim
-    norms = (4 if c.post_norms else 2) * width
-    each = attention + 3 * width * c.mlp_width + norms
-    return math.prod((sizes.vocab_size, width)) + c.layers * each + width
 
 
 def named_sizes(config: Config, model: str, prefix: int | None, prompt: int | None) -> Sizes:

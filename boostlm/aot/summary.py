@@ -12,9 +12,9 @@ def compile_table(report: dict[str, Any]) -> str:
     """The report as text."""
     chip, prompts = report["chip"], report["prompts"]
     lines = [
-        f"{report['topology']}: {report['chips']} chips, each {binary(chip['memory'])}, "
-        f"{chip['flops'] / 1e12:g} TFLOP/s, HBM {chip['bandwidth'] / 1e9:g} GB/s, "
-        f"network {chip['network'] / 1e9:.0f} GB/s",
+        f"{report['topology']} as {report['mesh']}: {report['chips']} chips, each "
+        f"{binary(chip['memory'])}, {chip['flops'] / 1e12:g} TFLOP/s, "
+        f"HBM {chip['bandwidth'] / 1e9:g} GB/s, network {chip['network'] / 1e9:.0f} GB/s",
         f"{report['model']['parameters']:,} parameters; prompts of {prompts['prefix']} "
         f"tokens in common and up to {prompts['longest']} of their own ({prompts['source']})",
         "",

@@ -33,6 +33,7 @@ class Collective(NamedTuple):
       bytes: the bytes of that array.
       times: how often in one execution of the program.
       source: the operation in the traced program that it comes from.
+      group: chips that send one another this; 0 for all.
     """
 
     kind: str
@@ -40,9 +41,11 @@ class Collective(NamedTuple):
     bytes: int
     times: float
     source: str
+    group: int = 0
 
     def sent(self, chips: int) -> float:
-        """Bytes that each chip sends along a ring in one execution."""
+        """Bytes that each chip sends along a ring of its group in one execution."""
+        chips = self.group or chips
         rounds = {"all-reduce": 2.0}.get(self.kind, 1.0)
         if self.kind in ("collective-permute", "collective-broadcast"):
             return self.times * self.bytes
@@ -197,7 +200,10 @@ def _collective(
     source = re.search(r'op_name="([^"]*)"', instruction.text)
     shape = ", ".join(text for text, _, _ in whole)
     size = sum(size for _, size, _ in whole)
-    return Collective(kind, shape, size, times, source[1] if source else "")
+    # Either [groups,chips]<=... or all of them, {{0,1},{2,3}}.
+    groups = re.search(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]*)\})", instruction.text)
+    group = int(groups[1] or groups[2].count(",") + 1) if groups else 0
+    return Collective(kind, shape, size, times, source[1] if source else "", group)
 
 
 def _moved(

@@ -1,6 +1,7 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Each host samples its own prompts on its own devices. Each step's rows are taken on the devices.
+Each host samples its own prompts on its own devices, or together with the hosts that hold the rest
+of its model. Each step's rows are taken on the devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
@@ -21,12 +23,12 @@ from boostlm.engine.training_rows import TrainingRows
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.lm.lora import merged
-from boostlm.lm.sharding import device_mesh
+from boostlm.lm.sharding import device_mesh, rows_of_host
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.lm.train_step import Step, TrainState, make_optimizer
 from boostlm.numerics import AnyArray
 from boostlm.runtime import preemption
-from boostlm.runtime.multihost import all_max, gather_shards, on_each_host
+from boostlm.runtime.multihost import all_max, gather_blocks, gather_shards, on_each_host
 from boostlm.runtime.preemption import Preempted
 from boostlm.runtime.progress import Pace
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
@@ -61,8 +63,7 @@ class LanguageLearner:
         max_new_tokens: int,
         batch_size: int,
         devices: Sequence[jax.Device] | None = None,
-        split: bool = False,
-        sampling_model: LanguageModel | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
         """Sets up sampling and training; nothing is compiled yet.
 
@@ -71,21 +72,19 @@ class LanguageLearner:
           stop_sequences: token sequences that end a response.
           max_new_tokens: response length limit (R).
           batch_size: responses decoded at once, over all devices.
-          devices: the devices to use; None for those of all hosts.
-          split: split parameters and optimizer state over the devices (`lm.sharding`) instead of
-            keeping them on each; `model` then keeps to `device_mesh(devices)`.
-          sampling_model: the same model for sampling, with all parameters on each device; None:
-            `model`.
+          devices: the devices to use, each of which holds the model; None for those of all hosts.
+          mesh: devices to use that share the model instead (`lm.sharding`); `model` keeps to it.
         """
         self.model = model
-        self.devices = by_host(devices or jax.devices())
-        self.mesh = device_mesh(self.devices)
+        self.devices = by_host(list(mesh.devices.flat) if mesh else devices or jax.devices())
+        self.mesh = mesh or device_mesh(self.devices)
         self.batch_size = batch_size
-        self.parallel = parallel_of(model, self.devices, split)
-        host = jax.process_index()
-        here = device_mesh([d for d in self.devices if d.process_index == host])
+        self.parallel = parallel_of(model, self.devices, mesh)
+        here = rows_of_host(self.mesh)
+        self._team = sorted(
+            {d.process_index for d in here.devices.flat}
+        )  # hosts that share a model
         batch_here = max(1, batch_size * here.size // self.mesh.size)
-        model = sampling_model or model
         self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
         self._steps: dict[tuple[OptimizerConfig, bool], Step] = {}
         self._inits: dict[OptimizerConfig, Callable[[Params], Any]] = {}
@@ -127,18 +126,26 @@ class LanguageLearner:
           Preempted: SIGTERM came to any host.
         """
         params = self.sampler.ready(params)
-        own = np.array(self.shards(len(prompts.length_N)).own)
+        shards = self.shards(len(prompts.length_N))
+        own, saved = np.array(shards.own), partial and partial.exists
+
+        def load() -> tuple[Responses | None, np.ndarray]:
+            return partial.load() if partial and saved else (None, np.zeros(len(own), bool))
+
+        made, done_N = on_each_host(load, "its saved samples")
+        missing = np.flatnonzero(~done_N)
+        wanted = own[missing]
+        if len(self._team) > 1:  # which sample all of their prompts in step
+            wanted = np.concatenate([shards.of_host(host) for host in self._team])
+            wanted = np.intersect1d(wanted, gather_blocks(lambda: own[missing]))
 
         def share() -> tuple[Responses, np.ndarray]:
-            made, done_N = None, np.zeros(len(own), bool)
-            if partial and partial.exists:
-                made, done_N = partial.load()
-            missing = np.flatnonzero(~done_N)
-            if made is not None and not missing.size:
+            if made is not None and not wanted.size:
                 return made, done_N
-            sample_MxK = np.broadcast_to(np.arange(k), (len(missing), k))
-            groups = SampleGroups(own[missing], sample_MxK)
-            new, done_N[missing] = self._sample(params, prompts, groups, key, sampling, progress)
+            groups = SampleGroups(wanted, np.broadcast_to(np.arange(k), (len(wanted), k)))
+            new, done = self._sample(params, prompts, groups, key, sampling, progress)
+            mine = np.isin(wanted, own)
+            new, done_N[missing] = jax.tree.map(lambda x: x[mine], new), done[mine]
             if made is None:
                 return new, done_N
             for into, rows in zip(made, new, strict=True):
@@ -187,7 +194,8 @@ class LanguageLearner:
             mine = SampleGroups(*(x[i] for x in groups))
             return self._sample(params, prompts, mine, key, sampling, _ignore, layout)
 
-        responses, done_M = gather_shards(len(groups.prompt_M), share)
+        M, team = len(groups.prompt_M), len(self._team)
+        responses, done_M = gather_shards(M, share, team_hosts=team)
         if not done_M.all():
             raise Preempted
         return jax.tree.map(lambda x: x[m_L, k_L], responses)
@@ -259,7 +267,9 @@ class LanguageLearner:
         loss = np.float32(loss if np.all(np.isfinite(loss_S)) else np.nan)
         if adapters is None:
             return LearnerState(train_state.params, train_state.optimizer_state, loss)
-        return LearnerState(jax.jit(merged)(train_state.variables()), None, loss)
+        at = jax.tree.map(lambda x: x.sharding, train_state.frozen)
+        params = jax.jit(merged, out_shardings=at)(train_state.variables())
+        return LearnerState(params, None, loss)
 
     def _begin(
         self,

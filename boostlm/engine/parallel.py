@@ -1,8 +1,7 @@
 """Training over devices: each holds a copy of the model, or all of them share one.
 
-`replicated` maps the training step over the devices (`jax.pmap`). `sharded` jits it over a mesh,
-with parameters and optimizer state split as `lm.sharding` says. `on_one_device` jits it plainly:
-`pmap` over one device computes the same, but rounds differently.
+`replicated` maps the training step over the devices (`jax.pmap`), also over a single one. `sharded`
+jits it over a mesh, with parameters and optimizer state split as `lm.sharding` says.
 """
 
 import functools
@@ -18,15 +17,8 @@ from jax.sharding import Mesh
 from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
 from boostlm.lm.language_model import LanguageModel
-from boostlm.lm.sharding import AXIS, device_mesh, device_put_copy, row_sharding, shardings
-from boostlm.lm.train_step import (
-    Batch,
-    Step,
-    TrainState,
-    jit_train_step,
-    pmap_train_step,
-    shard_train_step,
-)
+from boostlm.lm.sharding import AXIS, device_put_copy, row_sharding, shardings
+from boostlm.lm.train_step import Batch, Step, TrainState, pmap_train_step, shard_train_step
 
 
 class Parallel(NamedTuple):
@@ -54,29 +46,9 @@ class Parallel(NamedTuple):
     step: Callable[[optax.GradientTransformation, TrainState, int], Step]
 
 
-def parallel_of(model: LanguageModel, devices: Sequence[jax.Device], split: bool) -> Parallel:
-    """How to train on these devices; `split` as in `LanguageLearner`."""
-    if split:
-        return sharded(model, devices)
-    return replicated(model, devices) if len(devices) > 1 else on_one_device(model, devices[0])
-
-
-def on_one_device(model: LanguageModel, device: jax.Device) -> Parallel:
-    """One device holds the model and takes each batch."""
-
-    def batch_shape(config: OptimizerConfig) -> tuple[int, int]:
-        _require_divisible(config, 1)
-        return config.steps, config.batch_size
-
-    return Parallel(
-        batch_shape=batch_shape,
-        shapes=jax.eval_shape,
-        put=lambda tree: jax.tree.map(lambda x: jax.device_put(jnp.array(x), device), tree),
-        put_batch=functools.partial(jax.device_put, device=device),
-        take=jnp.asarray,  # the form is the same
-        init_optimizer=lambda optimizer: jax.jit(optimizer.init),
-        step=lambda optimizer, state, parts: jit_train_step(model, optimizer, parts),
-    )
+def parallel_of(model: LanguageModel, devices: Sequence[jax.Device], mesh: Mesh | None) -> Parallel:
+    """How to train on these devices, or on a mesh of them that the model is split over."""
+    return replicated(model, devices) if mesh is None else sharded(model, mesh)
 
 
 def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
@@ -125,17 +97,16 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
     )
 
 
-def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
-    """The devices share one model, and each takes an equal part of each batch.
+def sharded(model: LanguageModel, mesh: Mesh) -> Parallel:
+    """The devices share one model. Rows of each batch are split over "data".
 
     Args:
-      model: a model whose functions keep to `device_mesh(devices)` (see `decoder_lm`).
-      devices: the devices of all hosts.
+      model: whose functions keep to `mesh` (see `decoder_lm`).
+      mesh: devices of all hosts.
     """
-    mesh = device_mesh(list(devices))
 
     def batch_shape(config: OptimizerConfig) -> tuple[int, int]:
-        _require_divisible(config, len(devices))
+        _require_divisible(config, mesh.shape[AXIS])
         return config.steps, config.batch_size
 
     def shapes(make: Callable[..., Any], *args: Any) -> Any:

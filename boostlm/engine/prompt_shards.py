@@ -35,7 +35,11 @@ class PromptShards(NamedTuple):
     @property
     def own(self) -> range:
         """The prompts of this host."""
-        each, host = self.places // self.mesh.size, jax.process_index()
+        return self.of_host(jax.process_index())
+
+    def of_host(self, host: int) -> range:
+        """The prompts of a host."""
+        each = self.places // self.mesh.size
         here = [i for i, d in enumerate(self.mesh.devices.flat) if d.process_index == host]
         first, last = here[0] * each, (here[-1] + 1) * each
         return range(min(first, self.prompts), min(last, self.prompts))

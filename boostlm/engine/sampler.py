@@ -1,11 +1,12 @@
 """Samples any number of responses on a fixed number of rows: the host side of `generate`.
 
-Each device has its own rows. They are decoded until enough of them have ended. Then the responses
-are fetched, the next prompts are prefilled into the free rows, and decoding continues. Programs are
-compiled for a few widths of prompts, and nothing else depends on lengths.
+Each device, or each group of devices that share a model, has its own rows. They are decoded until
+enough of them have ended. Then the responses are fetched, the next prompts are prefilled into the
+free rows, and decoding continues. Programs are compiled for a few widths of prompts, and nothing
+else depends on lengths.
 
-Suffixes as in `boostlm.lm.generate`, and D devices, M groups: a prompt with up to K of its
-samples.
+Suffixes as in `boostlm.lm.generate`, and D devices along "data", M groups: a prompt with up to K of
+its samples.
 """
 
 import collections
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from boostlm.engine.prompt_table import PromptTable
@@ -33,7 +34,13 @@ from boostlm.engine.tokenizer import PAD_ID
 from boostlm.lm import generate as decode_slots
 from boostlm.lm.generate import DecodeConfig, DecodeSlots, PrefillBatch, Responses
 from boostlm.lm.language_model import Cache, LanguageModel, Params
-from boostlm.lm.sharding import AXIS, replicate_on, row_sharding
+from boostlm.lm.sharding import (
+    AXIS,
+    MODEL_AXIS,
+    put_for_sampling,
+    replicated_sharding,
+    row_sharding,
+)
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.prng import pair_keys
 
@@ -67,24 +74,25 @@ class Sampler:
           stop_sequences: token sequences that end a response.
           max_new_tokens: response length limit (R).
           batch_size: responses decoded at once, over these devices.
-          mesh: devices of this host, along one axis.
+          mesh: from `rows_of_host`: this host's devices, and all that share a model with them.
         """
         self.model = model
         self.stop_sequences = tuple(tuple(int(i) for i in ending) for ending in stop_sequences)
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
-        self._mesh = mesh
+        self.mesh = mesh
         self._compact = jax.jit(model.compact)
+        self._any = jax.jit(jnp.any, out_shardings=replicated_sharding(mesh))
         self._programs: dict[SamplingParams, SamplingPrograms] = {}
 
     @property
     def devices(self) -> int:
-        """How many devices it samples on."""
-        return self._mesh.size
+        """How many devices, or groups of them that share a model, have rows of their own."""
+        return self.mesh.shape[AXIS]
 
     def ready(self, params: Params) -> Params:
         """A model's parameters in the form that `sample` takes. All hosts must call it."""
-        return replicate_on(self._mesh, self._compact(params))
+        return put_for_sampling(self.mesh, self._compact(params))
 
     def sample(
         self,
@@ -114,11 +122,11 @@ class Sampler:
         """
         programs = self.programs_of(sampling)
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
-        D, (M, K) = self._mesh.size, groups.sample_MxK.shape
+        D, (M, K) = self.devices, groups.sample_MxK.shape
         layout = layout or layout_of(self.batch_size, D, M, K)
         plan = _Plan(D, layout, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)
-        while plan.going_on and not stop():
+        while plan.going_on and not self._any_host(stop()):
             while (new := plan.next_prompts()) is not None:
                 slots = programs.insert(params, prefix, slots, new, key)
             slots, finished = programs.decode(params, prefix, slots, plan.wanted())
@@ -126,15 +134,27 @@ class Sampler:
             progress(plan.done, plan.total)
         return plan.responses, plan.done_M
 
+    def _any_host(self, flag: bool) -> bool:
+        """Whether the flag is set on any host of the mesh; all of them decode in step."""
+        if not self.mesh.is_multi_process:
+            return flag
+        each = NamedSharding(self.mesh, Spec((AXIS, MODEL_AXIS)))
+        flags = jax.make_array_from_callback((self.mesh.size,), each, lambda i: np.array([flag]))
+        return bool(self._any(flags))
+
     def programs_of(self, sampling: SamplingParams) -> SamplingPrograms:
         """The programs that `sample` runs for these params, compiled when they are called."""
         if sampling not in self._programs:
             decode_config = DecodeConfig(self.stop_sequences, PAD_ID, sampling)
             model, R = self.model, self.max_new_tokens
             on_devices = functools.partial(
-                jax.shard_map, mesh=self._mesh, out_specs=Spec(AXIS), check_vma=False
+                jax.shard_map,
+                mesh=self.mesh,
+                axis_names={AXIS},  # the compiler splits over the other one
+                check_vma=False,
             )
             all_, each = Spec(), Spec(AXIS)
+            slots_at = slots_sharding(self.mesh)
 
             def insert(
                 params: Params, prefix: Cache, slots: DecodeSlots, new: NewPrompts, key: jax.Array
@@ -157,23 +177,44 @@ class Sampler:
             @functools.partial(
                 jax.jit,
                 static_argnames=("A", "S", "K", "P", "D"),
-                out_shardings=row_sharding(self._mesh),
+                out_shardings=slots_at,
             )
             def empty(key: jax.Array, *, A: int, S: int, K: int, P: int, D: int) -> DecodeSlots:
                 slots = decode_slots.empty_slots(model, key, PAD_ID, A=A, S=S, K=K, P=P, R=R)
                 return jax.tree.map(lambda x: jnp.broadcast_to(x, (D, *x.shape)), slots)
 
             self._programs[sampling] = SamplingPrograms(
-                read_prefix=jax.jit(model.read_prefix),
+                read_prefix=jax.jit(
+                    on_devices(model.read_prefix, in_specs=(all_, all_), out_specs=all_),
+                    out_shardings=prefix_sharding(self.mesh),
+                ),
                 empty=empty,
                 insert=jax.jit(
-                    on_devices(insert, in_specs=(all_, all_, each, each, all_)), donate_argnums=2
+                    on_devices(insert, in_specs=(all_, all_, each, each, all_), out_specs=each),
+                    donate_argnums=2,
+                    out_shardings=slots_at,
                 ),
                 decode=jax.jit(
-                    on_devices(decode, in_specs=(all_, all_, each, all_)), donate_argnums=2
+                    on_devices(decode, in_specs=(all_, all_, each, all_), out_specs=each),
+                    donate_argnums=2,
+                    out_shardings=(slots_at, row_sharding(self.mesh)),
                 ),
             )
         return self._programs[sampling]
+
+
+def prefix_sharding(mesh: Mesh) -> NamedSharding:
+    """Of the prefix's cache, which is split by heads and the same along "data"."""
+    return NamedSharding(mesh, Spec(MODEL_AXIS) if mesh.shape[MODEL_AXIS] > 1 else Spec())
+
+
+def slots_sharding(mesh: Mesh) -> DecodeSlots:
+    """Of each array of slots with a leading axis D; caches are split by heads, too."""
+    rows = DecodeSlots._make([row_sharding(mesh)] * len(DecodeSlots._fields))
+    return rows._replace(
+        prompt_cache=row_sharding(mesh, model_axis=2),
+        response_cache=row_sharding(mesh, model_axis=1),
+    )
 
 
 def _decode_until_free(

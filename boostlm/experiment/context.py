@@ -1,6 +1,5 @@
 """What a run works with, made from its config: task, tokenizer, model, prompts, learner."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
@@ -11,6 +10,7 @@ import numpy as np
 
 from boostlm.config import ComputeConfig, Config, ModelConfig
 from boostlm.config_io import arm_config, arms_of
+from boostlm.engine.choose_mesh import choose_mesh, memory_of_device, mesh_of, parameter_count
 from boostlm.engine.learner import LanguageLearner, texts_of
 from boostlm.engine.prompt_shards import PromptShards
 from boostlm.engine.prompt_table import PromptTable, tokenize_prompts
@@ -21,7 +21,6 @@ from boostlm.errors import BoostError
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import Params
-from boostlm.lm.sharding import device_mesh
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.pretrained.converted import open_converted
 from boostlm.runtime.multihost import on_host0
@@ -205,19 +204,25 @@ def make_learner(
     stop_sequences: Sequence[Sequence[int]],
     devices: Sequence[jax.Device],
 ) -> LanguageLearner:
-    """The learner of a run on these devices, which need not exist (see `boostlm.aot`)."""
-    devices, compute = list(devices), config.compute
+    """The learner of a run on these devices.
+
+    They need not exist (see `boostlm.aot`) if `compute.mesh` is not "auto".
+    """
+    compute, setting = config.compute, config.compute.mesh
+    if setting == "auto":
+        hosts = len({d.process_index for d in devices})
+        memory = memory_of_device(jax.local_devices()[0])
+        count = parameter_count(model, vocab_size)
+        setting = choose_mesh(config, model, count, hosts, len(devices) // hosts, memory)
+    mesh = mesh_of(setting, model, devices)
     dtype = compute_dtype(compute, devices[0].platform)
-    make = functools.partial(decoder_lm, model, vocab_size, dtype, compute.remat)
-    split = compute.parallel == "fsdp"
     return LanguageLearner(
-        make(device_mesh(devices)) if split else make(),
+        decoder_lm(model, vocab_size, dtype, compute.remat, mesh),
         stop_sequences,
         config.sample.max_new_tokens,
         config.sample.batch_size,
         devices,
-        split,
-        make(),
+        mesh,
     )
 
 

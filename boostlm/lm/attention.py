@@ -5,6 +5,7 @@ P prompt or prefix tokens, R response tokens; H heads, G key-value heads, Q quer
 key-value head, D head width, E model width. In einsums over whole rows, s stands for keys.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
@@ -19,6 +20,7 @@ from jax.typing import DTypeLike
 from boostlm.config import ModelConfig
 from boostlm.lm.language_model import Caches, DecodeRows
 from boostlm.lm.linear import Linear
+from boostlm.lm.sharding import MODEL_AXIS
 
 KeysValues = tuple[Array, Array]  # of one layer
 
@@ -118,6 +120,14 @@ def _of_prefix(query: Array, seen: Array, prefix: KeysValues) -> Segment:
     return Segment(score, seen, lambda weight: by_token(by_head(weight) @ value_GxPxD))
 
 
+def kept_heads(config: ModelConfig, mesh: Mesh | None) -> int:
+    """Key-value heads that are computed and cached (G).
+
+    Where they do not divide over a mesh's axis "model", each is kept as often as it takes.
+    """
+    return config.kv_heads if mesh is None else math.lcm(config.kv_heads, mesh.shape[MODEL_AXIS])
+
+
 class Attention(nn.Module):
     """Attention with its projections, over new tokens and over earlier keys from the caller.
 
@@ -135,9 +145,10 @@ class Attention(nn.Module):
 
     def setup(self) -> None:
         c, how = self.config, {"dtype": self.dtype, "mesh": self.mesh}
+        repeats = kept_heads(c, self.mesh) // c.kv_heads
         self.query = Linear((c.heads, c.head_dim), **how)
-        self.key = Linear((c.kv_heads, c.head_dim), **how)
-        self.value = Linear((c.kv_heads, c.head_dim), **how)
+        self.key = Linear((c.kv_heads, c.head_dim), repeats=repeats, **how)
+        self.value = Linear((c.kv_heads, c.head_dim), repeats=repeats, **how)
         self.out = Linear((c.width,), inputs=2, **how)
         if c.qk_norm:
             self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
@@ -151,7 +162,7 @@ class Attention(nn.Module):
         query = query * (c.query_divisor or c.head_dim) ** -0.5
         base = c.local_rope_base if self.local else c.rope_base
         query = rotate(query, position, base)
-        query = query.reshape(*x.shape[:-1], c.kv_heads, c.heads // c.kv_heads, c.head_dim)
+        query = query.reshape(*key.shape[:-1], -1, c.head_dim)
         return query, rotate(key, position, base), value
 
     def visible(self, distance: Array) -> Array:
@@ -188,16 +199,23 @@ class Attention(nn.Module):
     ) -> tuple[Array, KeysValues]:
         """Attention of one new token in each row, and the rows' new cache."""
         query, key, value = self.project(x_AxE, position_A)
-        (A, G, Q, D), B = query.shape, caches.response[0].shape[0]
+        (A, G, *_), B = query.shape, caches.response[0].shape[0]
+
+        def by_head(x: Array) -> Array:  # [A, G, ...] -> [B, ...]
+            return x.swapaxes(0, 1).reshape(B, *x.shape[2:])
+
+        def by_row(x: Array) -> Array:  # and back
+            return x.reshape(G, A, *x.shape[1:]).swapaxes(0, 1)
+
         R, write = caches.response[1].shape[1], jax.lax.dynamic_update_slice_in_dim
         entry = rows.clock % R
-        key_BxDxR = write(caches.response[0], key.reshape(B, D, 1), entry, axis=2)
-        value_BxRxD = write(caches.response[1], value.reshape(B, 1, D), entry, axis=1)
+        key_BxDxR = write(caches.response[0], by_head(key)[:, :, None], entry, axis=2)
+        value_BxRxD = write(caches.response[1], by_head(value)[:, None], entry, axis=1)
         age_1xR = (rows.clock - jnp.arange(R)[None]) % R
         own = Segment(
-            products("bqd,bdr->bqr", query.reshape(B, Q, D), key_BxDxR).reshape(A, G, Q, R),
+            by_row(products("bqd,bdr->bqr", by_head(query), key_BxDxR)),
             ((age_1xR <= rows.index_A[:, None]) & self.visible(age_1xR))[:, None, None],
-            lambda weight: (weight.reshape(B, Q, R) @ value_BxRxD).reshape(A, G, Q, D),
+            lambda weight: by_row(by_head(weight) @ value_BxRxD),
         )
         segments = [self._of_prompt(query, position_A, rows, caches), own]
         if caches.prefix[1].shape[1]:

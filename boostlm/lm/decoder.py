@@ -18,10 +18,10 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from boostlm.config import ModelConfig
-from boostlm.lm.attention import Attention, KeysValues, RMSNorm, soft_cap
+from boostlm.lm.attention import Attention, KeysValues, RMSNorm, kept_heads, soft_cap
 from boostlm.lm.language_model import NO_PREFIX, Caches, DecodeRows, LanguageModel, Params
 from boostlm.lm.linear import Linear
-from boostlm.lm.sharding import gather, shard_rows
+from boostlm.lm.sharding import gather, gather_kernel, shard_rows
 from boostlm.numerics import AnyArray
 
 Layers = tuple[KeysValues, ...]  # keys and values of each layer
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
       dtype: for matrix products and the stream between blocks. Parameters, norms, scores,
         softmax, soft caps and logits are always float32.
       remat: compute a block's inner values again in the backward pass, keeping only its input.
-      mesh: over which parameters are sharded (`sharding`); None if each device has them whole.
+      mesh: over which parameters are split (`sharding`); None if each device has them whole.
     """
 
     config: ModelConfig
@@ -99,8 +99,8 @@ class Decoder(nn.Module):
 
     def unembed(self, x: Array) -> Array:
         table_VxE = self.embedding.embedding.astype(self.dtype)
-        if self.mesh and self.vocab_size % self.mesh.size:  # not split by vocabulary
-            table_VxE = gather(table_VxE, self.mesh)
+        if self.mesh and self.vocab_size % self.mesh.size:  # not split by vocabulary alone
+            table_VxE = gather_kernel(table_VxE, self.mesh, 0)
         x = gather(self.final_norm(x), self.mesh)  # less data than the table
         logits = jnp.einsum("...e,ve->...v", x, table_VxE, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.config.logit_cap)
@@ -119,7 +119,7 @@ class Decoder(nn.Module):
         return x_BxTxE, tuple(caches)
 
     def read_prefix(self, tokens_P: AnyArray) -> Layers:
-        nothing = empty_cache(self.config, self.dtype, 0)
+        nothing = empty_cache(self.config, self.dtype, self.mesh, 0)
         if not tokens_P.size:
             return nothing
         return jax.tree.map(lambda x: x[0], self.full(tokens_P[None], nothing)[1])
@@ -145,24 +145,26 @@ class Decoder(nn.Module):
         return self.unembed(x_AxE), tuple(response)
 
 
-def empty_cache(config: ModelConfig, dtype: DTypeLike, *shape: int) -> Layers:
+def empty_cache(config: ModelConfig, dtype: DTypeLike, mesh: Mesh | None, *shape: int) -> Layers:
     """Each layer's keys [..., G, D, T] and values [..., G, T, D] for a shape of (..., T), zeros.
 
     In these layouts, a decoding step multiplies by them directly, without a transposed copy.
     """
     *lead, T = shape
-    G, D = config.kv_heads, config.head_dim
+    G, D = kept_heads(config, mesh), config.head_dim
     cache = jnp.zeros((*lead, G, D, T), dtype), jnp.zeros((*lead, G, T, D), dtype)
     return (cache,) * config.layers
 
 
-def response_cache(config: ModelConfig, dtype: DTypeLike, rows: int, length: int) -> Layers:
-    """The same for rows, [A * G, ...]: with the two axes apart, XLA copies all of it at each step.
+def response_cache(
+    config: ModelConfig, dtype: DTypeLike, mesh: Mesh | None, rows: int, length: int
+) -> Layers:
+    """The same for rows, [G * A, ...]: with the two axes apart, XLA copies all of it at each step.
 
     (It fuses the write with the reshape that a product over two batch axes begins with, does so
     twice, and then cannot write in place.)
     """
-    cache = empty_cache(config, dtype, rows, length)
+    cache = empty_cache(config, dtype, mesh, rows, length)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), cache)
 
 
@@ -201,7 +203,7 @@ def decoder_lm(
         compact=lambda params: jax.tree.map(compact, params),
         read_prefix=method(Decoder.read_prefix),
         prefill=method(Decoder.prefill),
-        prompt_cache=functools.partial(empty_cache, config, dtype),
-        response_cache=functools.partial(response_cache, config, dtype),
+        prompt_cache=functools.partial(empty_cache, config, dtype, mesh),
+        response_cache=functools.partial(response_cache, config, dtype, mesh),
         decode=method(Decoder.decode),
     )

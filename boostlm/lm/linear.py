@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from boostlm.lm.lora import adapt
-from boostlm.lm.sharding import gather, shard_rows
+from boostlm.lm.sharding import gather_kernel, model_axis_of, shard_rows
 
 
 class Linear(nn.Module):
@@ -20,24 +20,32 @@ class Linear(nn.Module):
     Attributes:
       outputs: the kernel's last axes.
       inputs: how many of x's last axes are contracted with the kernel's first axes.
-      dtype: the product's dtype; the kernel is float32.
-      mesh: as in `product`.
+      dtype: of the product; the kernel is float32.
+      mesh: of `product`. The module's name decides which axis is split over "model".
+      repeats: how often each entry of the first output axis is computed, in place of once.
     """
 
     outputs: tuple[int, ...]
     inputs: int = 1
     dtype: DTypeLike = jnp.float32
     mesh: Mesh | None = None
+    repeats: int = 1
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (*x.shape[x.ndim - self.inputs :], *self.outputs)
         kernel = self.param("kernel", _initial, shape, self.inputs)
+        axis = model_axis_of(str(self.name))
         x = x.astype(self.dtype)
-        y = product(x, kernel, self.inputs, self.mesh)
+        y = product(x, self.repeat(kernel, self.inputs), self.inputs, axis, self.mesh)
         if self.has_variable("lora", "a"):
-            y = adapt(x, y, self.get_variable("lora", "a"), self.get_variable("lora", "b"))
+            a, b = self.get_variable("lora", "a"), self.get_variable("lora", "b")
+            y = adapt(x, y, a, self.repeat(b, 1))
+            y = shard_rows(y, self.mesh, _axis_of_output(x.ndim, self.inputs, axis))
         return y
+
+    def repeat(self, kernel: Array, axis: int) -> Array:
+        return jnp.repeat(kernel, self.repeats, axis) if self.repeats > 1 else kernel
 
 
 def _initial(key: Array, shape: tuple[int, ...], inputs: int) -> Array:
@@ -46,34 +54,41 @@ def _initial(key: Array, shape: tuple[int, ...], inputs: int) -> Array:
     return init(key, matrix, jnp.float32).reshape(shape)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def product(x: Array, kernel: Array, inputs: int, mesh: Mesh | None) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def product(x: Array, kernel: Array, inputs: int, model_axis: int, mesh: Mesh | None) -> Array:
     """x's last `inputs` axes times the kernel's first, in x's dtype.
 
-    The kernel's gradient is summed in float32. On a mesh, the kernel is gathered (in x's dtype) for
-    the product, forwards and backwards, and what comes out stays split by row: the partitioner
-    would at times rather gather the rows.
+    The kernel's gradient is summed in float32. On a mesh, the kernel is gathered over "data" (in
+    x's dtype) for the product, forwards and backwards, and stays split along `model_axis`; what
+    comes out stays split by row: the partitioner would at times rather gather the rows.
     """
-    return shard_rows(jnp.tensordot(x, gather(kernel.astype(x.dtype), mesh), inputs), mesh)
+    y = jnp.tensordot(x, gather_kernel(kernel.astype(x.dtype), mesh, model_axis), inputs)
+    return shard_rows(y, mesh, _axis_of_output(x.ndim, inputs, model_axis))
+
+
+def _axis_of_output(x_ndim: int, inputs: int, model_axis: int) -> int | None:
+    """The axis of a product that is split over "model", if it is not one that is summed over."""
+    return x_ndim - inputs + model_axis - inputs if model_axis >= inputs else None
 
 
 def _forward(
-    x: Array, kernel: Array, inputs: int, mesh: Mesh | None
+    x: Array, kernel: Array, inputs: int, model_axis: int, mesh: Mesh | None
 ) -> tuple[Array, tuple[Array, Array]]:
-    return product(x, kernel, inputs, mesh), (x, kernel)
+    return product(x, kernel, inputs, model_axis, mesh), (x, kernel)
 
 
 def _backward(
-    inputs: int, mesh: Mesh | None, kept: tuple[Array, Array], d_y: Array
+    inputs: int, model_axis: int, mesh: Mesh | None, kept: tuple[Array, Array], d_y: Array
 ) -> tuple[Array, Array]:
     x, kernel = kept
     rows, outputs = x.ndim - inputs, kernel.ndim - inputs
-    whole = gather(kernel.astype(x.dtype), mesh)
+    whole = gather_kernel(kernel.astype(x.dtype), mesh, model_axis)
     last, kernel_last = range(d_y.ndim - outputs, d_y.ndim), range(inputs, kernel.ndim)
     d_x = jnp.tensordot(d_y, whole, (tuple(last), tuple(kernel_last)))
     batch = (tuple(range(rows)), tuple(range(rows)))
     d_kernel = jnp.tensordot(x, d_y, batch, preferred_element_type=jnp.float32)
-    return shard_rows(d_x, mesh), gather(d_kernel, mesh)
+    split = rows + model_axis if model_axis < inputs else None
+    return shard_rows(d_x, mesh, split), gather_kernel(d_kernel, mesh, model_axis)
 
 
 product.defvjp(_forward, _backward)

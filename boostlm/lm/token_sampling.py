@@ -1,6 +1,10 @@
 """How a token is drawn from logits, with one random number a row and no sort of the vocabulary.
 
-Suffixes: A rows, V vocabulary, N blocks of W tokens.
+Where logits are split over devices by vocabulary, they stay there. The devices exchange, for each
+row, what each has of a maximum, a sum or a count (32 times for each of top-k and top-p, whose
+thresholds are found by bisection), the mass of each block of 512 tokens, and one such block.
+
+Suffixes: A rows, V vocabulary, N blocks of W tokens, M parts of the vocabulary.
 """
 
 from collections.abc import Callable
@@ -11,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from boostlm.config import SampleConfig
+from boostlm.lm.sharding import gather_parts, model_parts
 from boostlm.numerics import largest_uint32, ordered_bits
 
 _BLOCK = 512  # tokens whose probabilities are added up before one of them is looked for
@@ -95,19 +100,24 @@ def draw_token(key_A: Array, logits_AxV: Array, sampling: SamplingParams) -> tup
 def _invert(logits_AxV: Array, uniform_A: Array) -> tuple[Array, Array]:
     """The inverse of the cumulative distribution at `uniform_A`, and the logsumexp of each row.
 
-    Whole blocks of tokens are passed over first, then tokens inside one block.
+    Whole blocks of tokens are passed over first, then tokens inside one block. No block is of two
+    devices' parts of the vocabulary.
     """
     A, V = logits_AxV.shape
-    width = min(_BLOCK, V)
-    padded = jnp.pad(logits_AxV, ((0, 0), (0, -V % width)), constant_values=-jnp.inf)
+    M = model_parts() if V % model_parts() == 0 else 1
+    part, width = V // M, min(_BLOCK, V // M)
+    fill = ((0, 0), (0, 0), (0, -part % width))
+    padded = jnp.pad(logits_AxV.reshape(A, M, part), fill, constant_values=-jnp.inf)
     blocks_AxNxW = padded.reshape(A, -1, width)
     top_A = jnp.max(logits_AxV, axis=-1)
-    mass_AxN = jnp.sum(jnp.exp(blocks_AxNxW - top_A[:, None, None]), axis=-1)
+    mass_AxN = gather_parts(jnp.sum(jnp.exp(blocks_AxNxW - top_A[:, None, None]), axis=-1))
     total_A = jnp.sum(mass_AxN, axis=-1)
     block_A, rest_A = _first_above(mass_AxN, uniform_A * total_A)
     chosen_AxW = jnp.take_along_axis(blocks_AxNxW, block_A[:, None, None], axis=1)[:, 0]
     place_A, _ = _first_above(jnp.exp(chosen_AxW - top_A[:, None]), rest_A)
-    return block_A * width + place_A, top_A + jnp.log(total_A)
+    before_A, in_part_A = jnp.divmod(block_A, blocks_AxNxW.shape[1] // M)
+    token_A = before_A * part + in_part_A * width + place_A
+    return token_A, top_A + jnp.log(total_A)
 
 
 def _first_above(mass_AxN: Array, target_A: Array) -> tuple[Array, Array]:

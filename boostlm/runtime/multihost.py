@@ -97,21 +97,26 @@ def gather_blocks(do: Callable[[], np.ndarray], what: str = "its share of the wo
 
 
 def gather_shards(
-    n: int, do: Callable[[np.ndarray], Any], what: str = "its share of the work"
+    n: int,
+    do: Callable[[np.ndarray], Any],
+    what: str = "its share of the work",
+    team_hosts: int = 1,
 ) -> Any:
     """A pytree of numpy arrays with n rows each, of which every host makes its own share.
 
     Args:
       n: rows.
       do: makes the rows of the given numbers, int [rows]. It must not call this module or run a
-        collective.
+        collective, but with the hosts of its team.
       what: a name for the work, shown on hosts that wait for another one's share.
+      team_hosts: hosts that make a share together: 0 to team_hosts - 1, and so on.
     """
     if jax.process_count() == 1:
         return do(np.arange(n))
-    shares = [np.arange(n)[i :: jax.process_count()] for i in range(jax.process_count())]
-    mine = shares[jax.process_index()]
-    parts = _from_all_hosts(_share(lambda: do(mine) if mine.size else None, what))
+    teams = jax.process_count() // team_hosts
+    shares = [np.arange(n)[i::teams] for i in range(teams)]
+    mine = shares[jax.process_index() // team_hosts]
+    parts = _from_all_hosts(_share(lambda: do(mine) if mine.size else None, what))[::team_hosts]
     order = np.argsort(np.concatenate(shares), kind="stable")
     there = [part for part in parts if part is not None]
     return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[order], *there)

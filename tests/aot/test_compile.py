@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from boostlm.aot import chips, command
-from boostlm.aot.advice import candidates, changes
+from boostlm.aot import advice, chips, command
+from boostlm.aot.advice import Target, find_fitting, options
 from boostlm.aot.chips import CHIPS, Chip, chips_of
-from boostlm.aot.compiled import measure, needed
+from boostlm.aot.compiled import Measured, measure, needed
 from boostlm.aot.flops import flops
-from boostlm.aot.programs import build_programs
+from boostlm.aot.programs import build_programs, held_beside
 from boostlm.aot.roofline import Work, by_kind, cost, hours
-from boostlm.aot.sizes import Sizes, named_sizes, parameters
+from boostlm.aot.sizes import Sizes, named_sizes
 from boostlm.aot.traffic import Collective, arrays, traffic
 from boostlm.aot.workload import workload
 from boostlm.cli.main import main
@@ -33,6 +33,7 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import override
+from boostlm.engine.choose_mesh import parameter_count
 from boostlm.errors import BoostError
 from boostlm.lm.decoder import decoder_lm
 
@@ -53,12 +54,10 @@ CONFIG = Config(
     sample=SampleConfig(k=4, max_new_tokens=16, batch_size=32),
     label=LabelConfig(labeler="frozen_model", budget=64),
     train=TrainConfig(optimizer=OptimizerConfig(steps=10, batch_size=16, micro_batches=2)),
-    compute=ComputeConfig(parallel="fsdp", remat=True),
+    compute=ComputeConfig(mesh="4x1", remat=True),
 )
 MEMORY = 24 * 2**20  # of a chip, on which the replicated state alone does not fit
 SIZES = Sizes(MODEL, V, ((1,),), 8, 40, "by hand")
-
-EVERY = ("compute.parallel", "compute.remat", "train.optimizer.micro_batches", "sample.batch_size")
 
 # --- arithmetic, without libtpu ---------------------------------------------------------------
 
@@ -120,14 +119,15 @@ def test_flops_of_training_are_six_a_parameter_and_token():
 
     counted = flops(jax.make_jaxpr(jax.grad(loss))(params))
     attention = 3 * 2 * 2 * 4 * 32 * 32 * MODEL.heads * MODEL.head_dim
-    assert counted == pytest.approx(6 * parameters(SIZES) * 4 * 32 + attention, rel=0.01)
+    products = 6 * parameter_count(MODEL, V) * 4 * 32
+    assert counted == pytest.approx(products + attention, rel=0.01)
 
 
 def test_the_number_of_parameters_is_the_models():
     for config in (MODEL, dataclasses.replace(MODEL, qk_norm=True, post_norms=True, kv_heads=2)):
         found = jax.eval_shape(decoder_lm(config, V).init, jax.random.key(0))
         counted = sum(x.size for x in jax.tree.leaves(found))
-        assert parameters(SIZES._replace(model=config)) == counted
+        assert parameter_count(config, V) == counted
 
 
 PROGRAM = """
@@ -202,28 +202,58 @@ def test_xlas_refusals_are_read():
     assert needed("something else") == 0
 
 
-def test_what_is_tried_is_cheapest_first_and_adds_up():
-    plain = dataclasses.replace(CONFIG, compute=ComputeConfig())
-    tried = [changes(plain, config) for config in candidates(plain, 4, EVERY)]
-    assert tried[0] == {"compute.parallel": "fsdp"}
-    assert tried[1] == {"compute.parallel": "fsdp", "compute.remat": True}
-    assert tried[2] == {
-        "train.optimizer.micro_batches": 4,
-        "compute.remat": True,
-        "compute.parallel": "fsdp",
-    }
-    assert [one.get("sample.batch_size") for one in tried] == [None] * 3 + [16, 8, 4]
-    assert not any("compute.parallel" in changes(plain, one) for one in candidates(plain, 1, EVERY))
-    assert [changes(plain, one) for one in candidates(plain, 4, ["compute.remat"])] == [
-        {"compute.remat": True}
-    ]
+@pytest.mark.parametrize(
+    ("mebibytes", "want"),
+    [
+        (24, ["--compute.mesh 4x1"]),
+        (8, ["--compute.mesh 2x2"]),  # where a chip holds half of the sampled model
+        (7.4, ["--compute.mesh 2x2", "--train.lora_rank 16"]),
+        (7, ["--compute.mesh 2x2", "--train.lora_rank 16", "--sample.batch_size 16"]),
+        (1, None),
+    ],
+)
+def test_advice_compiles_nothing_in_vain(mebibytes, want, devices, monkeypatch):
+    """With programs that take what their arguments do: a mesh helps first, adapters last."""
+    compiled = []
+
+    def by_hand(program, beside, chip, chips, say):
+        compiled.append(program.name)
+        size = program.arguments + beside
+        return Measured(program.name, size, size <= chip.memory, None, None, (), 0)
+
+    monkeypatch.setattr(advice, "measure", by_hand)
+    plain = override(CONFIG, ["--compute.mesh=replicate"])
+    target = Target(SIZES, CHIP._replace(memory=mebibytes * 2**20), devices[:4], print)
+    programs = build_programs(plain, SIZES, devices[:4])._asdict()
+    beside = held_beside(plain, SIZES, devices[:4])
+    measured = {n: by_hand(p, beside, target.chip, 4, print) for n, p in programs.items()}
+    compiled.clear()
+    fitting, then = find_fitting(plain, target, measured)
+    assert (fitting and sorted(options(plain, fitting))) == (want and sorted(want))
+    assert compiled == ([one.name for one in then.values()] if want else [])
+
+
+def test_advice_ends_where_a_program_never_fits(devices, monkeypatch):
+    """Each setting is halved at most to its end, on each mesh."""
+    tried = []
+
+    def never(program, beside, chip, chips, say):
+        tried.append(program.name)
+        fits = program.name != "training step"
+        return Measured(program.name, 0, fits, None, None, (), 0)
+
+    monkeypatch.setattr(advice, "measure", never)
+    target = Target(SIZES, CHIP._replace(memory=2**40), devices[:4], print)
+    assert find_fitting(CONFIG, target, {})[0] is None
+    assert tried.count("training step") <= 3 * 2 * 4  # meshes, with and without adapters, sizes
+    assert tried.count("decoding step") == 3  # one a mesh
 
 
 def test_sizes_of_a_named_gemma():
     config = dataclasses.replace(CONFIG, data=DataConfig(max_prompt_tokens=100))
     sizes = named_sizes(config, "gemma2_2b", 60, None)
     assert (sizes.prefix, sizes.prompt, sizes.vocab_size) == (60, 40, 256_000)
-    assert parameters(sizes) == 2_614_341_888
+    assert parameter_count(sizes.model, sizes.vocab_size) == 2_614_341_888
     for wrong in (("gemma7", None, None), ("gemma2_2b", 60, 41), ("gemma2_2b", -1, 3)):
         with pytest.raises(BoostError, match=r"choose from|together at most"):
             named_sizes(config, *wrong)
@@ -290,7 +320,10 @@ def test_sampling_gathers_neither_caches_nor_logits():
 def test_each_host_of_a_slice_samples_by_itself():
     """Four hosts with four chips each: a program of one host's chips, which moves a quarter on."""
     chip, found = chips_of("v5e:4x4")
-    config = override(CONFIG, ["--train.optimizer.batch_size=32", "--sample.batch_size=128"])
+    config = override(
+        CONFIG,
+        ["--train.optimizer.batch_size=32", "--sample.batch_size=128", "--compute.mesh=16x1"],
+    )
     program = build_programs(config, SIZES, found).decode
     alone, _ = compiled("decode")
     assert program.rows == 4 * alone.rows
@@ -301,15 +334,15 @@ def test_each_host_of_a_slice_samples_by_itself():
 
 @needs_libtpu
 def test_what_does_not_fit_gets_advice_that_fits(capsys, monkeypatch):
-    plain = dataclasses.replace(CONFIG, compute=ComputeConfig())
+    plain = dataclasses.replace(CONFIG, compute=ComputeConfig(mesh="replicate"))
     monkeypatch.setattr(command, "measured_sizes", lambda config: SIZES)
     with pytest.raises(BoostError, match="does not fit on v5e:2x2") as refused:
         command.compile_for(plain, "v5e:2x2", as_json=True, memory=MEMORY)
     report = json.loads(capsys.readouterr().out)
-    assert report["advice"][0] == "--compute.parallel fsdp"
+    assert report["advice"] == ["--compute.mesh 4x1"]
     assert not report["fits"]
     assert report["hours"] is None
-    assert "With --compute.parallel fsdp it fits" in str(refused.value)
+    assert "With --compute.mesh 4x1 it fits" in str(refused.value)
     assert all(one["fits"] and one["needs"] <= MEMORY for one in report["with_advice"])
 
 

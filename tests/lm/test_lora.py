@@ -31,8 +31,8 @@ LOGITS = jax.jit(full_logits(MODEL))
 def trained(adapted=True, split=False):
     """The learner's state after 12 steps on one batch."""
     devices, steps = jax.devices() if split else jax.devices()[:1], 12
-    model = decoder_lm(CONFIG, V, mesh=device_mesh(devices) if split else None)
-    learner = LanguageLearner(model, ((1,),), 4, 8, devices, split)
+    mesh = device_mesh(devices) if split else None
+    learner = LanguageLearner(decoder_lm(CONFIG, V, mesh=mesh), ((1,),), 4, 8, devices, mesh)
     rows = given_rows(Batch(np.tile(TOKENS, (steps, 1)), np.ones((steps * B, T), np.float32)))
     config = OptimizerConfig(steps=steps, batch_size=B, learning_rate=1e-2, warmup_steps=0)
     start = LearnerState(PARAMS, None, np.float32(0))

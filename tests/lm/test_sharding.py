@@ -1,6 +1,5 @@
 """Micro-batches and sharded states take the step of one device that holds everything."""
 
-import contextlib
 import dataclasses
 import functools
 import re
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from etils import epath
 from jax.sharding import PartitionSpec as P
+from support.compilations import counting_compilations
 from support.runs import environment, given_rows
 
 from boostlm import Batch, TrainState, decoder_lm, jit_train_step, pmap_train_step
@@ -139,7 +139,7 @@ def test_the_learner_and_checkpoints_keep_to_the_shardings(devices, tmp_path):
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
     want = LanguageLearner(MODEL, ((1,),), 4, 8, devices[:1]).train(start, two, config)
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices))
-    learner = LanguageLearner(model, ((1,),), 4, 8, devices, split=True)
+    learner = LanguageLearner(model, ((1,),), 4, 8, mesh=device_mesh(devices))
     got = learner.train(start, two, config)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -228,7 +228,7 @@ def test_training_leaves_the_callers_arrays_alone(devices):
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices[:2]))
     config = OptimizerConfig(steps=1, batch_size=B)
-    learner = LanguageLearner(model, ((1,),), 4, 8, devices[:2], split=True)
+    learner = LanguageLearner(model, ((1,),), 4, 8, mesh=device_mesh(devices[:2]))
     first = learner.train(start, given_rows(rows()), config)
     assert not any(x.is_deleted() for x in jax.tree.leaves(start.params))
     again = learner.train(start, given_rows(rows()), config)
@@ -256,24 +256,10 @@ def test_a_copy_on_devices_shares_no_buffer_with_its_source(devices, count):
 def test_the_optimizers_state_is_made_by_one_program(devices):
     """Its init was compiled anew in every training."""
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices[:2]))
-    learner = LanguageLearner(model, ((1,),), 4, 8, devices[:2], split=True)
+    learner = LanguageLearner(model, ((1,),), 4, 8, mesh=device_mesh(devices[:2]))
     config = OptimizerConfig(steps=1, batch_size=B)
     start = learner.init(jax.random.key(1))
     state = learner.train(start, given_rows(rows()), config)
     with counting_compilations() as compiled:
         learner.train(state._replace(optimizer_state=None), given_rows(rows(1)), config)
     assert compiled == []
-
-
-@contextlib.contextmanager
-def counting_compilations():
-    """Collects the names of the programs that are compiled, or read from the cache, inside."""
-    names, real = [], jax._src.compiler.compile_or_get_cached
-
-    def counted(backend, computation, *rest, **options):
-        names.append(str(computation.operation.attributes["sym_name"]))
-        return real(backend, computation, *rest, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax._src.compiler, "compile_or_get_cached", counted)
-        yield names

@@ -34,10 +34,11 @@ def said_on_hosts(code):
     return ended(on_hosts(lambda index: words))
 
 
-def config_of(parallel, arms, **label):
-    return tiny_config(
-        arms=arms, compute=ComputeConfig(parallel=parallel), label=LabelConfig(budget=8, **label)
+def config_of(mesh, arms, **label):
+    config = tiny_config(
+        arms=arms, compute=ComputeConfig(mesh=mesh), label=LabelConfig(budget=8, **label)
     )
+    return replace(config, model=replace(config.model, heads=8)) if mesh == "1x8" else config
 
 
 def saved(root, arm):
@@ -50,15 +51,16 @@ def saved(root, arm):
 
 
 @pytest.mark.parametrize(
-    ("parallel", "arms", "labeler", "preempted"),
+    ("mesh", "arms", "labeler", "preempted"),
     [
         ("replicate", ("boosting",), "simulated", False),
-        ("fsdp", ("boosting",), "frozen_model", True),
+        ("8x1", ("boosting",), "frozen_model", True),
+        ("1x8", ("boosting",), "frozen_model", True),  # one model on all devices of both hosts
     ],
 )
-def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path, capsys):
+def test_two_hosts_do_what_one_does(mesh, arms, labeler, preempted, tmp_path, capsys):
     """Also when SIGTERM comes to one of them on the way. What they committed they do not redo."""
-    options = ["run", *as_options(config_of(parallel, arms, labeler=labeler))]
+    options = ["run", *as_options(config_of(mesh, arms, labeler=labeler))]
     status, _, err = call(capsys, *options, "--run-dir", tmp_path / "one")  # here are 8 devices
     assert status == 0, err
 
