@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import SingleDeviceSharding
 
 from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
@@ -71,7 +72,10 @@ def on_one_device(model: LanguageModel, device: jax.Device) -> Parallel:
         put=lambda tree: jax.tree.map(lambda x: jax.device_put(jnp.array(x), device), tree),
         put_batch=functools.partial(jax.device_put, device=device),
         take=jnp.asarray,  # the form is the same
-        init_optimizer=lambda optimizer: jax.jit(optimizer.init),
+        # Placed as what a step returns; otherwise the second step would be compiled again.
+        init_optimizer=lambda optimizer: jax.jit(
+            optimizer.init, out_shardings=SingleDeviceSharding(device)
+        ),
         step=lambda optimizer, state, parts: jit_train_step(model, optimizer, parts),
     )
 
