@@ -14,6 +14,7 @@ import optax
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
 from boostlm.engine.prompt_table import PromptTable
+from boostlm.engine.row_widths import widths_of, widths_of_steps
 from boostlm.engine.sampler import OnProgress, Sampler
 from boostlm.engine.slot_layout import SampleGroups, group_pairs
 from boostlm.engine.tokenizer import Tokenizer
@@ -198,6 +199,9 @@ class LanguageLearner:
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
+        A batch is cut to one of a few widths, the least that holds its tokens with weight. The step
+        is compiled for all of them before it first runs.
+
         Args:
           state: parameters to continue from, and optimizer state or None.
           rows: numpy [steps * batch_size, T].
@@ -221,11 +225,18 @@ class LanguageLearner:
         train_state, losses = self._begin(begin, config, optimizer, partial)
         step = self.step_of(config, optimizer, train_state)
         batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
+        T = rows.weight_BxT.shape[-1]
+        width_S = widths_of_steps(rows.weight_BxT.reshape(config.steps, -1, T))
+
+        def batch_of(i: int, width: int) -> Batch:
+            return self.parallel.put_batch(jax.tree.map(lambda x: x[i, ..., :width], batches))
+
+        for width in widths_of(T):  # JAX keeps what it compiled, so that later calls do nothing
+            step.lower(train_state, batch_of(0, width), prefix_P).compile()
         take = self.parallel.take
         pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
-            batch = self.parallel.put_batch(jax.tree.map(lambda x, i=i: x[i], batches))
-            train_state, metrics = step(train_state, batch, prefix_P)
+            train_state, metrics = step(train_state, batch_of(i, width_S[i]), prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:
                 jax.block_until_ready(metrics)  # limits the queue, so that progress is true
