@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from boostlm import ARMS, Curation, theta_from_beta
-from boostlm.config import Config, DataConfig, FilterConfig, LabelConfig, SampleConfig
+from boostlm.config import FOUR_ARMS, Config, DataConfig, FilterConfig, LabelConfig, SampleConfig
 from boostlm.curation.diversity import wrong_pairs
 from boostlm.curation.ideal_learner import (
     FirstSamples,
@@ -24,6 +24,7 @@ from boostlm.curation.ideal_learner import (
     simulate,
 )
 from boostlm.curation.mixture import noisy_verdict
+from boostlm.experiment.past_rounds import Verdicts
 from boostlm.report.predict import predict
 from boostlm.statistics.collapse import alarms, churn, paired_change, wrong_diversity
 from boostlm.statistics.intervals import crossed_interval
@@ -85,7 +86,7 @@ def check_band(runs: int = 100, prompts: int = 300, beta: float = 0.3) -> None:
             filter=FilterConfig(*rates),
             label=LabelConfig(beta=beta, budget=prompts // 4),
         )
-        held = dict.fromkeys(ARMS, 0)
+        held = dict.fromkeys(FOUR_ARMS, 0)
         for seed in range(runs):
             key, p_N = jax.random.key(seed), priors[seed % 3](prompts)
             correct = sample_table(jax.random.fold_in(key, 7), initial_table(p_N), K) == 0
@@ -93,9 +94,10 @@ def check_band(runs: int = 100, prompts: int = 300, beta: float = 0.3) -> None:
             numbers = Curation(theta_from_beta(beta), config.label.budget, config.train.alpha)
             world = World(jnp.full(prompts, beta), *rates, config.label.filter_labels)
             first = FirstSamples(correct, accepted)
-            of_arm = dict.fromkeys(ARMS, beta)
-            found = predict(config, np.asarray(correct), np.asarray(accepted), of_arm, seed)
-            for arm in ARMS:
+            of_arm = dict.fromkeys(FOUR_ARMS, beta)
+            start = Verdicts(np.asarray(correct), np.asarray(accepted))
+            found = predict(config, dict.fromkeys(FOUR_ARMS, start), of_arm, seed)
+            for arm in FOUR_ARMS:
                 table = initial_table(p_N)
                 trace = simulate(key, table, ARMS[arm], numbers, world, config.rounds, K, first)
                 held[arm] += found[arm].low[-1] <= float(trace.accuracy[-1]) <= found[arm].high[-1]

@@ -3,7 +3,8 @@
 The public names are pure functions over JAX arrays, and the structs that they take. Each docstring
 gives shapes and source. `import boostlm` does not import JAX; the first use of a name does.
 
-  curation_round, initial_state, ARMS, Arm, Curation, RoundFns, RoundState, Labels, LabelRequest
+  curation_round, initial_state, ARMS, Arm, Curation, RoundFns, RoundState, Labels, LabelRequest,
+  TrainingSet
                                                one round of curation, for any learner
   reweight, initial_log_weights, theta_from_beta   difficulty weights over prompts
   allocate, expand                             an exact label budget; fixed-shape compaction
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from boostlm.curation.round import Labels as Labels
     from boostlm.curation.round import RoundFns as RoundFns
     from boostlm.curation.round import RoundState as RoundState
+    from boostlm.curation.round import TrainingSet as TrainingSet
     from boostlm.curation.round import curation_round as curation_round
     from boostlm.curation.round import initial_state as initial_state
     from boostlm.lm.decoder import decoder_lm as decoder_lm
@@ -65,8 +67,8 @@ _NAMES_OF = {
     "boostlm.curation.arms": "ARMS Arm",
     "boostlm.curation.difficulty": "initial_log_weights reweight theta_from_beta",
     "boostlm.curation.mixture": "Mixture draw failing mix noisy_verdict",
-    "boostlm.curation.round": "Curation LabelRequest Labels RoundFns RoundState curation_round "
-    "initial_state",
+    "boostlm.curation.round": "Curation LabelRequest Labels RoundFns RoundState "
+    "TrainingSet curation_round initial_state",
     "boostlm.lm.decoder": "decoder_lm",
     "boostlm.lm.generate": "Responses generate",
     "boostlm.lm.language_model": "LanguageModel",

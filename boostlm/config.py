@@ -1,40 +1,24 @@
 """Every setting of a run, documented where it is defined. The defaults run the embedded task.
 
 Nested frozen dataclasses of int, float, bool, str and tuple of str. `config_io` reads, overrides,
-compares and writes them. Lengths are in tokens.
+compares and writes them, and `config_checks` checks their values. Lengths are in tokens.
 """
 
-import json
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from typing import Any
 
-from boostlm.errors import BoostError
-from boostlm.user_code import FILE_AND_NAME
-
-ARM_NAMES = ("do_nothing", "filter_only", "uniform", "boosting")
+FOUR_ARMS = ("do_nothing", "filter_only", "uniform", "boosting")
 SPLITS = ("train", "validation", "test")
-TASKS = ("skills", "gsm8k", "mbpp")
+TASKS = ("skills", "gsm8k", "mbpp", "jsonl")
+VERIFIERS = ("number", "text", "choice", "regex", "math", "expression")
 PARALLEL = ("replicate", "fsdp")
 DTYPES = ("auto", "float32", "bfloat16")
-LABELERS = ("simulated", "frozen_model", "people", "endpoint")
+LABELERS = ("simulated", "reference", "frozen_model", "people", "endpoint")
 
 # Fields that may change when a run is continued: how a server is reached, what it is asked for
 # besides the prompt, and how much may be spent there.
-MAY_CHANGE = tuple(
-    f"label.endpoint.{name}:"
-    for name in (
-        "url",
-        "api_key_env",
-        "concurrency",
-        "timeout",
-        "request",
-        "prompt_price",
-        "response_price",
-        "max_cost",
-    )
-)
+_ENDPOINT = "url api_key_env concurrency timeout request prompt_price response_price max_cost"
+MAY_CHANGE = tuple(f"label.endpoint.{name}:" for name in _ENDPOINT.split())
 
 
 @dataclass(frozen=True)
@@ -42,13 +26,19 @@ class DataConfig:
     """Which prompts a run uses."""
 
     task: str = "skills"  # one of TASKS, or FILE.py:CLASS for a task of your own
-    path: str = ""  # folder with the data set's files; empty: tensorflow-datasets downloads them
+    path: str = ""  # folder of data files; for jsonl also a file or hf://NAME; empty: download
     train_prompts: int = 1024  # prompts to sample, label and train on (N)
     eval_prompts: int = 512  # prompts of the evaluated split
     eval_split: str = "test"  # "validation" to choose settings, "test" after that
     max_prompt_tokens: int = 15  # BOS included; a longer prompt is an error that names it
     few_shot: str = ""  # examples before each prompt: a packaged file or a path; empty: none
-    packages: tuple[str, ...] = ()  # that MBPP's programs may import, such as numpy; installed here
+    prompt: str = "prompt"  # jsonl: the field with the question
+    answer: str = "answer"  # jsonl: the field with the reference
+    group: str = ""  # jsonl: the field by which the report groups prompts; empty: one group
+    split: str = ""  # jsonl: the field that names a row's split; empty: by file, or a fixed share
+    template: str = ""  # jsonl: such as "Question: {question}\nAnswer:"; empty: the prompt field
+    verifier: str = "text"  # jsonl: one of VERIFIERS, or FILE.py:NAME for a function of your own
+    packages: tuple[str, ...] = ()  # installed packages that MBPP's programs may import
 
 
 @dataclass(frozen=True)
@@ -93,20 +83,22 @@ class OptimizerConfig:
     warmup_steps: int = 10  # the rate rises from learning_rate / warmup_steps
     weight_decay: float = 0.0  # decoupled, multiplied by the learning rate
     clip_norm: float = 1.0  # largest global norm of the gradient
-    micro_batches: int = 1  # compute each batch in so many parts, one by one; only saves memory
+    micro_batches: int = 1  # parts that each batch is computed in, one by one; saves memory
 
 
 @dataclass(frozen=True)
 class SeedModelConfig:
     """The model that every arm starts from.
 
-    It is trained from scratch on the task's seed examples; or, with a path, it is a pretrained
-    model, whose own config and tokenizer replace `model` and `tokenizer`.
+    It is trained from scratch on the task's seed examples, whose prompts are in no split; or, with
+    a path, it is a pretrained model, whose own config and tokenizer replace `model` and
+    `tokenizer`. With a path and `examples`, the pretrained model is first trained on these.
     """
 
-    # for training from scratch
+    # for training on the task's seed examples
     optimizer: OptimizerConfig = OptimizerConfig(steps=1000, learning_rate=3e-3)
     path: str = ""  # folder that `boostlm convert` made; empty: train from scratch
+    examples: int = 0  # seed examples, drawn for each seed; 0: all from scratch, none with a path
 
 
 @dataclass(frozen=True)
@@ -148,7 +140,7 @@ class EndpointConfig:
     request: str = '{"max_completion_tokens": 8192}'  # more fields of the request, a JSON object
     prompt_price: float = 0.0  # for a million prompt tokens; both 0: a label costs label.cost
     response_price: float = 0.0  # for a million response tokens
-    max_cost: float = 0.0  # the run stops when its labels have cost so much; 0: no limit
+    max_cost: float = 0.0  # the run stops once its labels have cost this much; 0: no limit
 
 
 @dataclass(frozen=True)
@@ -156,8 +148,8 @@ class LabelConfig:
     """The outside labels: who gives them, how good they are and how many a round buys.
 
     The labelers: `simulated` answers from the references, and a fraction `beta` of its answers is
-    right; `frozen_model` is the seed model, sampled again; `people` answer in a terminal or a
-    spreadsheet; `endpoint` is a server.
+    right; all of `reference`'s are; `frozen_model` is the seed model, sampled again; `people`
+    answer in a terminal or a spreadsheet; `endpoint` is a server.
     """
 
     labeler: str = "simulated"  # one of LABELERS, or FILE.py:NAME for a labeler of your own
@@ -195,7 +187,7 @@ class Config:
     """One experiment: every arm, from the same seed model and the same round-0 samples."""
 
     name: str = "skills"  # of the run; also names its folder
-    arms: tuple[str, ...] = ARM_NAMES  # ways of curating, some of ARM_NAMES
+    arms: tuple[Any, ...] = FOUR_ARMS  # presets, boosting(label.beta=0.1), Arm(...) or FILE.py:NAME
     rounds: int = 5  # rounds of training; at least 1
     seeds: int = 1  # repeats, with seeds 0, 1, ...
     keep_checkpoints: int = 2  # newest checkpoints of each arm; the seed model is always kept
@@ -209,142 +201,6 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
-
-Need = Callable[[bool, str], None]  # (holds, what to say if it does not)
-
-
-def validate(config: Config) -> Config:
-    """Returns `config` if every value is possible; else raises BoostError listing what is not."""
-    wrong = []
-
-    def need(holds: bool, message: str) -> None:
-        if not holds:
-            wrong.append(message)
-
-    for check in (_need_names, _need_least, _need_ranges, _need_endpoint, _need_optimizers):
-        check(config, need)
-    if wrong:
-        raise BoostError("the config is not usable:\n  " + "\n  ".join(wrong))
-    return config
-
-
-def _need_names(c: Config, need: Need) -> None:
-    unknown = [a for a in c.arms if a not in ARM_NAMES]
-    need(not unknown, f"arms: {unknown} unknown; choose from {', '.join(ARM_NAMES)}")
-    need(len(c.arms) > 0 and len(set(c.arms)) == len(c.arms), "arms: at least one, none twice")
-    need(
-        c.data.task in TASKS or FILE_AND_NAME.fullmatch(c.data.task) is not None,
-        f"data.task: {c.data.task!r}; choose from {', '.join(TASKS)}, or name your own class as "
-        "FILE.py:CLASS",
-    )
-    need(c.data.eval_split in ("validation", "test"), "data.eval_split: validation or test")
-    need(c.tokenizer.kind in ("char", "bpe", "unigram"), "tokenizer.kind: char, bpe or unigram")
-    need(
-        c.label.labeler in LABELERS or FILE_AND_NAME.fullmatch(c.label.labeler) is not None,
-        f"label.labeler: {c.label.labeler!r}; choose from {', '.join(LABELERS)}, or name your own "
-        "as FILE.py:NAME",
-    )
-    need(c.compute.parallel in PARALLEL, f"compute.parallel: choose from {', '.join(PARALLEL)}")
-    need(c.compute.dtype in DTYPES, f"compute.dtype: choose from {', '.join(DTYPES)}")
-
-
-def _need_least(c: Config, need: Need) -> None:
-    for name, value, least in (
-        ("rounds", c.rounds, 1),
-        ("seeds", c.seeds, 1),
-        ("keep_checkpoints", c.keep_checkpoints, 1),
-        ("data.train_prompts", c.data.train_prompts, 1),
-        ("data.eval_prompts", c.data.eval_prompts, 1),
-        ("data.max_prompt_tokens", c.data.max_prompt_tokens, 2),
-        ("tokenizer.vocab_size", c.tokenizer.vocab_size, 8),
-        ("model.layers", c.model.layers, 1),
-        ("model.kv_heads", c.model.kv_heads, 1),
-        ("model.head_dim", c.model.head_dim, 2),
-        ("model.global_every", c.model.global_every, 1),
-        ("model.window", c.model.window, min(c.model.global_every - 1, 1)),
-        ("model.query_divisor", c.model.query_divisor, 0),
-        ("model.attention_cap", c.model.attention_cap, 0),
-        ("model.logit_cap", c.model.logit_cap, 0),
-        ("sample.k", c.sample.k, 1),
-        ("sample.top_k", c.sample.top_k, 0),
-        ("sample.max_new_tokens", c.sample.max_new_tokens, 1),
-        ("sample.batch_size", c.sample.batch_size, 1),
-        ("sample.eval_k", c.sample.eval_k, 0),
-        ("filter.audit", c.filter.audit, 0),
-        ("label.budget", c.label.budget, 0),
-        ("label.cost", c.label.cost, 0),
-        ("label.endpoint.concurrency", c.label.endpoint.concurrency, 1),
-        ("label.endpoint.prompt_price", c.label.endpoint.prompt_price, 0),
-        ("label.endpoint.response_price", c.label.endpoint.response_price, 0),
-        ("label.endpoint.max_cost", c.label.endpoint.max_cost, 0),
-        ("train.lora_rank", c.train.lora_rank, 0),
-    ):
-        need(value >= least, f"{name}: {value} is below {least}")
-
-
-def _need_ranges(c: Config, need: Need) -> None:
-    need(c.model.head_dim % 2 == 0, f"model.head_dim: {c.model.head_dim} is odd; RoPE needs pairs")
-    need(
-        c.model.kv_heads > 0 and c.model.heads % c.model.kv_heads == 0,
-        f"model.heads: {c.model.heads} is not a multiple of model.kv_heads {c.model.kv_heads}",
-    )
-    need(c.sample.temperature > 0, "sample.temperature: must be above 0 (evaluation is greedy)")
-    need(0 < c.sample.top_p <= 1, f"sample.top_p: {c.sample.top_p} is not in (0, 1]")
-    for name, rate in (
-        ("filter.miss_rate", c.filter.miss_rate),
-        ("filter.false_accept_rate", c.filter.false_accept_rate),
-        ("train.alpha", c.train.alpha),
-    ):
-        need(0 <= rate <= 1, f"{name}: {rate} is not in [0, 1]")
-    need(0 < c.label.beta < 1, f"label.beta: {c.label.beta} is not in (0, 1)")
-
-
-def _need_optimizers(c: Config, need: Need) -> None:
-    for name, o in (
-        ("seed_model.optimizer", c.seed_model.optimizer),
-        ("train.optimizer", c.train.optimizer),
-    ):
-        need(o.steps >= 1, f"{name}.steps: {o.steps} is below 1")
-        need(o.batch_size >= 1, f"{name}.batch_size: {o.batch_size} is below 1")
-        need(o.learning_rate > 0, f"{name}.learning_rate: must be above 0")
-        need(o.clip_norm > 0, f"{name}.clip_norm: must be above 0")
-        need(
-            o.micro_batches >= 1 and o.batch_size % max(1, o.micro_batches) == 0,
-            f"{name}.micro_batches: {o.micro_batches} does not divide batch_size {o.batch_size}",
-        )
-    need(
-        c.train.reset_optimizer or not c.train.lora_rank,
-        "train.lora_rank: adapters are new each round, so train.reset_optimizer must be true",
-    )
-
-
-def _need_endpoint(c: Config, need: Need) -> None:
-    """Where the server is, and that no key stands in the config, which is written to disk."""
-    e, used = c.label.endpoint, c.label.labeler == "endpoint"
-    need(
-        not e.api_key_env or re.fullmatch("[A-Z_][A-Z0-9_]*", e.api_key_env) is not None,
-        "label.endpoint.api_key_env: not the name of an environment variable, in capitals (the "
-        "key itself must stand in that variable, and nowhere else)",
-    )
-    try:
-        parts = urlsplit(e.url)
-        good_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        secret = parts.username is not None or parts.password is not None or bool(parts.query)
-    except ValueError:
-        good_url, secret = False, False
-    need(not secret, "label.endpoint.url: no names, passwords or queries in it; see api_key_env")
-    need(
-        not used or secret or good_url,
-        f"label.endpoint.url: {e.url!r} is not an http:// or https:// address",
-    )
-    need(not used or e.model != "", "label.endpoint.model: the server's name of the model")
-    need(e.timeout > 0, "label.endpoint.timeout: must be above 0")
-    try:
-        request = json.loads(e.request, parse_constant=int)  # int raises: NaN is no JSON
-    except (ValueError, RecursionError):
-        request = None
-    need(
-        isinstance(request, dict) and not request.keys() & {"model", "messages", "n", "stream"},
-        f"label.endpoint.request: {e.request!r} is not a JSON object such as "
-        '{"max_tokens": 4096, "temperature": 0.7}, without model, messages, n and stream',
-    )
+    def __post_init__(self) -> None:
+        """Keeps arms as they are written."""
+        object.__setattr__(self, "arms", tuple(map(str, self.arms)))

@@ -8,7 +8,9 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from boostlm.config import Config, validate
+from boostlm.config import Config
+from boostlm.config_checks import validate
+from boostlm.curation.arms import Arm, folder_of, parse_arm, split_list
 from boostlm.errors import BoostError
 from boostlm.user_code import open_path, run_file
 
@@ -22,7 +24,7 @@ def load_config(path: str) -> Config:
     """The config that `get_config()` in a Python file returns."""
     file = open_path(path, "config")
     if not file.exists():
-        raise BoostError(f"there is no config file {path}{_similar_files(file)}")
+        raise BoostError(f"the config file {path} does not exist{_similar_files(file)}")
     get_config = getattr(run_file(path, "config"), "get_config", None)
     if not callable(get_config):
         raise BoostError(f"{path} has no function get_config() that returns a boostlm Config")
@@ -37,9 +39,81 @@ def load_config(path: str) -> Config:
     return from_dict(Config, dataclasses.asdict(config), path)
 
 
+def arms_of(config: Config) -> dict[str, Arm]:
+    """The arms of a config by name, in order.
+
+    Raises:
+      BoostError: an arm is wrong, two share a name or a folder, or one stands before the arm that
+        its `as_many_as` names.
+    """
+    arms: dict[str, Arm] = {}
+    folders: dict[str, str] = {}
+    for text in config.arms:
+        arm = parse_arm(text)
+        folder = folder_of(arm.name).casefold()
+        if folder in folders:
+            raise BoostError(f"arms: {folders[folder]} and {arm.name} need different names")
+        if arm.as_many_as and arm.as_many_as not in arms:
+            raise BoostError(
+                f"arms: {arm.name} buys as many labels as {arm.as_many_as} kept: put that arm "
+                "before it"
+            )
+        arms[arm.name], folders[folder] = arm, arm.name
+    if not arms:
+        raise BoostError("arms: name at least one")
+    return arms
+
+
+def arm_config(config: Config, arm: Arm) -> Config:
+    """The config with an arm's own settings.
+
+    Raises:
+      BoostError: a setting does not exist, or its value is not possible.
+    """
+    known = fields_of(config)
+    for name, text in arm.settings.items():
+        if name not in known:
+            raise BoostError(f"{name} is not a field{_nearest(name, [*known], dashes='')}")
+        config = _replace(config, name.split("."), _parse(name, text, known[name]))
+    return config
+
+
+def start_folders(config: Config, arm: Arm) -> tuple[str, str]:
+    """Where the seed model's samples, and the verdicts on them, are that an arm starts from.
+
+    Arms share them unless their settings of sampling, or of the filter too, differ.
+    """
+    changed = config_differences(config, arm_config(config, arm))
+    settings = [line.partition(":")[0] for line in changed]
+    samples, verdicts = (
+        [f"{name}={arm.settings[name]}" for name in settings if name.startswith(sections)]
+        for sections in (("sample.",), ("sample.", "filter."))
+    )
+    return _shared_folder(samples), _shared_folder(verdicts)
+
+
+def _shared_folder(settings: Sequence[str]) -> str:
+    return folder_of(f"shared({','.join(settings)})") if settings else "shared"
+
+
+def _checked(config: Config) -> Config:
+    """The validated config, in which arms are written in full, so that they need no files."""
+    try:
+        arms = arms_of(config)
+    except BoostError as error:
+        return validate(config, [str(error)])
+    config = validate(dataclasses.replace(config, arms=tuple(arms.values())))
+    for arm in arms.values():
+        try:
+            validate(arm_config(config, arm))
+        except BoostError as error:
+            raise BoostError(f"arms: {arm.name}: {error}") from error
+    return config
+
+
 def _similar_files(file: "epath.Path") -> str:
     if not file.parent.exists():
-        return f" (and no folder {file.parent})"
+        return f" (nor does the folder {file.parent})"
     names = [p.name for p in file.parent.glob("*.py")]
     close = difflib.get_close_matches(file.name, names, n=3, cutoff=0.4)
     return f"; did you mean {_join(str(file.parent / n) for n in close)}?" if close else ""
@@ -84,19 +158,19 @@ def override(config: Config, arguments: Sequence[str], also: Sequence[str] = ())
     known = fields_of(config)
     for name, text in values.items():
         if name not in known:
-            raise BoostError(f"there is no field --{name}{_nearest(name, [*known, *also])}")
-        config = _replace(config, name.split("."), _parse(name, text, known[name]))
-    return validate(config)
+            raise BoostError(f"--{name} is not an option{_nearest(name, [*known, *also])}")
+        config = _replace(config, name.split("."), _parse(f"--{name}", text, known[name]))
+    return _checked(config)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def _nearest(name: str, known: Sequence[str], dashes: str = "--") -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     last = name.rpartition(".")[2]
     close += [k for k in known if k.rpartition(".")[2] == last and k not in close]
     close = close or [k for k in known if k.startswith(name + ".")]
     if not close:
         return "; boostlm run --help lists the fields"
-    return f"; did you mean {_join('--' + c for c in close[:4])}?"
+    return f"; did you mean {_join(dashes + c for c in close[:4])}?"
 
 
 def _parse(name: str, text: str, current: Any) -> Any:
@@ -106,7 +180,7 @@ def _parse(name: str, text: str, current: Any) -> Any:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
         if kind is tuple:
-            return tuple(part.strip() for part in text.split(",") if part.strip())
+            return tuple(split_list(text))
         if kind is float and "/" in text:
             above, _, below = text.partition("/")
             given = float(above) / float(below)
@@ -115,7 +189,7 @@ def _parse(name: str, text: str, current: Any) -> Any:
             raise ValueError
         return value
     except (ValueError, KeyError, ZeroDivisionError):
-        raise BoostError(f"--{name} takes {_WORDS[kind]}, not {text!r}") from None
+        raise BoostError(f"{name} takes {_WORDS[kind]}, not {text!r}") from None
 
 
 def _replace(config: Any, path: Sequence[str], value: Any) -> Any:
@@ -136,7 +210,7 @@ def from_json(text: str, where: str) -> Config:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise BoostError(f"{where} is not JSON: {error}") from error
-    return validate(from_dict(Config, raw, where))
+    return _checked(from_dict(Config, raw, where))
 
 
 def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
@@ -162,6 +236,16 @@ def from_dict(kind: type, raw: Any, where: str, prefix: str = "") -> Any:
             raise BoostError(f"{where}: {prefix}{name} is {value!r}, not {_WORDS[hint]}")
         values[name] = value
     return kind(**values)
+
+
+def grown(old: Config, new: Config) -> Config:
+    """The old config with what `new` adds to it: rounds, seeds and arms."""
+    return dataclasses.replace(
+        old,
+        rounds=max(old.rounds, new.rounds),
+        seeds=max(old.seeds, new.seeds),
+        arms=new.arms if set(old.arms) <= set(new.arms) else old.arms,
+    )
 
 
 def config_differences(old: Config, new: Config) -> list[str]:

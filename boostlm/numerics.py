@@ -5,6 +5,7 @@ from one prompt to another. These functions count in integers instead. They run 
 arrays (XLA inserts the collectives), for up to MAX_ENTRIES entries.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ AnyArray = Array | np.ndarray  # on a device, or in the memory of the host
 
 FIXED_POINT_BITS = 16
 MAX_ENTRIES = 2**31 - 1  # entries are numbered by int32
+_DEVICES = 3 * 2**12  # a multiple of the usual numbers of devices
 
 
 def check_entries(entries: int) -> None:
@@ -80,6 +82,18 @@ def ordered_bits(x: Array) -> Array:
     return jax.lax.bitcast_convert_type(x, jnp.uint32)
 
 
+def prefix_sum(x_N: Array) -> Array:
+    """The sum of each entry of an int32 array and all entries before it.
+
+    Blocks are summed apart, so that an array that is split over devices is never gathered.
+    """
+    blocks_BxM = x_N.reshape(math.gcd(x_N.size, _DEVICES), -1)
+    within_BxM = jnp.cumsum(blocks_BxM, axis=1)
+    total_B = within_BxM[:, -1]
+    before_B = jnp.cumsum(total_B) - total_B
+    return (within_BxM + before_B[:, None]).reshape(-1)
+
+
 def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
     """Fixed-shape compaction: index n repeated count_N[n] times, in order.
 
@@ -101,7 +115,7 @@ def expand(count_N: Array, capacity: int) -> tuple[Array, Array]:
       ([0, 0, 2, 0], [True, True, True, False])
     """
     check_entries(count_N.size)
-    end_N = jnp.cumsum(count_N)
+    end_N = prefix_sum(count_N)
     place_C = jnp.arange(capacity, dtype=jnp.int32)
     start_N = jnp.where(count_N > 0, end_N - count_N, capacity)
     index_N = jnp.arange(count_N.shape[0], dtype=jnp.int32)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FILE_AND_NAME = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 
-# What reads the paths of each scheme.
+# How to install the package that reads the paths of each scheme.
 _READERS = {
     "gs": "pip install gcsfs, or install boostlm[tpu]",
     "s3": "pip install s3fs",
@@ -29,7 +29,7 @@ def open_path(path: str | os.PathLike[str], setting: str = "") -> "epath.Path":
 
     Args:
       path: of a local file system, or of a bucket such as gs://.
-      setting: that gave the path, named in errors.
+      setting: the setting that gave the path; errors name it.
 
     Raises:
       BoostError: its scheme is unknown, the package that reads it is not installed, or whoever
@@ -64,14 +64,14 @@ def run_file(path: str, setting: str) -> ModuleType:
 
     Args:
       path: a local file, or one that etils.epath opens.
-      setting: named in errors.
+      setting: the setting that gave the path; errors name it.
 
     Raises:
-      BoostError: there is no such file, or it raises.
+      BoostError: the file does not exist, or it raises.
     """
     file = open_path(path, setting)
     if not file.exists():
-        raise BoostError(f"{setting}: there is no file {path}")
+        raise BoostError(f"{setting}: the file {path} does not exist")
     name = f"boostlm_user_{file.stem}"
     module = importlib.util.module_from_spec(ModuleSpec(name, loader=None))
     module.__file__ = str(file)

@@ -33,8 +33,8 @@ MUTATIONS = {
     "labels kept by the exact verdict": Mutation(
         "experiment/labeling.py", "accepted = answered and verdict[correct]", "accepted = correct"
     ),
-    "alpha fixed": Mutation("experiment/run.py", "config.train.alpha)", "1 / 3)"),
-    "theta 0": Mutation("experiment/run.py", "theta_from_beta(config.label.beta),", "0.0,"),
+    "alpha fixed": Mutation("experiment/arm_run.py", "config.train.alpha, places)", "1 / 3, places)"),
+    "theta 0": Mutation("experiment/arm_run.py", "theta_from_beta(config.label.beta)", "0.0"),
     "clipping off": Mutation(
         "lm/train_step.py", "        optax.clip_by_global_norm(config.clip_norm),\n", ""
     ),
@@ -62,7 +62,7 @@ MUTATIONS = {
         "labelers/simulated.py", "query.prompt, query.sample]", "query.prompt, 0]"
     ),
     "the allocation's key constant": Mutation(
-        "experiment/run.py", "Purpose.ALLOCATE, round_ - 1)", "Purpose.ALLOCATE, 0)"
+        "experiment/arm_run.py", "Purpose.ALLOCATE, round_ - 1)", "Purpose.ALLOCATE, 0)"
     ),
     "own samples weighted by count": Mutation(
         "curation/mixture.py",
@@ -73,18 +73,20 @@ MUTATIONS = {
         "experiment/context.py", 'eval_prompts=prompts[split]', 'eval_prompts=prompts["train"]'
     ),
     "EOS left out of the loss": Mutation(
-        "engine/prompt_table.py",
-        "in_response.astype(np.float32))",
-        "(in_response & (place_T < start_C + length_C[:, None] - 1)).astype(np.float32))",
+        "engine/training_rows.py",
+        "(in_response_BxT & valid_B[:, None])",
+        "(in_response_BxT & valid_B[:, None] & (place_1xT < end_Bx1 - 1))",
     ),
     "cut-off responses counted as right": Mutation(
-        "experiment/stages.py", "        correct &= responses.finished_BxK\n", ""
+        "experiment/stages.py",
+        "return right & shards.local(samples.finished_NxK)",
+        "return right",
     ),
     "cut-off labels counted as right": Mutation(
         "experiment/labeling.py", "correct = correct and answered", "correct = correct"
     ),
     "cut-off answers counted as right": Mutation(
-        "experiment/evaluate.py", "ctx.texts(responses)) & responses.finished_BxK[:, 0]", "ctx.texts(responses))"
+        "experiment/evaluate.py", ".reshape(-1, k) & finished", ".reshape(-1, k)"
     ),
     "top-p applied before temperature": Mutation(
         "lm/token_sampling.py",

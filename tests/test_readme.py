@@ -1,4 +1,4 @@
-"""The README says what is there."""
+"""What the README says is true."""
 
 import contextlib
 import io

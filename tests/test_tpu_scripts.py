@@ -196,8 +196,8 @@ def test_a_failure_of_gcloud_is_passed_on_with_its_message(cloud, script):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("status", ["--nmae", "x"], "there is no option --nmae"),
-        ("status", ["--spot"], "there is no option --spot"),
+        ("status", ["--nmae", "x"], "--nmae is not an option"),
+        ("status", ["--spot"], "--spot is not an option"),
         ("status", ["tpu-1"], "what is 'tpu-1'?"),
         ("status", ["--name"], "--name needs a value"),
         ("delete", [*NAMED, "--", "x"], "takes nothing after --"),

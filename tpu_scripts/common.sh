@@ -38,7 +38,7 @@ read_values() {
       --help | -h) usage && exit ;;
       --dry-run) dry_run=yes ;;
       --spot)
-        [[ -v spot ]] || fail "there is no option --spot: see --help"
+        [[ -v spot ]] || fail "--spot is not an option: see --help"
         spot=--spot
         ;;
       --*)
@@ -50,7 +50,7 @@ read_values() {
           shift
         fi
         word=${word#--} word=${word%%=*}
-        [[ " ${names[*]} " == *" $word "* ]] || fail "there is no option --$word: see --help"
+        [[ " ${names[*]} " == *" $word "* ]] || fail "--$word is not an option: see --help"
         printf -v "${word//-/_}" %s "$value"
         ;;
       *) fail "what is '$word'? Options begin with --; see --help" ;;

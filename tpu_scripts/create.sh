@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Asks for a TPU: a queued resource, which waits in line until there is one. Billing begins when it
+# Asks for a TPU: a queued resource, which waits in line until one is free. Billing begins when it
 # is ACTIVE (status.sh) and ends with delete.sh.
 #
 #   create.sh --project P --zone Z --name N --accelerator-type v5litepod-8 \

@@ -20,9 +20,9 @@ def candidates(config: Config, chips: int, fields: Collection[str]) -> Iterator[
     rounding.
 
     Args:
-      config: to begin with.
-      chips: of the topology.
-      fields: that may be changed.
+      config: the config to begin with.
+      chips: the topology's chips.
+      fields: the fields that may be changed.
     """
     if chips > 1 and config.compute.parallel != "fsdp" and "compute.parallel" in fields:
         config = override(config, ["--compute.parallel=fsdp"])
@@ -52,7 +52,7 @@ def find_fitting(
 ) -> tuple[Config | None, dict[str, Measured]]:
     """The first candidate with which every program fits, and what they take then; or None.
 
-    A program is compiled again only where a candidate makes another of it.
+    A program is compiled again only if a candidate changes it.
     """
     before, programs = config, build_programs(config, sizes, devices)
     matter = {"compute.parallel"}  # the memory held beside each program changes

@@ -22,7 +22,7 @@ class Chip(NamedTuple):
     Attributes:
       memory: HBM in bytes that a program may use.
       flops: peak FLOP/s in bfloat16.
-      bandwidth: of HBM, bytes/s.
+      bandwidth: of HBM, in bytes/s.
       network: bytes/s that a chip sends along a ring through all chips, in both directions: two of
         its links. A torus may do better; slices of 8 chips have no wrap-around links.
     """

@@ -33,12 +33,12 @@ def compile_for(
     """Prints the memory, time and cost of a run on a TPU.
 
     Args:
-      config: of the run.
+      config: the run's config.
       topology: such as "v5e:2x4".
       price: per chip and hour.
       as_json: print JSON rather than a table.
       quick: compile with XLA's least effort.
-      model: the name of a Gemma, if the config's model is not at hand.
+      model: the name of a Gemma, if the config's model is not on this machine.
       prefix_tokens, prompt_tokens: lengths of prompts, with `model` only.
       response_tokens: mean length of a response; None for the limit.
       memory: HBM of a chip in bytes, instead of its own.
@@ -61,7 +61,7 @@ def compile_for(
     if model:
         sizes = named_sizes(config, model, prefix_tokens, prompt_tokens)
     elif prefix_tokens is not None or prompt_tokens is not None:
-        raise BoostError("--prefix-tokens and --prompt-tokens go with --model only")
+        raise BoostError("--prefix-tokens and --prompt-tokens need --model")
     else:
         sizes = measured_sizes(config)
 
@@ -91,7 +91,7 @@ def compile_for(
 def _refusal(chip: Chip, topology: str, misfits: list[Measured], advice: list[str]) -> str:
     def said(one: Measured) -> str:
         if one.needs <= chip.memory:
-            return f"{one.name} takes more than that, XLA does not say how much"
+            return f"{one.name} takes more than that; XLA does not say how much"
         return (
             f"{one.name} takes {binary(one.needs)}{' or more' * (one.memory is None)}, "
             f"{binary(one.needs - chip.memory)} more than a chip has"

@@ -22,10 +22,10 @@ class Measured(NamedTuple):
     """A program on a chip.
 
     Attributes:
-      name: of the program.
+      name: the program's name.
       needs: bytes of HBM, including memory held beside the program.
       fits: whether the chip has that many.
-      memory: by kind; None if XLA refused the program.
+      memory: its memory by kind; None if XLA refused the program.
       cost: likewise.
       collectives: likewise.
       tokens: tokens that one execution processes, over all chips.

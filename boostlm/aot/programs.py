@@ -32,7 +32,7 @@ class Program(NamedTuple):
     """One compiled program of a run.
 
     Attributes:
-      name: for the reader.
+      name: a name for the reader.
       lower: () -> the lowered program.
       flops: () -> FLOPs of one execution, on each chip.
       loops: iterations of its loops of unknown length, for the traffic.
@@ -90,10 +90,10 @@ def build_programs(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) 
 
 
 def held_beside(config: Config, sizes: Sizes, devices: Sequence[jax.Device]) -> int:
-    """Bytes on the fullest chip that are no argument of a program: the models that the run keeps.
+    """Bytes on the fullest chip that no program takes as an argument: the models that a run keeps.
 
     The learner keeps its parameters while a step has a copy of them, and the seed model's are kept
-    for the next arm. Replicated, both lie on the first chip.
+    for the next arm. Without splitting, the first chip holds both.
     """
     learner = make_learner(config, sizes.model, sizes.vocab_size, sizes.stop_sequences, devices)
     params = bytes_of(learner.parallel.shapes(learner.model.init, jax.random.key(0)))

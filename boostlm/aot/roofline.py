@@ -2,7 +2,7 @@
 
 The roofline (Williams et al., 2009): a program takes as long as its slowest of three parts would
 alone, computing at the peak rate, moving bytes to and from HBM, and sending bytes to other chips.
-Real programs take longer, by a factor of 1.5 to 3 as a sampling.
+Real programs take longer, typically 1.5 to 3 times as long.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Memory(NamedTuple):
       results: its outputs that do not reuse the arguments' memory.
       temporaries: intermediate values.
       code: the program itself.
-      beside: what the run holds meanwhile that is not an argument.
+      beside: what the run holds meanwhile and the program does not take.
       peak: the most at any time, all together.
     """
 
@@ -36,7 +36,7 @@ class Cost(NamedTuple):
     """One execution of a program, on each chip.
 
     Attributes:
-      flops: of matrix products.
+      flops: the FLOPs of matrix products.
       hbm: bytes read and written.
       sent: bytes sent to other chips.
       compute, memory, network: seconds that each would take alone.
@@ -83,7 +83,7 @@ class Work(NamedTuple):
     """One kind of work of a whole run.
 
     Attributes:
-      name: for the reader.
+      name: a name for the reader.
       calls: {program: how often}.
       tokens: generated or trained on in all.
     """
@@ -97,8 +97,8 @@ class Hours(NamedTuple):
     """Time of a kind of work.
 
     Attributes:
-      name: of the work.
-      hours: at the roofline.
+      name: the name of the work.
+      hours: its hours at the roofline.
       tokens_per_second: over all chips.
     """
 
@@ -112,7 +112,7 @@ def hours(work: Sequence[Work], seconds: dict[str, float]) -> list[Hours]:
 
     Args:
       work: what is to be done.
-      seconds: of one run of each program.
+      seconds: the seconds of one run of each program.
     """
     out = []
     for part in work:

@@ -19,10 +19,10 @@ _GEMMA = {
 
 
 class Sizes(NamedTuple):
-    """Sizes that decide shapes besides the config.
+    """The sizes that, together with the config, set the shapes of a run's programs.
 
     Attributes:
-      model: of the decoder.
+      model: the decoder's config.
       vocab_size: V.
       stop_sequences: token sequences that end a response.
       prefix: tokens that all prompts begin with.
@@ -73,7 +73,7 @@ def measured_sizes(config: Config) -> Sizes:
     path = open_path(config.seed_model.path, "seed_model.path")
     if config.seed_model.path and not is_converted(path):
         raise BoostError(
-            f"there is no converted model at {path}: convert one, or name a model of its size with "
+            f"{path} is not a converted model: convert one, or name a model of its size with "
             f"--model, one of {', '.join(_GEMMA)}"
         )
     parts = assemble(config)

@@ -20,9 +20,9 @@ def compile_table(report: dict[str, Any]) -> str:
         "",
         *_programs(report["programs"]),
         "",
-        "Of one run of a program, on each chip; memory is all of it, at the peak, with the models",
-        "that the run keeps beside it. Times are at the roofline, the least that they can be;",
-        "tokens/s are over all chips.",
+        "Per chip, for one run of each program. Memory is the peak, with the models that the run",
+        "keeps beside the program. Times are at the roofline: real ones are longer. Tokens/s",
+        "count all chips.",
     ]
     if report["quick"]:
         lines.append("Compiled with XLA's least effort: a run takes somewhat less memory.")
@@ -74,8 +74,8 @@ def _work(report: dict[str, Any]) -> list[str]:
     rows.append(("in all", f"{report['hours']:.2f}", ""))
     lines = [
         *_aligned(rows),
-        f"All of it at the roofline, with responses of {report['response_tokens']:g} tokens and "
-        "every prompt as long as the longest.",
+        f"The whole run at the roofline, for responses of {report['response_tokens']:g} tokens and "
+        "prompts that are all as long as the longest.",
     ]
     if report["cost"] is not None:
         lines.append(f"cost: {report['cost']:,.2f}")

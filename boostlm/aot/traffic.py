@@ -29,8 +29,8 @@ class Collective(NamedTuple):
 
     Attributes:
       kind: "all-gather", "all-reduce", "reduce-scatter", "all-to-all", ...
-      shape: of the whole array, such as "bf16[1024,256]".
-      bytes: of that array.
+      shape: the whole array's shape, such as "bf16[1024,256]".
+      bytes: the bytes of that array.
       times: how often in one execution of the program.
       source: the operation in the traced program that it comes from.
     """
@@ -79,7 +79,7 @@ def traffic(text: str, loops: float = 1.0) -> Traffic:
     """The traffic of a program.
 
     Args:
-      text: of a compiled program (`as_text()`).
+      text: the text of a compiled program (`as_text()`).
       loops: iterations of each loop whose length is only known at run time.
     """
     computations, entry = parse_hlo(text)

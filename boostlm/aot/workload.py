@@ -14,8 +14,8 @@ def workload(config: Config, programs: RunPrograms, response_tokens: float | Non
     model from scratch counts as more rows of the rounds' own steps.
 
     Args:
-      config: of the run.
-      programs: that it runs.
+      config: the run's config.
+      programs: the programs that it runs.
       response_tokens: mean length of a response; None for the limit, which is an upper bound.
     """
     stages, sample, step = planned_stages(config), config.sample, config.train.optimizer

@@ -2,6 +2,7 @@
 
 from etils import epath
 
+from boostlm.config_io import arm_config, arms_of
 from boostlm.errors import BoostError
 from boostlm.labelers.base import Query
 from boostlm.labelers.people import describe, open_queries, record, take_file, tidy
@@ -25,7 +26,8 @@ def label_run(run_dir: RunDir, file: str | None) -> None:
         rows are saved.
     """
     config = run_dir.read_config()
-    if config.label.labeler != "people":
+    asked = [arm_config(config, arm).label.labeler for arm in arms_of(config).values()]
+    if "people" not in asked:
         raise BoostError(
             f"{run_dir.name} has label.labeler {config.label.labeler}: boostlm label needs a run "
             "with label.labeler people"
@@ -50,7 +52,7 @@ def label_run(run_dir: RunDir, file: str | None) -> None:
 
 def _what_is_left(folder: epath.Path) -> str:
     left = len(open_queries(folder))
-    return f"{left} still missing" if left else "None missing: continue with boostlm run"
+    return f"{left} still missing" if left else "All are answered: continue with boostlm run"
 
 
 def _ask(folder: epath.Path, queries: list[Query]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: run, compile, label, convert, report, eval, export, plan."""
+"""The command line: run, check, compile, label, convert, report, eval, export, plan."""
 
 import argparse
 import io
@@ -89,6 +89,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     from boostlm.experiment.context import make_context
     from boostlm.experiment.run import planned_stages, run_experiment
+    from boostlm.report.refresh import ReportRefresh
     from boostlm.runtime.multihost import is_host0, on_host0
     from boostlm.runtime.progress import Progress, clock
     from boostlm.storage.run_dir import RunDir
@@ -101,7 +102,8 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
         progress = Progress(planned_stages(config), shown)
         devices = jax.devices()
         progress.say(
-            f"{config.name}: {len(config.arms)} arms, {config.rounds} rounds, "
+            f"{config.name}: {len(config.arms)} arm{'s' * (len(config.arms) > 1)}, "
+            f"{config.rounds} round{'s' * (config.rounds > 1)}, "
             f"{config.seeds} seed{'s' * (config.seeds > 1)}, {config.data.train_prompts} prompts, "
             f"{config.label.budget} labels per round; "
             f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}; "
@@ -111,7 +113,7 @@ def _run(args: argparse.Namespace, rest: Sequence[str]) -> None:
             ctx = make_context(config, run_dir)
             for note in ctx.task.notes:
                 progress.say(note)
-            run_experiment(ctx, run_dir, progress)
+            run_experiment(ctx, run_dir, progress, on_row=on_host0(ReportRefresh(run_dir)))
         finally:
             progress.close()
         progress.say(on_host0(_table_and_report)(run_dir, run_dir.name))
@@ -206,6 +208,13 @@ def _task_texts(configs: Sequence[str], rest: Sequence[str]) -> list[str]:
     return [t for base in bases for t in texts_of_task(load_task(override(base, rest).data))]
 
 
+def _check(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    from boostlm.cli.check import check
+
+    for line in check(args):
+        print(line, flush=True)
+
+
 def _compile(args: argparse.Namespace, rest: Sequence[str]) -> None:
     from boostlm.aot.command import compile_for
 
@@ -239,7 +248,7 @@ def _table_and_report(run_dir: "RunDir", folder: str | None) -> str:
     said = f"\n{final_table(run)}"
     if folder is not None:
         page = write_report(open_path(folder, "--out"), run)
-        said += f"\n\nreport: {page}"
+        said += f"\nreport: {page}"
     return said
 
 
@@ -275,6 +284,7 @@ def _plan(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
 _COMMANDS = {
     "run": _run,
+    "check": _check,
     "compile": _compile,
     "label": _label,
     "convert": _convert,

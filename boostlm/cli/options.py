@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from boostlm import config as config_module
-from boostlm.config import ARM_NAMES, SPLITS, Config
+from boostlm.config import SPLITS, VERIFIERS, Config, DataConfig
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -16,11 +16,14 @@ TAKE_FIELDS = ("run", "compile")  # commands that accept every config field as a
 TAKE_DATA = ("convert",)  # those of data only
 FLAGS = ("--help", "--json")  # options that take no value
 
-_EPILOG = """
+_EPILOG = r"""
 examples:
   boostlm run                                   the embedded task: four arms, a few minutes
   boostlm run --seeds 3 --run-dir runs/three    the same with 3 seeds, for intervals
   boostlm run configs/gsm8k_tiny.py --data.path DIR
+  boostlm check my.jsonl --prompt question --answer answer --verifier number
+  boostlm run --data.task jsonl --data.path my.jsonl --data.prompt question \
+              --data.verifier number --seed_model.path models/gemma
   boostlm compile configs/gsm8k_tiny.py --topology v5e:2x4 --price 1.2
   boostlm label runs/mine                       answer a run's queries to people
   boostlm convert gemma-3-270m models/gemma     from a Hugging Face directory or a GGUF file
@@ -48,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for add in (
         _add_run,
+        _add_check,
         _add_compile,
         _add_label,
         _add_convert,
@@ -71,6 +75,33 @@ def _add_run(commands: "Commands") -> None:
     )
     run.add_argument("config", nargs="?", help="a configs/*.py file; default: the embedded task")
     run.add_argument("--run-dir", help="local or gs:// folder; default: runs/<name>")
+
+
+def _add_check(commands: "Commands") -> None:
+    check = commands.add_parser(
+        "check",
+        help="examine a file of questions and answers before a run",
+        description="Reads a data file as a run would (data.task jsonl). Prints its size, splits, "
+        "lengths and groups, duplicates, test problems in the training split, answers that the "
+        "verifier cannot use, and the ten worst rows. Exits with status 2 if a run would refuse "
+        "the file.",
+        formatter_class=_RAW,
+        allow_abbrev=False,
+    )
+    check.add_argument("data", help="a file, a folder of train, validation and test, or hf://NAME")
+    data = DataConfig()
+    for name, help_ in (
+        ("prompt", "the field with the question"),
+        ("answer", "the field with the reference"),
+        ("group", "the field by which the report groups prompts"),
+        ("split", "the field that names a row's split"),
+        ("template", "builds the prompt from fields, such as 'Question: {question}'"),
+        ("verifier", f"one of {', '.join(VERIFIERS)}, or FILE.py:NAME"),
+    ):
+        default = getattr(data, name)
+        shown = f"; default: {default}" if default else ""
+        check.add_argument(f"--{name}", default=default, help=help_ + shown)
+    check.add_argument("--model", help="a converted model, to measure lengths in its tokens")
 
 
 def _add_compile(commands: "Commands") -> None:
@@ -141,9 +172,7 @@ def _add_convert(commands: "Commands") -> None:
         "this configs/*.py file; may be repeated",
     )
     convert.add_argument("--seed", type=int, default=0, help="seed in a run directory; default: 0")
-    convert.add_argument(
-        "--arm", default="boosting", choices=ARM_NAMES, help="arm in a run directory"
-    )
+    convert.add_argument("--arm", default="boosting", help="arm in a run directory")
     convert.add_argument(
         "--round", type=int, help="round in a run directory; default: the last one"
     )
@@ -168,7 +197,7 @@ def _add_evaluate(commands: "Commands") -> None:
     )
     evaluate.add_argument("run_dir", help=_RUN_DIR_HELP)
     evaluate.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    evaluate.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
+    evaluate.add_argument("--arm", default="boosting", help="default: boosting")
     evaluate.add_argument(
         "--round", type=int, help="rounds of training: 0 is the seed model; default: the last one"
     )
@@ -185,7 +214,7 @@ def _add_export(commands: "Commands") -> None:
     )
     export.add_argument("run_dir", help=_RUN_DIR_HELP)
     export.add_argument("--seed", type=int, default=0, help="which repeat; default: 0")
-    export.add_argument("--arm", default="boosting", choices=ARM_NAMES, help="default: boosting")
+    export.add_argument("--arm", default="boosting", help="default: boosting")
     export.add_argument("--round", type=int, help="training round, from 1; default: the last one")
     export.add_argument(
         "--out",

@@ -1,12 +1,13 @@
 """boostlm plan: the rounds and labels that a target takes, simulated for an ideal learner."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from boostlm.config import ARM_NAMES, Config
-from boostlm.curation.arms import ARMS
+from boostlm.config import Config, FilterConfig, LabelConfig, SampleConfig, TrainConfig
+from boostlm.config_io import arm_config, arms_of
+from boostlm.curation.arms import Arm, split_list
 from boostlm.curation.planning import RUNS, PlannedRun, PlanSettings, plan_arm, spread_rates
 from boostlm.errors import BoostError
 from boostlm.report.label_rate import measured_rate
@@ -14,8 +15,8 @@ from boostlm.report.run_data import RunData
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
 from boostlm.storage.run_dir import RunDir
 
-_MOST_PROMPTS = 10_000  # more of them are simulated by so many, with a budget in proportion
-_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the run's, along the frontier
+_MOST_PROMPTS = 10_000  # simulated at most; the budget is scaled down in proportion
+_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the frontier, as multiples of the run's budget
 _ASSUMES = (
     "Assumed: an ideal learner. It reproduces its training data exactly, and nothing that it\n"
     "learns about one prompt helps with another. A model that generalises needs fewer labels,\n"
@@ -25,32 +26,53 @@ _ASSUMES = (
 
 def plan(args: argparse.Namespace) -> Iterable[str]:
     """The lines that `boostlm plan` prints."""
-    arms = [name.strip() for name in args.arms.split(",") if name.strip()]
-    for name in arms:
-        if name not in ARMS:
-            raise BoostError(
-                f"--arms: there is no arm {name!r}; choose from {', '.join(ARM_NAMES)}"
-            )
+    arms = arms_of(Config(arms=tuple(split_list(args.arms))))
     _check_ranges(args)
     if args.run_dir is not None:
         return _from_run(args, arms)
     return _from_options(args, arms)
 
 
-def _from_options(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
+def _settings(args: argparse.Namespace, config: Config, arm: Arm, beta: float) -> PlanSettings:
+    """What a plan of an arm assumes.
+
+    Args:
+      args: the options; `--beta` also says what the reweighting assumes.
+      config: the settings, without the arm's own.
+      arm: the way of curating.
+      beta: fraction of right labels.
+    """
+    own = arm_config(config, arm)
+    if "label.beta" in arm.settings and own.label.labeler == "simulated":
+        beta = own.label.beta
+    return PlanSettings(
+        beta=1.0 if own.label.labeler == "reference" else beta,
+        budget=own.label.budget,
+        k=own.sample.k,
+        alpha=own.train.alpha,
+        miss_rate=own.filter.miss_rate,
+        false_accept_rate=own.filter.false_accept_rate,
+        filter_labels=own.label.filter_labels,
+        assumed_beta=own.label.beta,
+    )
+
+
+def _from_options(args: argparse.Namespace, arms: Mapping[str, Arm]) -> Iterable[str]:
     missing = [f"--{n}" for n in ("beta", "target-error", "budget", "prompts")
                if getattr(args, n.replace("-", "_")) is None]  # fmt: skip
     if missing:
         raise BoostError(f"give {', '.join(missing)}, or the directory of a run to plan from")
     shown = min(args.prompts, _MOST_PROMPTS)
-    settings = PlanSettings(
-        beta=args.beta,
-        budget=max(1, round(args.budget * shown / args.prompts)),
-        k=args.k,
-        alpha=args.alpha,
-        miss_rate=args.miss_rate,
-        false_accept_rate=args.false_accept_rate,
-        filter_labels=not args.unfiltered,
+    scale = shown / args.prompts
+    config = Config(
+        sample=SampleConfig(k=args.k),
+        filter=FilterConfig(args.miss_rate, args.false_accept_rate),
+        label=LabelConfig(
+            beta=args.beta,
+            budget=args.budget,
+            filter_labels=not args.unfiltered,
+        ),
+        train=TrainConfig(alpha=args.alpha),
     )
     spreads = (0.0, 1.0) if args.start_spread is None else (args.start_spread,)
     kind = "unfiltered" if args.unfiltered else "filtered"
@@ -59,21 +81,31 @@ def _from_options(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str
         f"k = {args.k}, {args.budget:,} {kind} labels a round, {args.beta:.0%} of them right"
     )
     yield ""
-    yield "arm          spread of p      rounds            labels       error at the end"
-    for name in arms:
+    width = max(12, *map(len, arms))
+    yield f"{'arm':<{width}} spread of p      rounds            labels       error at the end"
+    done: dict[tuple[str, float], list[PlannedRun]] = {}
+    for name, arm in arms.items():
+        settings = _settings(args, config, arm, args.beta)
+        settings = settings._replace(budget=max(1, round(settings.budget * scale)))
         for spread in spreads:
-            p_RxN = np.tile(spread_rates(args.start, spread, shown), (RUNS, 1))
-            runs = plan_arm(ARMS[name], settings, p_RxN, target_error=args.target_error)
-            yield _line(name, spread, runs, args, args.prompts / shown)
+            done[name, spread] = plan_arm(
+                arm,
+                settings,
+                np.tile(spread_rates(args.start, spread, shown), (RUNS, 1)),
+                target_error=args.target_error,
+                as_many_as=done.get((arm.as_many_as, spread)),
+            )
+            yield _line(f"{name:<{width}}", spread, done[name, spread], args, 1 / scale)
     yield ""
     if args.start_spread is None:
         yield (
-            "Accuracy alone does not determine a plan. The lines are its two ends: all prompts\n"
-            "alike (spread 0), and each prompt always or never answered (spread 1). Give\n"
-            "--start-spread for a value between them, or a run directory, from which it is fitted."
+            "Accuracy alone does not determine a plan. The lines show the two extremes: all\n"
+            "prompts alike (spread 0), and each prompt always or never answered correctly\n"
+            "(spread 1). Set a value between them with --start-spread, or name a run directory,\n"
+            "to which it is fitted."
         )
     yield _ASSUMES
-    yield f"Ranges are those of {RUNS} simulated runs."
+    yield f"Each range spans {RUNS} simulated runs."
 
 
 def _line(
@@ -82,7 +114,7 @@ def _line(
     """One arm's runs, in columns."""
     rounds = [run.reached(args.target_error) for run in runs]
     errors = [float(run.error_R[-1]) for run in runs]
-    row = f"{name:<12} {spread:<12g}"
+    row = f"{name} {spread:<12g}"
     if any(r is None for r in rounds):
         row += f"{'not reached':>11} {'':>17}"
     else:
@@ -112,7 +144,7 @@ def _check_ranges(args: argparse.Namespace) -> None:
             raise BoostError(f"--{name} {value} is below 1")
 
 
-def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
+def _from_run(args: argparse.Namespace, arms: Mapping[str, Arm]) -> Iterable[str]:
     """The frontier of error against labels and cost, from a run's fitted prior and labels."""
     from boostlm.report.write import read_run, start_verdicts
 
@@ -134,34 +166,29 @@ def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
     yield f"Labels right: {beta:.1%} ({source}). Cost of a label: {config.label.cost:g}."
     yield ""
     yield f"After {config.rounds} rounds:"
-    yield f"{'arm':<12} {'labels a round':>15} {'labels':>10} {'cost':>10}    training error"
+    width = max(12, *map(len, arms))
+    yield f"{'arm':<{width}} {'labels a round':>15} {'labels':>10} {'cost':>10}    training error"
     best: tuple[float, str] | None = None
-    for name in arms:
-        budgets = _BUDGETS if ARMS[name].labels != "none" else (1.0,)
+    done: dict[tuple[str, float], list[PlannedRun]] = {}
+    for name, arm in arms.items():
+        settings = _settings(args, config, arm, beta)
+        budgets = _BUDGETS if arm.labels != "none" else (1.0,)
         for part in budgets:
-            budget = max(1, round(config.label.budget * part))
-            settings = PlanSettings(
-                beta=beta,
-                budget=budget,
-                k=config.sample.k,
-                alpha=config.train.alpha,
-                miss_rate=config.filter.miss_rate,
-                false_accept_rate=config.filter.false_accept_rate,
-                filter_labels=config.label.filter_labels,
-            )
-            runs = plan_arm(
-                ARMS[name],
-                settings,
+            budget = max(1, round(settings.budget * part))
+            runs = done[name, part] = plan_arm(
+                arm,
+                settings._replace(budget=budget),
                 p_RxN,
                 target_error=None,
                 max_rounds=config.rounds,
-                places=max(1, round(config.label.budget * max(budgets))),
+                places=max(1, round(settings.budget * max(budgets))),
+                as_many_as=done.get((arm.as_many_as, part)),
             )
             errors = [float(r.error_R[-1]) for r in runs]
             labels = round(float(np.mean([r.labels_R[-1] for r in runs])))
             cost = labels * config.label.cost
             yield (
-                f"{name:<12} {budget if labels else 0:>15,} {labels:>10,} {cost:>10,.6g}"
+                f"{name:<{width}} {budget if labels else 0:>15,} {labels:>10,} {cost:>10,.6g}"
                 f"    {_range(errors, '.4f')}"
             )
             if args.target_error is not None and max(errors) <= args.target_error:
@@ -175,7 +202,7 @@ def _from_run(args: argparse.Namespace, arms: Sequence[str]) -> Iterable[str]:
             else f"None of these reaches a training error of {args.target_error:g}."
         )
     yield _ASSUMES
-    yield f"Ranges are those of {RUNS} simulated runs, each with rates drawn for every prompt."
+    yield f"Each range spans {RUNS} simulated runs, with new rates for every prompt in each."
 
 
 def _beta_of(args: argparse.Namespace, config: Config, run: RunData) -> tuple[float, str]:

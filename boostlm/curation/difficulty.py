@@ -21,14 +21,20 @@ def theta_from_beta(beta: float) -> float:
     return -math.log1p(-beta)
 
 
-def initial_log_weights(prompts: int) -> Array:
+def initial_log_weights(prompts: int, places: int | None = None) -> Array:
     """Equal weights: float32 [N].
+
+    Args:
+      prompts: how many there are.
+      places: N; None: `prompts`. The places after the prompts are padding: their log-weight is
+        -inf, and stays so.
 
     Example:
       >>> jnp.exp(boostlm.initial_log_weights(4)).tolist()
       [0.25, 0.25, 0.25, 0.25]
     """
-    return jnp.full((prompts,), -math.log(prompts), jnp.float32)
+    place_N = jnp.arange(prompts if places is None else places)
+    return jnp.where(place_N < prompts, -math.log(prompts), -jnp.inf).astype(jnp.float32)
 
 
 def reweight(log_weight_N: Array, failing_N: Array, theta: float | Array) -> Array:
@@ -39,7 +45,7 @@ def reweight(log_weight_N: Array, failing_N: Array, theta: float | Array) -> Arr
     Each weight in the sum is rounded to 2**-16 of the largest.
 
     Args:
-      log_weight_N: float32 [N].
+      log_weight_N: float32 [N]; -inf for padding.
       failing_N: bool [N], the prompts with no accepted response this round.
       theta: see `theta_from_beta`.
 

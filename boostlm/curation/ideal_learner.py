@@ -3,7 +3,7 @@
 The learner is a table of answer probabilities, one row for each prompt. Training replaces a row by
 the mixture's distribution of answers to that prompt; a prompt that is not in the mixture keeps its
 row. Nothing that it learns about one prompt helps with another. Suffixes: N prompts, K samples,
-L labels, A answers; answer 0 is right and all others are wrong.
+L labels, A answers, R rounds; answer 0 is right and all others are wrong.
 
 Example:
   >>> from boostlm import ARMS, Curation, ideal_learner
@@ -25,15 +25,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from boostlm.curation.arms import Arm, ArmSwitches
+from boostlm.curation.arms import Arm
 from boostlm.curation.diversity import distinct_fraction
 from boostlm.curation.mixture import Mixture, noisy_verdict
+from boostlm.curation.policies import ArmSwitches, switches_of
 from boostlm.curation.round import (
     Curation,
     LabelRequest,
     Labels,
     RoundFns,
     RoundState,
+    TrainingSet,
     curation_round,
     initial_state,
 )
@@ -45,8 +47,8 @@ class World(NamedTuple):
 
     Attributes:
       beta: fraction of labels that are right; one number, or one for each prompt [N].
-      miss_rate: of the filter.
-      false_accept_rate: of the filter.
+      miss_rate: the filter's miss rate.
+      false_accept_rate: the filter's false-accept rate.
       filter_labels: keep only labels that the filter accepts.
     """
 
@@ -63,11 +65,29 @@ class Trace(NamedTuple):
       accuracy: mean over prompts of the chance to be right.
       distinct: mean diversity of the k samples.
       labels: bought so far.
+      kept: labels trained on so far.
     """
 
     accuracy: Array
     distinct: Array
     labels: Array
+    kept: Array
+
+
+class TableLearner(NamedTuple):
+    """The ideal learner, and what an arm needs that looks back.
+
+    Attributes:
+      chance_NxA: float32, the chance of each answer.
+      start_NxA: float32, the same of the seed model.
+      own_NxA: int32, how often each answer was kept among the own responses of all rounds.
+      weak_NxA: int32, how often among the labels.
+    """
+
+    chance_NxA: Array
+    start_NxA: Array
+    own_NxA: Array
+    weak_NxA: Array
 
 
 class FirstSamples(NamedTuple):
@@ -87,6 +107,13 @@ def initial_table(p_N: np.ndarray | Array, wrong_answers: int = 16) -> Array:
     right_Nx1 = jnp.asarray(p_N, jnp.float32)[:, None]
     wrong_NxW = jnp.tile((1 - right_Nx1) / wrong_answers, (1, wrong_answers))
     return jnp.concatenate([right_Nx1, wrong_NxW], axis=1)
+
+
+def table_state(table_NxA: Array) -> RoundState:
+    """The state before the first round."""
+    none_NxA = jnp.zeros(table_NxA.shape, jnp.int32)
+    learner = TableLearner(table_NxA, table_NxA, none_NxA, none_NxA)
+    return initial_state(learner, table_NxA.shape[0])
 
 
 @functools.partial(jax.jit, static_argnames="k")
@@ -114,14 +141,41 @@ def label_table(key: Array, request: LabelRequest, table_NxA: Array, world: Worl
 
 
 @jax.jit
-def train_table(table_NxA: Array, answer_NxK: Array, labels: Labels, mixture: Mixture) -> Array:
+def recall_table(all_data: bool | Array, learner: TableLearner, now: TrainingSet) -> TrainingSet:
+    """A training set as counts of answers, [N, A] of own responses and [N * A] of labels.
+
+    Args:
+      all_data: whether to add the counts of the rounds before.
+      learner: that the round began with.
+      now: this round's, with answer_NxK as responses and (prompt_L, answer_L) as labels' examples.
+    """
+    none_NxA = jnp.zeros_like(learner.own_NxA)
+    prompt_NxK = jnp.broadcast_to(jnp.arange(len(none_NxA))[:, None], now.kept_NxM.shape)
+    own_NxA = none_NxA.at[prompt_NxK, now.responses].add(now.kept_NxM)
+    weak_NxA = none_NxA.at[now.labels.examples].add(now.labels.kept_L)
+    own_NxA, weak_NxA = (
+        new + jnp.where(all_data, old, 0)
+        for new, old in ((own_NxA, learner.own_NxA), (weak_NxA, learner.weak_NxA))
+    )
+    labels = Labels(weak_NxA, weak_NxA.reshape(-1))
+    prompt_id_L = jnp.repeat(jnp.arange(len(none_NxA)), none_NxA.shape[1])
+    return TrainingSet(own_NxA, own_NxA, labels, prompt_id_L)
+
+
+@jax.jit
+def train_table(
+    from_seed: bool | Array, learner: TableLearner, own_NxA: Array, labels: Labels, mixture: Mixture
+) -> TableLearner:
     """Replaces the rows of prompts in the mixture by its distribution over answers."""
-    prompt_NxK = jnp.broadcast_to(jnp.arange(answer_NxK.shape[0])[:, None], answer_NxK.shape)
-    mass_NxA = jnp.zeros_like(table_NxA).at[prompt_NxK, answer_NxK].add(mixture.synthetic_NxK)
-    if labels.examples is not None:
-        mass_NxA = mass_NxA.at[labels.examples].add(mixture.weak_L)
+    begin_NxA = jnp.where(from_seed, learner.start_NxA, learner.chance_NxA)
+    mass_NxA = mixture.synthetic_NxK + mixture.weak_L.reshape(begin_NxA.shape)
     total_Nx1 = jnp.sum(mass_NxA, axis=1, keepdims=True)
-    return jnp.where(total_Nx1 > 0, mass_NxA / jnp.where(total_Nx1 > 0, total_Nx1, 1.0), table_NxA)
+    learnt_NxA = mass_NxA / jnp.where(total_Nx1 > 0, total_Nx1, 1.0)
+    return learner._replace(
+        chance_NxA=jnp.where(total_Nx1 > 0, learnt_NxA, begin_NxA),
+        own_NxA=own_NxA,
+        weak_NxA=labels.examples,
+    )
 
 
 def simulate(
@@ -137,24 +191,24 @@ def simulate(
     """Runs the ideal learner. Can be vmapped over everything but `arm`, `rounds` and `k`.
 
     Args:
-      key: for all draws.
+      key: the key of all draws.
       table_NxA: the seed model, see `initial_table`.
       arm: the way of curating.
-      curation: settings.
+      curation: settings; its budget may be one number for each round.
       world: the labeler's and the filter's rates.
       rounds: rounds of training.
       k: samples for each prompt in each round.
       first: samples of round 0 that are known; None: they are drawn.
     """
     places = int(curation.budget) if curation.places is None else curation.places
-    start = initial_state(table_NxA, table_NxA.shape[0])
-    settings = arm.switches(), curation._replace(places=None), world, first
     # The trace is taken before each round, so the last round is there to be measured only.
-    rounds += 1
-    return advance(key, start, jnp.int32(0), *settings, places=places, rounds=rounds, k=k)[1]
+    budget_R = jnp.broadcast_to(jnp.asarray(curation.budget, jnp.int32), (rounds,))
+    budget_R = jnp.append(budget_R, 0)
+    settings = switches_of(arm), curation._replace(budget=budget_R, places=None), world, first
+    return advance(key, table_state(table_NxA), jnp.int32(0), *settings, places=places, k=k)[1]
 
 
-@functools.partial(jax.jit, static_argnames=("places", "rounds", "k"))
+@functools.partial(jax.jit, static_argnames=("places", "k"))
 def advance(
     key: Array,
     state: RoundState,
@@ -164,25 +218,23 @@ def advance(
     world: World,
     first: FirstSamples | None,
     *,
-    places: int | None,
-    rounds: int,
+    places: int,
     k: int,
 ) -> tuple[RoundState, Trace]:
     """Some more rounds of an ideal learner: the state after them, and the trace before each.
 
     Args:
       key: for all draws, the same for all rounds of a learner.
-      state: to start from, with a table as its learner.
+      state: to start from, as `table_state` makes it.
       done: int32 scalar, rounds so far.
       arm: the way of curating.
-      curation: settings.
+      curation: settings; its budget is int32 [R], one for each of the rounds to come.
       world: the labeler's and the filter's rates.
       first: as in `simulate`.
       places: L.
-      rounds: how many more.
       k: samples for each prompt in each round.
     """
-    curation = curation._replace(places=places)
+    budget_R = jnp.asarray(curation.budget)
 
     def sample(table_NxA: Array, r: Array) -> tuple[Array, Array]:
         answer_NxK = sample_table(_key(key, 0, r), table_NxA, k)
@@ -196,22 +248,28 @@ def advance(
             accepted_NxK = jnp.where(r == 0, first.accepted_NxK, accepted_NxK)
         return answer_NxK, accepted_NxK
 
-    def one_round(state: RoundState, r: Array) -> tuple[RoundState, Trace]:
-        table_NxA = state.learner
-        answer_NxK, accepted_NxK = sample(table_NxA, r)
+    def one_round(state: RoundState, now: tuple[Array, Array]) -> tuple[RoundState, Trace]:
+        (r, budget), learner = now, state.learner
+        answer_NxK, accepted_NxK = sample(learner.chance_NxA, r)
         fns = RoundFns(
-            sample=lambda table, r: (answer_NxK, accepted_NxK),
-            judge=lambda responses, r: responses[1],
-            label=lambda request, r: label_table(_key(key, 2, r), request, table_NxA, world),
-            train=lambda table, responses, labels, mixture, r: train_table(
-                table, responses[0], labels, mixture
+            sample=lambda learner, r: answer_NxK,
+            judge=lambda responses, r: accepted_NxK,
+            label=lambda request, r: label_table(
+                _key(key, 2, r), request, learner.chance_NxA, world
             ),
+            train=lambda learner, own_NxA, labels, mixture, r: train_table(
+                arm.from_seed, learner, own_NxA, labels, mixture
+            ),
+            recall=lambda examples, r: recall_table(arm.all_data, learner, examples),
         )
-        after = curation_round(state, fns, arm, curation, _key(key, 3, r), r)
+        settings = curation._replace(budget=budget, places=places)
+        after = curation_round(state, fns, arm, settings, _key(key, 3, r), r)
         distinct = jnp.mean(distinct_fraction(answer_NxK[..., None]))
-        return after, Trace(jnp.mean(table_NxA[:, 0]), distinct, jnp.asarray(state.labels_spent))
+        accuracy = jnp.mean(learner.chance_NxA[:, 0])
+        counts = map(jnp.asarray, (state.labels_spent, state.labels_kept))
+        return after, Trace(accuracy, distinct, *counts)
 
-    return jax.lax.scan(one_round, state, done + jnp.arange(rounds))
+    return jax.lax.scan(one_round, state, (done + jnp.arange(len(budget_R)), budget_R))
 
 
 def _key(key: Array, stage: int, r: Array) -> Array:

@@ -66,25 +66,29 @@ def noisy_verdict(
     return jnp.where(correct, noise >= miss_rate, noise < false_accept_rate)
 
 
-def failing(accepted_NxK: AnyArray) -> Array:
+def failing(accepted_NxK: AnyArray, valid_N: bool | AnyArray = True) -> Array:
     """P-: bool [N], the prompts with no accepted response.
+
+    Args:
+      accepted_NxK: bool, the filter's verdicts.
+      valid_N: bool, False for padding, which does not fail.
 
     Example:
       >>> accepted_NxK = jnp.array([[True, False], [False, False]])
       >>> boostlm.failing(accepted_NxK).tolist()
       [False, True]
     """
-    return ~jnp.any(accepted_NxK, axis=1)
+    return ~jnp.any(accepted_NxK, axis=1) & valid_N
 
 
-def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixture:
+def mix(accepted_NxK: Array, label_kept_L: AnyArray, alpha: float | Array) -> Mixture:
     """Weighs each kept label alpha / |D_weak| and each kept own response (1 - alpha) / |S+|.
 
     If either set is empty, the other takes the whole weight.
 
     Args:
-      accepted_NxK: bool, the own responses to train on.
-      label_kept_L: bool, the labels to train on (False for an empty place).
+      accepted_NxK: bool, the own responses to train on; or int32, how often each counts.
+      label_kept_L: the same of the labels (False or 0 for an empty place).
       alpha: weight of the labels in the mixture, in [0, 1].
 
     Example:
@@ -100,8 +104,8 @@ def mix(accepted_NxK: Array, label_kept_L: Array, alpha: float | Array) -> Mixtu
     each_weak = weak_part / jnp.maximum(weak, 1)
     each_synthetic = (1.0 - weak_part) / jnp.maximum(synthetic, 1)
     return Mixture(
-        synthetic_NxK=jnp.where(accepted_NxK, each_synthetic, 0.0).astype(jnp.float32),
-        weak_L=jnp.where(label_kept_L, each_weak, 0.0).astype(jnp.float32),
+        synthetic_NxK=(accepted_NxK * each_synthetic).astype(jnp.float32),
+        weak_L=(jnp.asarray(label_kept_L) * each_weak).astype(jnp.float32),
         synthetic=synthetic,
         weak=weak,
     )
@@ -141,7 +145,12 @@ def draw(key: Array, mixture: Mixture, rows: int) -> tuple[Array, Array]:
     weak_rows = _rows_of(split_key, rows, _mass(weak), _mass(own))
     own_count = allocate(own_key, rows - weak_rows, own, own > 0)
     weak_count = allocate(weak_key, weak_rows, weak, weak > 0)
-    index_C, valid_C = expand(jnp.concatenate([own_count, weak_count]), rows)
+    index_C, valid_C = expand(own_count, rows)  # apart from the labels, to stay split over devices
+    label_C, labeled_C = expand(weak_count, rows)
+    own_rows = jnp.sum(valid_C, dtype=jnp.int32)
+    index_C = jnp.where(valid_C, index_C, own.size + jnp.roll(label_C, own_rows))
+    valid_C |= jnp.roll(labeled_C, own_rows)
+    index_C = jnp.where(valid_C, index_C, 0)
     order_C = jax.random.permutation(order_key, rows)
     return index_C[order_C], valid_C[order_C]
 

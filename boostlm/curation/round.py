@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from boostlm.curation.allocate import allocate
-from boostlm.curation.arms import LABEL_POLICIES, Arm, ArmSwitches
+from boostlm.curation.arms import LABELS, Arm
 from boostlm.curation.difficulty import initial_log_weights, reweight
 from boostlm.curation.mixture import Mixture, failing, mix
-from boostlm.numerics import expand
+from boostlm.curation.policies import ArmSwitches, by_difficulty, keep_own, share_of, switches_of
+from boostlm.numerics import AnyArray, expand, prefix_sum
 
 LearnerTree = Any  # a pytree: parameters and optimizer state, or a table, or whatever `train` makes
 ResponseTree = Any  # a pytree of arrays with leading axes [N, K]
@@ -28,7 +29,7 @@ class RoundState(NamedTuple):
 
     Attributes:
       learner: the model.
-      log_weight_N: float32, normalised log difficulty weights.
+      log_weight_N: float32, normalised log difficulty weights; -inf for padding.
       failures_N: int32, rounds that each prompt has failed.
       labels_spent: int32 scalar, labels bought so far.
       labels_kept: int32 scalar, labels trained on so far.
@@ -44,6 +45,11 @@ class RoundState(NamedTuple):
     failures_N: Array
     labels_spent: int | Array
     labels_kept: int | Array
+
+    @property
+    def valid_N(self) -> Array:
+        """Bool, False for padding, which never fails, is never labeled or trained on."""
+        return _valid(self.log_weight_N)
 
 
 class LabelRequest(NamedTuple):
@@ -84,7 +90,29 @@ class Labels(NamedTuple):
     """
 
     examples: Any
-    kept_L: Array
+    kept_L: AnyArray
+
+
+class TrainingSet(NamedTuple):
+    """The examples that a round may train on.
+
+    Attributes:
+      responses: own responses, with leading axes [N, M].
+      kept_NxM: bool, those that the arm trains on; or int32, how often it does.
+      labels: the labels, [L].
+      prompt_id_L: int32, the labels' prompts.
+
+    Example:
+      >>> kept_NxM, prompt_id_L = jnp.array([[True, False]]), jnp.array([0])
+      >>> labels = boostlm.Labels(examples=None, kept_L=jnp.array([True]))
+      >>> boostlm.TrainingSet("responses", kept_NxM, labels, prompt_id_L).kept_NxM.shape
+      (1, 2)
+    """
+
+    responses: ResponseTree
+    kept_NxM: Array
+    labels: Labels
+    prompt_id_L: Array
 
 
 class RoundFns(NamedTuple):
@@ -96,7 +124,9 @@ class RoundFns(NamedTuple):
       label: (request, r) -> labels. It is called only if the arm buys labels; then a request may
         still be empty, if no prompt fails.
       train: (learner, responses, labels, mixture, r) -> learner. `labels.examples` is None if the
-        arm buys no labels.
+        arm buys no labels. An arm that starts from the seed model ignores `learner`.
+      recall: (training set of this round, r) -> that of all rounds so far. It is called only if the
+        arm trains on the data of all rounds.
 
     Example:
       >>> fns = boostlm.RoundFns(
@@ -113,6 +143,7 @@ class RoundFns(NamedTuple):
     judge: Callable[[ResponseTree, Any], Array]
     label: Callable[[LabelRequest, Any], Labels]
     train: Callable[[LearnerTree, ResponseTree, Labels, Mixture, Any], LearnerTree]
+    recall: Callable[[TrainingSet, Any], TrainingSet] | None = None
 
 
 class Curation(NamedTuple):
@@ -135,59 +166,79 @@ class Curation(NamedTuple):
     places: int | None = None
 
 
-def initial_state(learner: LearnerTree, prompts: int) -> RoundState:
+def initial_state(learner: LearnerTree, prompts: int, places: int | None = None) -> RoundState:
     """The state before the first round: equal weights, no failures, no labels.
+
+    Args:
+      learner: the model.
+      prompts: how many there are.
+      places: N, at least `prompts`, to divide over devices; None: `prompts`. Padding comes last.
 
     Example:
       >>> state = boostlm.initial_state(learner=None, prompts=4)
       >>> jnp.exp(state.log_weight_N).tolist()
       [0.25, 0.25, 0.25, 0.25]
+      >>> boostlm.initial_state(learner=None, prompts=3, places=4).valid_N.tolist()
+      [True, True, True, False]
     """
-    zeros_N, zero = jnp.zeros((prompts,), jnp.int32), jnp.int32(0)
-    return RoundState(learner, initial_log_weights(prompts), zeros_N, zero, zero)
+    log_weight_N, zero = initial_log_weights(prompts, places), jnp.int32(0)
+    zeros_N = jnp.zeros(log_weight_N.shape, jnp.int32)
+    return RoundState(learner, log_weight_N, zeros_N, zero, zero)
+
+
+def _valid(log_weight_N: Array) -> Array:
+    return log_weight_N > -jnp.inf
 
 
 @functools.partial(jax.jit, static_argnames="places")
 def plan_labels(
     key: Array,
+    arm: ArmSwitches,
     log_weight_N: Array,
+    failures_N: Array,
     accepted_NxK: Array,
     theta: float | Array,
     budget: int | Array,
-    policy: int | Array,
+    round_: int | Array,
     *,
     places: int,
-) -> tuple[Array, LabelRequest]:
+) -> tuple[Array, Array, LabelRequest]:
     """Reweights the failing prompts and chooses which labels to buy.
 
     Returns:
-      New log_weight_N, and a request of L = `places`, all empty if the policy buys no labels.
+      New log_weight_N and failures_N, and a request of L = `places`, all empty if the arm buys no
+      labels.
     """
-    failing_N = failing(accepted_NxK)
-    log_weight_N = reweight(log_weight_N, failing_N, theta)
-    hardest = jnp.asarray(policy == LABEL_POLICIES.index("hardest"))
-    budget = jnp.where(policy == LABEL_POLICIES.index("none"), 0, budget)
-    weight_N = jnp.where(hardest, jnp.exp(log_weight_N), 1.0)
-    count_N = allocate(key, budget, weight_N, failing_N | ~hardest)
+    valid_N = _valid(log_weight_N)
+    failing_N = failing(accepted_NxK, valid_N)
+    failures_N = failures_N + failing_N
+    weighed_once = (arm.labels == LABELS.index("static")) & (jnp.asarray(round_) > 0)
+    log_weight_N = reweight(log_weight_N, failing_N, jnp.where(weighed_once, 0.0, theta))
+    share_N = share_of(arm, jnp.exp(log_weight_N), failures_N, accepted_NxK, valid_N)
+    count_N = allocate(key, budget, share_N, share_N > 0)
     prompt_id_L, valid_L = expand(count_N, places)
-    first_N = jnp.cumsum(count_N) - count_N
+    first_N = prefix_sum(count_N) - count_N
     sample_L = jnp.where(valid_L, jnp.arange(places) - first_N[prompt_id_L], 0)
-    return log_weight_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
+    return log_weight_N, failures_N, LabelRequest(prompt_id_L, sample_L.astype(jnp.int32), valid_L)
 
 
 @jax.jit
 def curate(
-    filtered: bool | Array, accepted_NxK: Array, label_kept_L: Array, alpha: float | Array
+    arm: ArmSwitches, examples: TrainingSet, log_weight_N: Array, alpha: float | Array
 ) -> Mixture:
     """An arm's training mixture: the weight of every own response and of every label.
 
     Args:
-      filtered: see `Arm`.
-      accepted_NxK: bool, the filter's verdicts on the model's own responses.
-      label_kept_L: bool, as in `Labels`.
+      arm: the way of curating.
+      examples: those of this round or of all; what is not an array there is not used.
+      log_weight_N: difficulty weights; -inf for padding, on which nothing is trained.
       alpha: weight of the labels in the mixture.
     """
-    return mix(accepted_NxK | ~jnp.asarray(filtered), label_kept_L, alpha)
+    kept_NxM = examples.kept_NxM
+    kept_NxM = jnp.where(_valid(log_weight_N)[:, None], kept_NxM, jnp.zeros_like(kept_NxM))
+    mixture = mix(kept_NxM, examples.labels.kept_L, alpha)
+    weighed = by_difficulty(mixture, jnp.exp(log_weight_N), examples.prompt_id_L)
+    return jax.tree.map(functools.partial(jnp.where, arm.weigh_training), weighed, mixture)
 
 
 def curation_round(
@@ -205,8 +256,8 @@ def curation_round(
     Args:
       state: from `initial_state` or the previous round.
       fns: the functions to call.
-      arm: the way of curating. With `ArmSwitches`, labels are always requested, though the request
-        may be empty.
+      arm: the way of curating. With `ArmSwitches`, labels are always requested and rounds always
+        recalled, though the request may be empty.
       curation: settings.
       key: for the random rounding of label counts.
       round_: r, passed to `fns`.
@@ -227,27 +278,38 @@ def curation_round(
       >>> print(jnp.exp(state.log_weight_N).round(3))  # failing prompts weigh twice as much
       [0.2 0.4 0.4]
     """
-    switches = arm.switches() if isinstance(arm, Arm) else arm
+    switches = switches_of(arm) if isinstance(arm, Arm) else arm
     responses = fns.sample(state.learner, round_)
     accepted_NxK = fns.judge(responses, round_)
-    log_weight_N, request = plan_labels(
+    log_weight_N, failures_N, request = plan_labels(
         key,
+        switches,
         state.log_weight_N,
+        state.failures_N,
         accepted_NxK,
         curation.theta,
         curation.budget,
-        switches.policy,
+        round_,
         places=int(curation.budget) if curation.places is None else curation.places,
     )
     labels = Labels(None, jnp.zeros_like(request.valid_L))
     if not isinstance(arm, Arm) or arm.labels != "none":
         labels = fns.label(request, round_)
-    mixture = curate(switches.filtered, accepted_NxK, labels.kept_L, curation.alpha)
-    learner = fns.train(state.learner, responses, labels, mixture, round_)
+    kept_NxK = keep_own(switches.own, accepted_NxK)
+    examples = TrainingSet(responses, kept_NxK, labels, request.prompt_id_L)
+    if fns.recall is not None and (not isinstance(arm, Arm) or arm.data == "all"):
+        examples = fns.recall(examples, round_)
+    mixture = curate(switches, as_arrays(examples), log_weight_N, curation.alpha)
+    learner = fns.train(state.learner, examples.responses, examples.labels, mixture, round_)
     return RoundState(
         learner=learner,
         log_weight_N=log_weight_N,
-        failures_N=state.failures_N + failing(accepted_NxK),
+        failures_N=failures_N,
         labels_spent=state.labels_spent + jnp.sum(request.valid_L, dtype=jnp.int32),
-        labels_kept=state.labels_kept + mixture.weak,
+        labels_kept=state.labels_kept + jnp.sum(labels.kept_L, dtype=jnp.int32),
     )
+
+
+def as_arrays(examples: TrainingSet) -> TrainingSet:
+    """What `curate` takes: the training set without the examples themselves."""
+    return examples._replace(responses=None, labels=examples.labels._replace(examples=None))

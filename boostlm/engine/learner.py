@@ -1,7 +1,6 @@
 """A language model on all devices: sampling and training over arrays of prompts.
 
-Each host samples its share of the prompts on its own devices; then all hosts get all samples. Each
-host supplies its own rows of every training batch.
+Each host samples its own prompts on its own devices. Each step's rows are taken on the devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +12,22 @@ import optax
 
 from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
+from boostlm.engine.prompt_shards import PromptShards, by_host, split_prompts
 from boostlm.engine.prompt_table import PromptTable
-from boostlm.engine.row_widths import widths_of, widths_of_steps
+from boostlm.engine.row_widths import cut, widths_of
 from boostlm.engine.sampler import OnProgress, Sampler
-from boostlm.engine.slot_layout import SampleGroups, group_pairs
+from boostlm.engine.slot_layout import Layout, SampleGroups, group_pairs, layout_of_pairs
 from boostlm.engine.tokenizer import Tokenizer
+from boostlm.engine.training_rows import TrainingRows
 from boostlm.lm.generate import Responses
 from boostlm.lm.language_model import NO_PREFIX, LanguageModel, Params
 from boostlm.lm.lora import merged
 from boostlm.lm.sharding import device_mesh
 from boostlm.lm.token_sampling import SamplingParams
-from boostlm.lm.train_step import Batch, Step, TrainState, make_optimizer
+from boostlm.lm.train_step import Step, TrainState, make_optimizer
 from boostlm.numerics import AnyArray
 from boostlm.runtime import preemption
-from boostlm.runtime.multihost import gather_shards
+from boostlm.runtime.multihost import all_max, gather_shards, on_each_host
 from boostlm.runtime.preemption import Preempted
 from boostlm.runtime.progress import Pace
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
@@ -36,17 +37,12 @@ def _ignore(done: int, total: int) -> None:
     """Reports progress to nobody."""
 
 
-def _do_all(n: int, do: Callable[[np.ndarray], Any]) -> Any:
-    """`gather_shards` for a single host."""
-    return do(np.arange(n))
-
-
 class LearnerState(NamedTuple):
     """A model between rounds.
 
     Attributes:
-      params: of the model.
-      optimizer_state: to continue with; None for a new one.
+      params: the model's parameters.
+      optimizer_state: the state to continue with; None for a new one.
       loss: float32 scalar, the mean loss over the last tenth of the last training; NaN if the loss
         of any step was not finite.
     """
@@ -83,13 +79,12 @@ class LanguageLearner:
             `model`.
         """
         self.model = model
-        self.devices = list(devices or jax.devices())
+        self.devices = by_host(devices or jax.devices())
         self.mesh = device_mesh(self.devices)
         self.batch_size = batch_size
         self.parallel = parallel_of(model, self.devices, split)
         host = jax.process_index()
         here = device_mesh([d for d in self.devices if d.process_index == host])
-        self._share = gather_shards if here.size < self.mesh.size else _do_all
         batch_here = max(1, batch_size * here.size // self.mesh.size)
         model = sampling_model or model
         self.sampler = Sampler(model, stop_sequences, max_new_tokens, batch_here, here)
@@ -102,6 +97,10 @@ class LanguageLearner:
         at = jax.tree.map(lambda x: x.sharding, shapes)
         return LearnerState(jax.jit(self.model.init, out_shardings=at)(key), None, np.float32(0))
 
+    def shards(self, prompts: int) -> PromptShards:
+        """How so many prompts are split over the devices."""
+        return split_prompts(self.devices, prompts)
+
     def sample(
         self,
         params: Params,
@@ -112,13 +111,13 @@ class LanguageLearner:
         progress: OnProgress = _ignore,
         partial: PartialSamples | None = None,
     ) -> Responses:
-        """K responses to every prompt, as numpy arrays [N, K, ...].
+        """K responses to each prompt of this host, as numpy arrays [N, K, ...].
 
         Response k of prompt n depends on params, the prompt, key, n and k only.
 
         Args:
           params: of the model.
-          prompts: N prompts.
+          prompts: of all hosts.
           key: of the round.
           sampling: how tokens are drawn.
           k: responses to each.
@@ -126,11 +125,33 @@ class LanguageLearner:
           partial: where finished prompts are saved on SIGTERM, and loaded from.
 
         Raises:
-          Preempted: SIGTERM came.
+          Preempted: SIGTERM came to any host.
         """
-        N = len(prompts.length_N)
-        groups = SampleGroups(np.arange(N), np.broadcast_to(np.arange(k), (N, k)))
-        return self._sample(params, prompts, groups, key, sampling, progress, partial)
+        params = self.sampler.ready(params)
+        own = np.array(self.shards(len(prompts.length_N)).own)
+
+        def share() -> tuple[Responses, np.ndarray]:
+            made, done_N = None, np.zeros(len(own), bool)
+            if partial and partial.exists:
+                made, done_N = partial.load()
+            missing = np.flatnonzero(~done_N)
+            if made is not None and not missing.size:
+                return made, done_N
+            sample_MxK = np.broadcast_to(np.arange(k), (len(missing), k))
+            groups = SampleGroups(own[missing], sample_MxK)
+            new, done_N[missing] = self._sample(params, prompts, groups, key, sampling, progress)
+            if made is None:
+                return new, done_N
+            for into, rows in zip(made, new, strict=True):
+                into[missing] = rows
+            return made, done_N
+
+        made, done_N = on_each_host(share, "its prompts")
+        if any(all_max([float(not done_N.all())])):
+            if partial:
+                on_each_host(lambda: partial.save(made, done_N))
+            raise Preempted
+        return made
 
     def sample_pairs(
         self,
@@ -140,14 +161,36 @@ class LanguageLearner:
         sample_L: np.ndarray,
         key: jax.Array,
         sampling: SamplingParams,
-        progress: OnProgress = _ignore,
+        most: int,
     ) -> Responses:
         """One response for each pair of a prompt and a sample number, as numpy arrays [L, ...].
 
-        The response of a pair is the one that `sample` gives.
+        The response of a pair is the one that `sample` gives. Every host gets all of them.
+
+        Args:
+          params: of the model.
+          prompts: of all hosts.
+          prompt_id_L: int32.
+          sample_L: int32, sample numbers.
+          key: of the round.
+          sampling: how tokens are drawn.
+          most: pairs that are asked for at once; calls with the same number share a program.
+
+        Raises:
+          Preempted: SIGTERM came to any host.
         """
+        params = self.sampler.ready(params)
         groups, (m_L, k_L) = group_pairs(prompt_id_L, sample_L)
-        responses = self._sample(params, prompts, groups, key, sampling, progress)
+        rows = min(self.sampler.batch_size, most)
+        layout = layout_of_pairs(rows, self.sampler.devices)
+
+        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
+            mine = SampleGroups(*(x[i] for x in groups))
+            return self._sample(params, prompts, mine, key, sampling, _ignore, layout)
+
+        responses, done_M = gather_shards(len(groups.prompt_M), share)
+        if not done_M.all():
+            raise Preempted
         return jax.tree.map(lambda x: x[m_L, k_L], responses)
 
     def _sample(
@@ -158,39 +201,16 @@ class LanguageLearner:
         key: jax.Array,
         sampling: SamplingParams,
         progress: OnProgress,
-        partial: PartialSamples | None = None,
-    ) -> Responses:
-        """The responses of every group, on every host."""
-        params = self.sampler.ready(params)
-        M = len(groups.prompt_M)
-        saved, done_M = None, np.zeros(M, bool)
-        if partial and partial.exists:
-            saved, done_M = partial.load(M)
-        missing = np.flatnonzero(~done_M)
-        if saved is not None and not missing.size:
-            return saved
-
-        def share(i: np.ndarray) -> tuple[Responses, np.ndarray]:
-            mine = SampleGroups(*(x[missing[i]] for x in groups))
-            stop = preemption.sigterm.is_set
-            return self.sampler.sample(params, prompts, mine, key, sampling, progress, stop)
-
-        made, done = self._share(len(missing), share)
-        if saved is not None:
-            for into, new in zip(saved, made, strict=True):
-                into[missing] = new
-            made = saved
-        if not done.all():
-            if partial:
-                done_M[missing] = done
-                partial.save(made, done_M)
-            raise Preempted
-        return made
+        layout: Layout | None = None,
+    ) -> tuple[Responses, np.ndarray]:
+        """The responses of some groups, on this host, and which are done, bool [M]."""
+        stop = preemption.sigterm.is_set
+        return self.sampler.sample(params, prompts, groups, key, sampling, progress, stop, layout)
 
     def train(
         self,
         state: LearnerState,
-        rows: Batch,
+        rows: TrainingRows,
         config: OptimizerConfig,
         progress: OnProgress = _ignore,
         prefix_P: np.ndarray = NO_PREFIX,
@@ -199,12 +219,12 @@ class LanguageLearner:
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
-        A batch is cut to one of a few widths, the least that holds its tokens with weight. The step
-        is compiled for all of them before it first runs.
+        A batch is cut to one of a few widths, the least that holds its rows. The step is
+        compiled for all of them before it first runs.
 
         Args:
           state: parameters to continue from, and optimizer state or None.
-          rows: numpy [steps * batch_size, T].
+          rows: C = steps * batch_size rows, the same on all hosts.
           config: the optimizer's settings.
           progress: called as (steps done, steps in all).
           prefix_P: int32, tokens that stand before every row.
@@ -217,26 +237,24 @@ class LanguageLearner:
         Raises:
           Preempted: SIGTERM came.
         """
-        shape = self.parallel.batch_shape(config)
+        self.parallel.batch_shape(config)  # refuses batches that do not divide
         optimizer = make_optimizer(config)
         begin = TrainState(state.params, state.optimizer_state, ())
         if adapters is not None:
             begin = TrainState(adapters, None, state.params)
         train_state, losses = self._begin(begin, config, optimizer, partial)
         step = self.step_of(config, optimizer, train_state)
-        batches = jax.tree.map(lambda x: x.reshape(*shape, x.shape[-1]), rows)
-        T = rows.weight_BxT.shape[-1]
-        width_S = widths_of_steps(rows.weight_BxT.reshape(config.steps, -1, T))
-
-        def batch_of(i: int, width: int) -> Batch:
-            return self.parallel.put_batch(jax.tree.map(lambda x: x[i, ..., :width], batches))
-
-        for width in widths_of(T):  # JAX keeps what it compiled, so that later calls do nothing
-            step.lower(train_state, batch_of(0, width), prefix_P).compile()
+        rows_SxB = np.arange(config.steps * config.batch_size).reshape(config.steps, -1)
+        first, put = rows.take(rows_SxB[0]), self.parallel.put_batch
+        widths = np.array(widths_of(first.tokens_BxT.shape[1]))
+        width_S = widths[np.searchsorted(widths, rows.length_C[rows_SxB].max(axis=1))]
+        for width in widths:  # JAX keeps what it compiled, so that later calls do nothing
+            step.lower(train_state, put(cut(first, width)), prefix_P).compile()
         take = self.parallel.take
         pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
-            train_state, metrics = step(train_state, batch_of(i, width_S[i]), prefix_P)
+            batch = put(cut(rows.take(rows_SxB[i]), width_S[i]))
+            train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:
                 jax.block_until_ready(metrics)  # limits the queue, so that progress is true

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from boostlm.config import OptimizerConfig
 from boostlm.errors import BoostError
 from boostlm.lm.language_model import LanguageModel
-from boostlm.lm.sharding import device_mesh, device_put_copy, row_sharding, shardings
+from boostlm.lm.sharding import AXIS, device_mesh, device_put_copy, row_sharding, shardings
 from boostlm.lm.train_step import (
     Batch,
     Step,
@@ -37,7 +38,8 @@ class Parallel(NamedTuple):
       shapes: (make, *args) -> `jax.eval_shape` of a function that makes parameters, for example,
         with the shardings that they have between trainings.
       put: pytree -> a copy in the form of a step. A copy, because a step donates its state.
-      put_batch: numpy Batch of one step, the same on all hosts -> the batch in the form of a step.
+      put_batch: Batch [B, T] of one step, over all devices or the same numpy arrays on all hosts
+        -> the batch in the form of a step.
       take: an array from a step -> the array in the form that it has between trainings.
       init_optimizer: optax transformation -> a function of parameters from `put`.
       step: (optimizer, state or its shapes, micro_batches) -> the compiled step.
@@ -83,14 +85,29 @@ def on_one_device(model: LanguageModel, device: jax.Device) -> Parallel:
 def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
     """Every device holds the model and takes an equal part of each batch."""
     here = [i for i, d in enumerate(devices) if d.process_index == jax.process_index()]
+    by_device = row_sharding(Mesh(np.array([devices[i] for i in here]), (AXIS,)))
+    over_all = row_sharding(Mesh(np.array(devices), (AXIS,)))
+
+    @functools.partial(jax.jit, out_shardings=over_all)
+    def split_rows(batch: Batch) -> Batch:
+        return jax.tree.map(lambda x: x.reshape(len(devices), -1, x.shape[-1]), batch)
+
+    def put_batch(batch: Batch) -> Batch:
+        def of_host(x: jax.Array) -> jax.Array:
+            if x.is_fully_addressable:
+                return x
+            shards = {shard.device: shard.data for shard in x.addressable_shards}
+            parts = [shards[devices[i]] for i in here]
+            shape = (len(here), *x.shape[1:])
+            return jax.make_array_from_single_device_arrays(shape, by_device, parts)
+
+        return jax.tree.map(of_host, split_rows(batch))
 
     def batch_shape(config: OptimizerConfig) -> tuple[int, int, int]:
         _require_divisible(config, len(devices))
         return config.steps, len(devices), config.batch_size // len(devices)
 
     def put(tree: Any) -> Any:
-        by_device = row_sharding(device_mesh([devices[i] for i in here]))
-
         def copies(x: Any) -> jax.Array:
             one = jnp.expand_dims(x, 0)  # a new buffer
             on_each = [jax.device_put(one, devices[i]) for i in here]
@@ -103,7 +120,7 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         batch_shape=batch_shape,
         shapes=jax.eval_shape,
         put=put,
-        put_batch=lambda batch: jax.tree.map(lambda x: x[here], batch),
+        put_batch=put_batch,
         # x[0] would be a collective if the array is spread over several hosts.
         take=lambda x: x.addressable_shards[0].data[0],
         init_optimizer=lambda optimizer: jax.pmap(optimizer.init, devices=devices),
@@ -115,8 +132,8 @@ def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
     """The devices share one model, and each takes an equal part of each batch.
 
     Args:
-      model: whose functions keep to `device_mesh(devices)` (see `decoder_lm`).
-      devices: of all hosts.
+      model: a model whose functions keep to `device_mesh(devices)` (see `decoder_lm`).
+      devices: the devices of all hosts.
     """
     mesh = device_mesh(list(devices))
 
@@ -144,9 +161,7 @@ def sharded(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         batch_shape=batch_shape,
         shapes=shapes,
         put=lambda tree: jax.tree.map(device_put_copy, tree, shardings(mesh, tree)),
-        put_batch=lambda batch: jax.tree.map(
-            lambda x: device_put_copy(x, row_sharding(mesh)), batch
-        ),
+        put_batch=functools.partial(jax.device_put, device=row_sharding(mesh)),
         take=lambda x: x,
         init_optimizer=init_optimizer,
         step=lambda optimizer, state, parts: shard_train_step(model, optimizer, mesh, state, parts),

@@ -7,8 +7,6 @@ import numpy as np
 
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
-from boostlm.lm.train_step import Batch
-from boostlm.numerics import AnyArray
 
 
 class PromptTable(NamedTuple):
@@ -31,7 +29,7 @@ def tokenize_prompts(
     """Tokenizes the prompts of several splits; they share one prefix.
 
     Args:
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       texts_by_split: whole prompts; no split is empty.
       limit: most tokens of a whole prompt, BOS included. A BoostError names a longer one.
     """
@@ -71,31 +69,3 @@ def pad_rows(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return out
-
-
-def training_rows(
-    prompts: PromptTable, prompt_id_C: AnyArray, tokens_CxR: AnyArray, length_C: AnyArray
-) -> Batch:
-    """Rows of prompt and response, with weight 1 on the response's tokens, EOS included.
-
-    Args:
-      prompts: with P tokens besides the prefix, which is not a part of the rows.
-      prompt_id_C: int32.
-      tokens_CxR: int32, responses.
-      length_C: int32, their lengths.
-
-    Returns:
-      Batch of numpy arrays [C, P + R].
-    """
-    C, R = tokens_CxR.shape
-    width = prompts.tokens_NxP.shape[1] + R
-    place_T = np.arange(width)[None]
-    start_C = prompts.length_N[prompt_id_C][:, None]
-    in_response = (place_T >= start_C) & (place_T < start_C + length_C[:, None])
-    tokens = np.full((C, width), PAD_ID, np.int32)
-    tokens[:, : prompts.tokens_NxP.shape[1]] = prompts.tokens_NxP[prompt_id_C]
-    source = np.clip(place_T - start_C, 0, R - 1)
-    tokens = np.where(
-        in_response, np.take_along_axis(np.asarray(tokens_CxR), source, axis=1), tokens
-    )
-    return Batch(tokens, in_response.astype(np.float32))

@@ -1,8 +1,10 @@
 """The width of each training step's rows: one of a few that the step is compiled for."""
 
-import numpy as np
+import functools
 
-from boostlm.numerics import AnyArray
+import jax
+
+from boostlm.lm.train_step import Batch
 
 _TILE = 64  # inputs; narrower differences save little, and each width is compiled
 _EIGHTHS = (4, 5, 6, 8)  # of the inputs of the longest row; the longest of a batch is rarely below
@@ -19,13 +21,11 @@ def widths_of(longest: int) -> tuple[int, ...]:
     return tuple(sorted({1 + min(inputs, _TILE * n) for n in tiles}))
 
 
-def widths_of_steps(weight_SxCxT: AnyArray) -> np.ndarray:
-    """The least width of each step that holds all its tokens with weight: int [S].
+def cut(batch: Batch, width: int) -> Batch:
+    """The first `width` columns of rows."""
+    return batch if width == batch.tokens_BxT.shape[1] else _cut(batch, int(width))
 
-    Args:
-      weight_SxCxT: weights of the C rows of each of S steps, as in `Batch`.
-    """
-    widths = np.array(widths_of(weight_SxCxT.shape[-1]))
-    weighs_SxT = np.any(np.asarray(weight_SxCxT) != 0, axis=1)
-    end_S = np.max(weighs_SxT * np.arange(1, weighs_SxT.shape[1] + 1)[None], axis=1)
-    return widths[np.searchsorted(widths, end_S)]
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cut(batch: Batch, width: int) -> Batch:
+    return jax.tree.map(lambda x: x[:, :width], batch)

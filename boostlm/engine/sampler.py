@@ -10,6 +10,7 @@ samples.
 
 import collections
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -76,6 +77,11 @@ class Sampler:
         self._compact = jax.jit(model.compact)
         self._programs: dict[SamplingParams, SamplingPrograms] = {}
 
+    @property
+    def devices(self) -> int:
+        """How many devices it samples on."""
+        return self._mesh.size
+
     def ready(self, params: Params) -> Params:
         """A model's parameters in the form that `sample` takes. All hosts must call it."""
         return replicate_on(self._mesh, self._compact(params))
@@ -89,6 +95,7 @@ class Sampler:
         sampling: SamplingParams,
         progress: OnProgress = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
+        layout: Layout | None = None,
     ) -> tuple[Responses, np.ndarray]:
         """The responses of every group, as numpy arrays [M, K, ...], and which are done, bool [M].
 
@@ -99,14 +106,17 @@ class Sampler:
           params: from `ready`.
           prompts: N prompts.
           groups: which prompts, and which samples of them.
-          key: of the round; a response draws with fold_in(fold_in(key, prompt), sample).
+          key: the round's key; a response draws with fold_in(fold_in(key, prompt), sample).
           sampling: how tokens are drawn.
           progress: called as (groups done, groups in all).
           stop: called between decoding loops; once it returns True, sampling ends early.
+          layout: of each device; None: the one for so many full groups.
         """
         programs = self.programs_of(sampling)
         prefix = programs.read_prefix(params, jnp.asarray(prompts.prefix_P0))
-        plan = _Plan(self._mesh.size, self.batch_size, self.max_new_tokens, prompts, groups)
+        D, (M, K) = self._mesh.size, groups.sample_MxK.shape
+        layout = layout or layout_of(self.batch_size, D, M, K)
+        plan = _Plan(D, layout, self.max_new_tokens, prompts, groups)
         slots = programs.empty(key, A=plan.A, S=plan.S, K=plan.K, P=plan.P, D=plan.D)
         while plan.going_on and not stop():
             while (new := plan.next_prompts()) is not None:
@@ -195,11 +205,11 @@ class _Plan:
     """Which response each row holds, which prompts come next, and the finished responses."""
 
     def __init__(
-        self, D: int, rows: int, R: int, prompts: PromptTable, groups: SampleGroups
+        self, D: int, layout: Layout, R: int, prompts: PromptTable, groups: SampleGroups
     ) -> None:
         (M, K), self._prompts, self._groups = groups.sample_MxK.shape, prompts, groups
         self.D, self.K = D, K
-        self.A, self.S, self.C = layout_of(rows, D, M, K)
+        self.A, self.S, self.C = layout
         widths = [width_of(int(n)) for n in prompts.length_N]
         self.P = width_of(prompts.tokens_NxP.shape[1])
         order = sorted(range(M), key=lambda m: (-widths[groups.prompt_M[m]], m))
@@ -207,10 +217,10 @@ class _Plan:
         self._width = lambda m: widths[groups.prompt_M[m]]
         self._row = np.full((D, self.A, 2), -1)  # of each row: the group and the place in it
         self._slot = np.full((D, self.S), -1)  # the group of each prompt slot
-        layout = Layout(self.A, self.S, self.C)
         self._none = {w: no_new_prompts(layout, D, K, w) for w in {0, *widths}}  # all empty
         self.total, self.done = M, 0
-        self._left = np.sum(groups.sample_MxK >= 0, axis=1)
+        self._size = np.sum(groups.sample_MxK >= 0, axis=1)  # samples of each group
+        self._left = self._size.copy()
         self.responses = Responses(
             np.full((M, K, R), PAD_ID, np.int32),
             np.zeros((M, K), np.int32),
@@ -229,7 +239,11 @@ class _Plan:
     def wanted(self) -> np.ndarray:
         """Free rows and prompt slots that a device should have before decoding is interrupted."""
         groups = min(self.C, -(-len(self._queue) // self.D))
-        return np.array([groups * self.K if groups else self.A + 1, groups], np.int32)
+        if not groups:
+            return np.array([self.A + 1, 0], np.int32)
+        sizes = self._size[list(itertools.islice(self._queue, groups * self.D))]
+        rows = max(sizes[0], groups * -(-int(sizes.sum()) // len(sizes)))
+        return np.array([rows, groups], np.int32)
 
     def next_prompts(self) -> NewPrompts | None:
         """New prompts for every device, or None if no group can be inserted."""
@@ -242,7 +256,7 @@ class _Plan:
                 slots = np.flatnonzero(self._slot[d] < 0)
                 if not self._queue or self._width(self._queue[0]) != width:
                     break
-                if len(rows) >= self.K and len(slots):
+                if len(rows) >= self._size[self._queue[0]] and len(slots):
                     self._insert(self._queue.popleft(), (d, c), rows, slots[0], out)
                     inserted += 1
         return out if inserted else None

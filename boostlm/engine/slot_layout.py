@@ -10,10 +10,7 @@ import numpy as np
 from boostlm.engine.tokenizer import PAD_ID
 
 _NARROWEST = 16  # tokens of the narrowest prompts that a program is compiled for
-# Samples of a prompt that share its slot, if they are requested by pairs: the largest width that
-# leaves at most this part of the places empty. An empty place is a row that decodes nothing.
-_WIDTHS = (8, 4, 2, 1)
-_EMPTY = 0.2
+_PAIRS = 8  # samples of a prompt that share its slot, at the most, if they are requested by pairs
 _REFILLS = 8  # new prompts are inserted once 1 / 8 of the rows are free
 
 
@@ -34,13 +31,13 @@ def group_pairs(
 ) -> tuple[SampleGroups, tuple[np.ndarray, np.ndarray]]:
     """Groups that hold each pair of a prompt and a sample number, and the place of each pair.
 
-    All groups have the same width. Wide groups prefill a prompt once for many of its samples; but
-    where most prompts have one sample, groups of one keep all rows at work.
+    All groups have the same width, however many samples the prompts have, so that one program
+    serves all requests. A group takes as many rows as it has samples.
     """
     prompt_L, sample_L = np.asarray(prompt_L), np.asarray(sample_L)
     order = np.argsort(prompt_L, kind="stable")
     _, first, count = np.unique(prompt_L[order], return_index=True, return_counts=True)
-    K = next(w for w in _WIDTHS if len(order) >= (1 - _EMPTY) * w * np.sum(-(-count // w)))
+    K = _PAIRS
     nth = np.arange(len(order)) - np.repeat(
         first, count
     )  # a pair's number among the pairs of its prompt
@@ -80,6 +77,12 @@ def layout_of(rows: int, devices: int, groups: int, k: int) -> Layout:
     at_once = max(1, min(-(-rows // (devices * k)), -(-groups // devices)))
     prompts = at_once if k == 1 else 2 * at_once  # a prompt with one late row keeps its slot
     return Layout(at_once * k, prompts, max(1, at_once // _REFILLS))
+
+
+def layout_of_pairs(rows: int, devices: int) -> Layout:
+    """The layout for groups of one sample or more, from `group_pairs`, however many there are."""
+    here = max(_PAIRS, -(-rows // devices))
+    return Layout(here, here, max(1, here // _REFILLS))
 
 
 class NewPrompts(NamedTuple):

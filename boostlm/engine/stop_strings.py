@@ -27,7 +27,7 @@ def cut_at_stops(
     a whole. EOS takes the log-probability of the first token that it replaces.
 
     Args:
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       responses: numpy arrays [N, K, ...].
       stop_strings: texts; none of them is empty.
     """

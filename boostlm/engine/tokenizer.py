@@ -39,7 +39,7 @@ class Tokenizer:
         try:
             self._spm = spm.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
-            raise BoostError(f"this is no SentencePiece model: {error}") from error
+            raise BoostError(f"this is not a SentencePiece model: {error}") from error
         size = self._spm.vocab_size()
         self.kept = np.arange(size) if kept is None else np.asarray(kept)
         self._ours = np.full(size, -1)
@@ -48,7 +48,7 @@ class Tokenizer:
         needed = (*ends, self._spm.bos_id())
         if not all(0 <= i < size and self._ours[i] >= 0 for i in needed):
             raise BoostError(
-                f"of EOS, stop and BOS tokens {needed}, some are not among the tokenizer's {size}"
+                f"EOS, stop and BOS are the tokens {needed}, but the tokenizer's {size} lack some"
             )
         if self._spm.pad_id() != PAD_ID or self._ours[PAD_ID] != PAD_ID or PAD_ID in ends:
             raise BoostError(
@@ -57,6 +57,9 @@ class Tokenizer:
             )
         self.stop_token_ids = tuple(dict.fromkeys(int(self._ours[i]) for i in ends))
         self.eos_id, self.bos_id = self.stop_token_ids[0], int(self._ours[self._spm.bos_id()])
+        # As lists: indexing an array costs more than segmenting a short text.
+        self._ours_of, self._spm_of = self._ours.tolist(), self.kept.tolist()
+        self._silent = {PAD_ID, self.bos_id, *self.stop_token_ids}
 
     @property
     def vocab_size(self) -> int:
@@ -79,14 +82,14 @@ class Tokenizer:
         ids = self._spm.encode(text)
         if self._spm.unk_id() in ids or _SPACE in text:
             raise BoostError(f"the tokenizer cannot represent {text!r}: train it on such texts")
-        ours = self._ours[ids] if ids else np.zeros(0, int)
-        if np.any(ours < 0):
-            dropped = [self._spm.id_to_piece(ids[i]) for i in np.flatnonzero(ours < 0)[:5]]
+        ours = [self._ours_of[i] for i in ids]
+        if min(ours, default=0) < 0:
+            dropped = [self._spm.id_to_piece(i) for i in ids if self._ours_of[i] < 0][:5]
             raise BoostError(
                 f"the trimmed vocabulary lacks {dropped}, needed for {text[:60]!r}: convert the "
                 "model again, keeping the tokens of such texts and of the task (--data.task NAME)"
             )
-        return ours.tolist()
+        return ours
 
     def encode_prompt(self, text: str) -> list[int]:
         """BOS and the text."""
@@ -113,8 +116,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; PAD, BOS and stop tokens give no text."""
-        silent = {PAD_ID, self.bos_id, *self.stop_token_ids}
-        return self._spm.decode([int(self.kept[i]) for i in ids if int(i) not in silent])
+        return self._spm.decode([self._spm_of[i] for i in ids if i not in self._silent])
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:

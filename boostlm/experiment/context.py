@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import jax
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from boostlm.config import ComputeConfig, Config, ModelConfig
+from boostlm.config_io import arm_config, arms_of
 from boostlm.engine.learner import LanguageLearner, texts_of
+from boostlm.engine.prompt_shards import PromptShards
 from boostlm.engine.prompt_table import PromptTable, tokenize_prompts
 from boostlm.engine.sampler import OnProgress
 from boostlm.engine.stop_strings import cut_at_stops, stop_sequences
@@ -22,7 +24,7 @@ from boostlm.lm.language_model import Params
 from boostlm.lm.sharding import device_mesh
 from boostlm.lm.token_sampling import SamplingParams
 from boostlm.pretrained.converted import open_converted
-from boostlm.runtime.multihost import gather_shards, on_host0
+from boostlm.runtime.multihost import on_host0
 from boostlm.storage import durable_files
 from boostlm.storage.partial_stages import PartialSamples
 from boostlm.storage.run_dir import RunDir
@@ -42,7 +44,7 @@ class Assembly(NamedTuple):
       config: the settings.
       task: prompts.
       model: config of the decoder.
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       prompts: the tokenized prompts of the training and of the evaluated split.
     """
 
@@ -64,7 +66,7 @@ class RunContext:
     Attributes:
       config: the settings.
       task: prompts.
-      tokenizer: of the model.
+      tokenizer: the model's tokenizer.
       learner: compiled sampling and training.
       train_prompts: N training prompts.
       eval_prompts: M prompts of the evaluated split.
@@ -95,10 +97,19 @@ class RunContext:
         responses = self.learner.sample(params, prompts, key, sampling, k, progress, partial)
         return cut_at_stops(self.tokenizer, responses, self.task.stop_strings)
 
-    def texts(self, responses: Responses) -> list[str]:
+    def of_arm(self, arm: str) -> "RunContext":
+        """The context with an arm's own settings."""
+        return replace(self, config=arm_config(self.config, arms_of(self.config)[arm]))
+
+    @property
+    def train_shards(self) -> PromptShards:
+        """How the training prompts are split over the devices."""
+        return self.learner.shards(len(self.train_prompts.length_N))
+
+    def texts(self, tokens_NxKxR: np.ndarray, length_NxK: np.ndarray) -> list[str]:
         """N * K responses as text, in order of prompt, then sample."""
-        tokens_CxR = responses.tokens_BxKxR.reshape(-1, responses.tokens_BxKxR.shape[-1])
-        return texts_of(self.tokenizer, tokens_CxR, responses.length_BxK.reshape(-1))
+        tokens_CxR = tokens_NxKxR.reshape(-1, tokens_NxKxR.shape[-1])
+        return texts_of(self.tokenizer, tokens_CxR, length_NxK.reshape(-1))
 
 
 def assemble(
@@ -108,8 +119,8 @@ def assemble(
 
     Args:
       config: the settings.
-      task: instead of the config's own.
-      tokenizer: of the run; None trains one. A pretrained model brings its own.
+      task: the task, instead of the config's own.
+      tokenizer: the run's tokenizer; None trains one. A pretrained model brings its own.
 
     Raises:
       BoostError: a split has no prompts, a prompt is too long, a training prompt or few-shot
@@ -177,26 +188,14 @@ def with_learner(parts: Assembly) -> RunContext:
         ),
         train_prompts=prompts["train"],
         eval_prompts=prompts[split],
-        grade=shared_grader(task, "train"),
-        grade_eval=shared_grader(task, split),
+        grade=grader(task, "train"),
+        grade_eval=grader(task, split),
     )
 
 
-def shared_grader(task: Task, split: str) -> Grader:
-    """A split's verifier; every host grades its share."""
-    grade = task.answer_key(split).grade
-    if jax.process_count() == 1:
-        return cast(Grader, grade)  # an array of ids serves as a sequence of them
-
-    def grade_shared(prompt_ids: Sequence[int] | np.ndarray, responses: list[str]) -> np.ndarray:
-        ids = np.asarray(prompt_ids)
-
-        def grade_mine(i: np.ndarray) -> np.ndarray:
-            return grade(ids[i].tolist(), [responses[j] for j in i])
-
-        return gather_shards(len(ids), grade_mine, "the verifier")
-
-    return grade_shared
+def grader(task: Task, split: str) -> Grader:
+    """A split's verifier; an array of ids serves it as a sequence of them."""
+    return cast(Grader, task.answer_key(split).grade)
 
 
 def make_learner(

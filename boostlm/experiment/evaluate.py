@@ -14,12 +14,13 @@ from boostlm.experiment.context import (
     Grader,
     RunContext,
     assemble_run,
-    shared_grader,
+    grader,
     with_learner,
 )
 from boostlm.experiment.resume import load_learner, saved_round, shapes_of
 from boostlm.lm.token_sampling import SamplingParams, sampling_params_of
 from boostlm.prng import Purpose, round_key
+from boostlm.runtime.multihost import gather_blocks, on_host0
 from boostlm.storage import durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
 
@@ -35,9 +36,28 @@ def greedy_verdicts(
 ) -> np.ndarray:
     """Which prompts the greedy response answers: bool [N]. A cut-off response does not count."""
     key = jax.random.key(0)  # greedy decoding draws nothing
-    responses = ctx.sample(learner.params, prompts, key, GREEDY, 1, progress)
-    ids = np.arange(len(prompts.length_N))
-    return grade(ids, ctx.texts(responses)) & responses.finished_BxK[:, 0]
+    return _verdicts(ctx, learner, prompts, grade, progress, key, GREEDY, 1)[:, 0]
+
+
+def _verdicts(
+    ctx: RunContext,
+    learner: LearnerState,
+    prompts: PromptTable,
+    grade: Grader,
+    progress: OnProgress,
+    key: jax.Array,
+    sampling: SamplingParams,
+    k: int,
+) -> np.ndarray:
+    """Which of k responses to each prompt are right and finished, bool [M, k], on every host."""
+    responses = ctx.sample(learner.params, prompts, key, sampling, k, progress)
+    own = np.array(ctx.learner.shards(len(prompts.length_N)).own)
+
+    def grade_own() -> np.ndarray:
+        tokens, length, finished, _ = map(np.asarray, responses)
+        return grade(np.repeat(own, k), ctx.texts(tokens, length)).reshape(-1, k) & finished
+
+    return gather_blocks(grade_own, "the verifier")
 
 
 def by_group(value_N: np.ndarray, groups: tuple[str, ...], reduce: Callable) -> dict[str, Any]:
@@ -60,7 +80,7 @@ class Answers(NamedTuple):
 
 def load_answers(path: epath.Path) -> Answers | None:
     """The committed answers, or None."""
-    saved = durable_files.load_arrays(path, Answers._fields)
+    saved = on_host0(durable_files.load_arrays)(path, Answers._fields)
     return Answers(**saved) if saved else None
 
 
@@ -74,11 +94,9 @@ def eval_answers(
     if S:
         key = round_key(id_.seed, Purpose.EVALUATE, id_.round)
         sampling = sampling_params_of(ctx.config.sample)
-        responses = ctx.sample(learner.params, prompts, key, sampling, S, progress)
-        right = ctx.grade_eval(np.repeat(np.arange(len(greedy_M)), S), ctx.texts(responses))
-        sampled_MxS = right.reshape(-1, S) & responses.finished_BxK
+        sampled_MxS = _verdicts(ctx, learner, prompts, ctx.grade_eval, progress, key, sampling, S)
     answers = Answers(greedy_M, sampled_MxS)
-    durable_files.save_arrays(path, **answers._asdict())
+    on_host0(durable_files.save_arrays)(path, **answers._asdict())
     return answers
 
 
@@ -111,21 +129,21 @@ def evaluate_saved(
     Writes nothing.
 
     Args:
-      run_dir: of the run.
+      run_dir: the run's directory.
       seed: which repeat.
       arm: which arm.
       round_: rounds of training; None for the last checkpoint, 0 for the seed model.
       split: "train", "validation" or "test".
     """
     id_ = saved_round(run_dir, seed, arm, round_)
-    ctx = with_learner(assemble_run(run_dir))
+    ctx = with_learner(assemble_run(run_dir)).of_arm(arm)
     prompts = ctx.task.prompts[split]
     limit = ctx.config.data.max_prompt_tokens
     answered = greedy_verdicts(
         ctx,
         load_learner(run_dir, id_, shapes_of(ctx)),
         tokenize_prompts(ctx.tokenizer, {split: prompts.texts}, limit)[split],
-        shared_grader(ctx.task, split),
+        grader(ctx.task, split),
         lambda done, total: None,
     )
     groups = by_group(answered, prompts.groups, np.mean)

@@ -2,28 +2,36 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from boostlm.curation.arms import ARMS
-from boostlm.curation.round import curate
+from boostlm.config_io import arm_config, arms_of
+from boostlm.curation.arms import folder_of
+from boostlm.curation.difficulty import initial_log_weights, theta_from_beta
+from boostlm.curation.policies import ArmSwitches, keep_own, switches_of
+from boostlm.curation.round import Labels, TrainingSet, curate, plan_labels
 from boostlm.engine.learner import texts_of
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, assemble_run
+from boostlm.experiment.past_rounds import labels_in_order
 from boostlm.experiment.resume import run_params, saved_round
-from boostlm.experiment.stages import Verdicts, labels_in_order
-from boostlm.lm.generate import Responses
+from boostlm.experiment.round_arrays import Samples, Verdicts
 from boostlm.pretrained.converted import is_converted, load_converted
 from boostlm.pretrained.huggingface import write_huggingface
 from boostlm.storage import durable_files
-from boostlm.storage.ledger import read_ledger
+from boostlm.storage.ledger import Entry, read_ledger
 from boostlm.storage.metrics_file import MetricsFile
 from boostlm.storage.run_dir import RoundId, RunDir
+from boostlm.storage.stage_parts import load_all
 from boostlm.user_code import open_path
 
-OWN = "own sample"  # the source of the model's own responses; that of a label is the labeler's name
+OWN_SAMPLE = (
+    "own sample"  # the source of the model's own responses; that of a label is the labeler's name
+)
 
 
 def export_round(
@@ -36,17 +44,18 @@ def export_round(
 
       prompt, response: text; the response without its end-of-text token.
       weight: share of the training loss, float; all lines add up to 1.
-      round: of training, from 1; its samples are those of the model after `round` - 1 rounds.
-      source: `OWN`, or the labeler's name.
+      round: of training, from 1, which added it; its samples are those of the model after
+        `round` - 1 rounds.
+      source: `OWN_SAMPLE`, or the labeler's name.
       prompt_id, sample: which training prompt, and which of its samples or labels.
       finished: false for an own sample that the length limit cut off.
-      seed, arm: of the run.
+      seed, arm: which repeat, and which arm.
 
     Args:
-      run_dir: of the run.
+      run_dir: the run's directory.
       seed: which repeat.
       arm: which arm.
-      round_: of training, from 1; None for the last one that is finished.
+      round_: the round of training, from 1; None for the last one that is finished.
       out: file to write; None for one in the current folder, named by seed, arm and round.
 
     Returns:
@@ -56,9 +65,9 @@ def export_round(
       BoostError: the round is not finished, or its stages are not all on disk.
     """
     config = run_dir.read_config()
-    if arm not in config.arms or not 0 <= seed < config.seeds:
+    if arm not in arms_of(config) or not 0 <= seed < config.seeds:
         raise BoostError(
-            f"{run_dir.name} has no seed {seed} of arm {arm} (arms: {', '.join(config.arms)}; "
+            f"{run_dir.name} has no seed {seed} of arm {arm} (arms: {', '.join(arms_of(config))}; "
             f"seeds: 0 to {config.seeds - 1})"
         )
     metrics = MetricsFile(run_dir, config)
@@ -73,10 +82,10 @@ def export_round(
         )
     id_ = RoundId(seed, arm, done[-1] if round_ is None else round_)
     records = list(_records(assemble_run(run_dir), run_dir, metrics, id_))
-    path = open_path(out or f"seed{seed}-{arm}-round{id_.round:02d}.jsonl", "--out")
+    path = open_path(out or f"seed{seed}-{folder_of(arm)}-round{id_.round:02d}.jsonl", "--out")
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     durable_files.write_atomically(path, "".join(lines).encode())
-    own = sum(record["source"] == OWN for record in records)
+    own = sum(record["source"] == OWN_SAMPLE for record in records)
     return path, own, len(records) - own
 
 
@@ -88,9 +97,9 @@ def export_model(
     Args:
       source: a converted model or a run directory.
       dest: the directory to make.
-      seed: of a run, which repeat.
-      arm: of a run.
-      round_: of a run, rounds of training; None for the last checkpoint.
+      seed: which repeat of a run.
+      arm: which arm of a run.
+      round_: rounds of training of a run's model; None for the last checkpoint.
     """
     path, folder = open_path(source), open_path(dest)
     if folder.exists():
@@ -102,7 +111,7 @@ def export_model(
     start = run_dir.read_config().seed_model.path
     if not start:
         raise BoostError(
-            f"{source} did not start from a converted model, so there is no format to write it in"
+            f"{source} did not start from a converted model, and only such models can be exported"
         )
     params = run_params(run_dir, saved_round(run_dir, seed, arm, round_), assemble_run(run_dir))
     write_huggingface(
@@ -110,11 +119,44 @@ def export_model(
     )
 
 
+class _Round(NamedTuple):
+    """What one round of training added to the set."""
+
+    samples: Samples
+    accepted_NxK: np.ndarray
+    labels: list[Entry]
+
+
 def _records(
     parts: Assembly, run_dir: RunDir, metrics: MetricsFile, id_: RoundId
 ) -> Iterator[dict[str, Any]]:
+    arm = arms_of(parts.config)[id_.arm]
+    config, switches = arm_config(parts.config, arm), switches_of(arm)
+    first = 1 if arm.data == "all" else id_.round
+    rounds = {
+        r: _read(run_dir, metrics, id_._replace(round=r)) for r in range(first, id_.round + 1)
+    }
+    accepted = [jnp.asarray(x.accepted_NxK) for x in rounds.values()]
+    bought = [entry for x in rounds.values() for entry in x.labels]
+    examples = TrainingSet(
+        None,
+        jnp.concatenate([keep_own(switches.own, a) for a in accepted], axis=1),
+        Labels(None, jnp.array([entry.kept for entry in bought], bool)),
+        jnp.array([entry.prompt for entry in bought], jnp.int32),
+    )
+    log_weight_N = initial_log_weights(len(accepted[0]))
+    if arm.weigh_training:
+        log_weight_N = _difficulty(run_dir, id_, switches, log_weight_N, config.label.beta)
+    mixture = curate(switches, examples, log_weight_N, config.train.alpha)
+    own = np.split(np.asarray(mixture.synthetic_NxK), len(rounds), axis=1)
+    weak = np.split(np.asarray(mixture.weak_L), np.cumsum([len(x.labels) for x in rounds.values()]))
+    for (r, of_round), own_NxK, weak_L in zip(rounds.items(), own, weak, strict=False):
+        yield from _of_round(parts, id_._replace(round=r), of_round, own_NxK, weak_L)
+
+
+def _read(run_dir: RunDir, metrics: MetricsFile, id_: RoundId) -> _Round:
     before = id_._replace(round=id_.round - 1)
-    samples = Responses(**_arrays(run_dir.round_dir(before).samples, Responses._fields))
+    samples = Samples(**_arrays(run_dir.round_dir(before).samples, Samples._fields))
     accepted = _arrays(run_dir.round_dir(before).verdicts, Verdicts._fields)["accepted"]
     ledger = read_ledger(run_dir.round_dir(id_).ledger)
     bought = metrics.rows[id_]["labels_spent"] - metrics.rows[before]["labels_spent"]
@@ -123,15 +165,33 @@ def _records(
             f"{ledger.path} holds {len(ledger.entries)} labels, and round {id_.round} bought "
             f"{bought}: the set that the round trained on is lost"
         )
-    labels = labels_in_order(ledger)
-    kept = np.array([entry.kept for entry in labels], bool)
-    mixture = curate(ARMS[id_.arm].filtered, accepted, kept, parts.config.train.alpha)
-    prompts = parts.task.prompts["train"].texts
-    K = samples.length_BxK.shape[1]
+    return _Round(samples, accepted, labels_in_order(ledger))
+
+
+def _difficulty(
+    run_dir: RunDir, id_: RoundId, arm: ArmSwitches, log_weight_N: jax.Array, beta: float
+) -> jax.Array:
+    """The difficulty weights that a round trained with."""
+    failures_N = jnp.zeros(log_weight_N.shape, jnp.int32)
+    for r in range(id_.round):
+        path = run_dir.round_dir(id_._replace(round=r)).verdicts
+        accepted = jnp.asarray(_arrays(path, Verdicts._fields)["accepted"])
+        log_weight_N, failures_N, _ = plan_labels(
+            jax.random.key(0), arm, log_weight_N, failures_N, accepted, theta_from_beta(beta),
+            0, r, places=1
+        )  # fmt: skip
+    return log_weight_N
+
+
+def _of_round(
+    parts: Assembly, id_: RoundId, of_round: _Round, own_NxK: np.ndarray, weak_L: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    samples, prompts = of_round.samples, parts.task.prompts["train"].texts
+    K, R = samples.tokens_NxKxR.shape[1:]
     responses = texts_of(
         parts.tokenizer,
-        samples.tokens_BxKxR.reshape(-1, samples.tokens_BxKxR.shape[-1]),
-        samples.length_BxK.reshape(-1),
+        samples.tokens_NxKxR.reshape(-1, R),
+        samples.length_NxK.reshape(-1),
     )
 
     def record(
@@ -150,17 +210,16 @@ def _records(
             "arm": id_.arm,
         }
 
-    own_NxK = np.asarray(mixture.synthetic_NxK)
     for n, k in np.argwhere(own_NxK > 0):
-        finished = bool(samples.finished_BxK[n, k])
-        yield record(responses[n * K + k], own_NxK[n, k], OWN, n, k, finished)
-    for entry, weight in zip(labels, np.asarray(mixture.weak_L), strict=True):
+        finished = bool(samples.finished_NxK[n, k])
+        yield record(responses[n * K + k], own_NxK[n, k], OWN_SAMPLE, n, k, finished)
+    for entry, weight in zip(of_round.labels, weak_L, strict=True):
         if weight > 0:
             yield record(entry.text, weight, entry.source, entry.prompt, entry.sample, True)
 
 
 def _arrays(path: epath.Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    arrays = durable_files.load_arrays(path, names)
+    arrays = load_all(path, names)
     if arrays is None:
         raise BoostError(f"{path} is missing or torn: the set that the round trained on is lost")
     return arrays

@@ -9,11 +9,12 @@ from boostlm.curation.mixture import noisy_verdict
 from boostlm.curation.round import LabelRequest, Labels
 from boostlm.engine.prompt_table import pad_rows
 from boostlm.engine.sampler import OnProgress
+from boostlm.engine.training_rows import Examples
 from boostlm.errors import BoostError
 from boostlm.experiment.context import RunContext
 from boostlm.labelers.base import Label, Labeler, Query
 from boostlm.prng import Purpose, round_key
-from boostlm.runtime.multihost import raise_if_preempted
+from boostlm.runtime.multihost import gather_shards, raise_if_preempted
 from boostlm.storage.ledger import Entry, Ledger
 from boostlm.storage.run_dir import RoundId
 
@@ -31,13 +32,13 @@ def label_round(
     Args:
       ctx: the run's context.
       labeler: gives the labels.
-      ledger: of this round.
+      ledger: this round's ledger.
       id_: the round of training that the labels are for.
       request: L places.
       progress: called as (labels in the ledger, labels requested) after each commit.
 
     Returns:
-      Labels whose examples are (prompt_L, tokens_LxR, length_L), int32.
+      Labels whose examples are `Examples`; numpy arrays, the same on all hosts.
 
     Raises:
       BoostError: the ledger holds labels that were not requested, or the labeler fails; the labels
@@ -70,7 +71,7 @@ def label_round(
     if missing:
         raise BoostError(f"the labeler gave no label for {len(missing)} of the queries")
     ledger.close()
-    return _labels_from(ctx, ledger, place_of, len(request.valid_L))
+    return labels_from(ctx, ledger, place_of, len(request.valid_L))
 
 
 def _filter(ctx: RunContext, id_: RoundId, L: int) -> list[dict[bool, bool]]:
@@ -91,7 +92,12 @@ def _entries(
     accepts: Sequence[dict[bool, bool]],
 ) -> list[Entry]:
     """The ledger's entries for a batch. An unanswered label is not correct, accepted or kept."""
-    right = ctx.grade([query.prompt for query, _ in batch], [label.text for _, label in batch])
+    ids, texts = [query.prompt for query, _ in batch], [label.text for _, label in batch]
+    right = gather_shards(
+        len(batch),
+        lambda i: ctx.grade([ids[j] for j in i], [texts[j] for j in i]),
+        "the verifier",
+    )
     entries = []
     for (query, label), correct, verdict in zip(batch, right.tolist(), accepts, strict=True):
         answered = not label.unanswered
@@ -127,10 +133,10 @@ def _has_tokens(ctx: RunContext, text: str) -> bool:
     return len(tokens) <= ctx.config.sample.max_new_tokens
 
 
-def _labels_from(
+def labels_from(
     ctx: RunContext, ledger: Ledger, place_of: dict[tuple[int, int], int], L: int
 ) -> Labels:
-    """The ledger's labels in the order of the request."""
+    """The ledger's labels, each in the place of its prompt and sample, of L places."""
     R = ctx.config.sample.max_new_tokens
     kept_L = np.zeros((L,), bool)
     prompt_L = np.zeros((L,), np.int32)
@@ -142,4 +148,4 @@ def _labels_from(
             kept_L[place] = True
             rows[place] = ctx.tokenizer.encode_response(entry.text)
     length_L = np.array([len(r) for r in rows], np.int32)
-    return Labels((prompt_L, pad_rows(rows, R), length_L), jnp.asarray(kept_L))
+    return Labels(Examples(prompt_L, pad_rows(rows, R), length_L), kept_L)

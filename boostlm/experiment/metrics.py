@@ -3,15 +3,19 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from boostlm.curation.diversity import distinct_fraction, wrong_pairs
 from boostlm.curation.mixture import failing
 from boostlm.curation.round import RoundState
 from boostlm.experiment.context import RunContext
 from boostlm.experiment.evaluate import Answers, by_group
-from boostlm.experiment.stages import ArmStages, Verdicts
-from boostlm.lm.generate import Responses
+from boostlm.experiment.round_arrays import Samples, Verdicts
+from boostlm.experiment.stages import ArmStages
+from boostlm.runtime.multihost import gather_blocks
 from boostlm.statistics.audit import (
     Checked,
     Rate,
@@ -60,11 +64,12 @@ def past_of(stages: ArmStages, metrics: MetricsFile, id_: RoundId) -> Past:
         return Past([], None, None, None, [])
     start, samples = stages.start_answers(), stages.start_verdicts()
     before = stages.saved_verdicts(id_.round - 1)
+    whole = stages.shards.whole
     return Past(
         [metrics.rows[id_._replace(round=r)] for r in range(id_.round)],
         None if start is None else start.greedy_M,
-        None if samples is None else samples.correct,
-        None if before is None else before.accepted,
+        None if samples is None else whole(samples.correct),
+        None if before is None else whole(before.accepted),
         stages.labels_for(id_.round),
     )
 
@@ -73,8 +78,8 @@ def metrics_row(
     ctx: RunContext,
     id_: RoundId,
     state: RoundState,
-    responses: Responses,
-    verdicts: Verdicts,
+    samples: Samples,
+    on_devices: Verdicts,
     answers: Answers,
     past: Past,
 ) -> dict[str, Any]:
@@ -84,13 +89,18 @@ def metrics_row(
       ctx: the run's surroundings.
       id_: the round.
       state: after it.
-      responses: the model's samples on the training prompts.
-      verdicts: on those samples.
+      samples: the model's, on the training prompts.
+      on_devices: the verdicts on those samples.
       answers: on the evaluated split.
-      past: see there.
+      past: what the row is compared with.
     """
-    weight_N = np.exp(np.asarray(state.log_weight_N, np.float64))
-    failures_N = np.asarray(state.failures_N)
+    whole = ctx.train_shards.whole
+    verdicts = Verdicts(*map(whole, on_devices))
+    distinct_N, differ_N, pairs_N, cut_off_N = map(
+        whole, _by_prompt(samples.tokens_NxKxR, samples.finished_NxK, on_devices.correct)
+    )
+    log_weight_N, failures_N = whole(state.log_weight_N), whole(state.failures_N)
+    weight_N = np.exp(log_weight_N.astype(np.float64))
     levels = range(id_.round + 1)
     solved_N = ~np.asarray(failing(verdicts.accepted))
     groups = ctx.task.prompts["train"].groups
@@ -114,19 +124,15 @@ def metrics_row(
         "labels_spent": int(state.labels_spent),
         "labels_kept": int(state.labels_kept),
         "labels_unanswered": unanswered_of(past.labels),
-        "distinct": float(np.mean(distinct_fraction(responses.tokens_BxKxR))),
-        "wrong_diversity": wrong_diversity(
-            *map(np.asarray, wrong_pairs(responses.tokens_BxKxR, verdicts.correct))
-        ),
-        "cut_off": float(np.mean(~responses.finished_BxK)),
+        "distinct": float(jnp.mean(jnp.asarray(distinct_N))),
+        "wrong_diversity": wrong_diversity(differ_N, pairs_N),
+        "cut_off": float(np.sum(cut_off_N) / verdicts.correct.size),
         "weight_by_group": by_group(weight_N, groups, np.sum),
         "weight_by_failures": [float(weight_N[failures_N == f].sum()) for f in levels],
         "prompts_by_failures": [int(np.sum(failures_N == f)) for f in levels],
         "train_loss": float(state.learner.loss),
         "tail_loss": tail_loss(
-            np.asarray(state.log_weight_N),
-            np.asarray(responses.logprob_BxKxR),
-            np.asarray(responses.length_BxK),
+            log_weight_N, gather_blocks(lambda: samples.logprob_NxK), whole(samples.length_NxK)
         ),
         "churn": None,
         "against_start": None,
@@ -142,6 +148,15 @@ def metrics_row(
         row["against_start"] = {"won": won, "lost": lost}  # prompts, against the seed model
     row["alarms"] = alarms([*past.rows, row])
     return row
+
+
+@jax.jit
+def _by_prompt(
+    tokens_NxKxR: Array, finished_NxK: Array, correct_NxK: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The few numbers of each prompt's responses that hosts tell each other, each [N]."""
+    cut_off_N = jnp.sum(~finished_NxK, axis=1, dtype=jnp.int32)
+    return distinct_fraction(tokens_NxKxR), *wrong_pairs(tokens_NxKxR, correct_NxK), cut_off_N
 
 
 def unanswered_of(labels: list[Entry]) -> dict[str, int]:
@@ -165,7 +180,7 @@ def audit_of(id_: RoundId, verdicts: Verdicts, labels: list[Entry], size: int) -
 
     Args:
       id_: the round.
-      verdicts: on the samples.
+      verdicts: on the samples of all prompts, as numpy arrays.
       labels: bought for the last round of training.
       size: responses, and labels, to check.
     """

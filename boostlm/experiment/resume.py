@@ -8,8 +8,10 @@ import numpy as np
 from etils import epath
 
 from boostlm.config import Config
+from boostlm.config_io import arm_config, arms_of
 from boostlm.curation.round import RoundState, initial_state
 from boostlm.engine.learner import LearnerState
+from boostlm.engine.prompt_shards import PromptShards
 from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, RunContext
 from boostlm.lm.decoder import decoder_lm
@@ -24,7 +26,7 @@ class SavedShapes(NamedTuple):
     """What decides the shapes of a run's checkpoints.
 
     Attributes:
-      config: of the run.
+      config: the run's config.
       prompts: number of training prompts.
       init: key -> parameters.
       shapes: like `jax.eval_shape`; the learner's says how arrays are sharded, too.
@@ -51,36 +53,61 @@ def shapes_of(ctx: RunContext) -> SavedShapes:
     return SavedShapes(ctx.config, prompts, learner.model.init, learner.parallel.shapes)
 
 
-def last_good(
-    ctx: RunContext, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId, seed: LearnerState
-) -> tuple[int, RoundState]:
-    """The last round with a complete checkpoint and all earlier rows of metrics, and its state.
+def last_good(config: Config, run_dir: RunDir, metrics: MetricsFile, seed_id: RoundId) -> int:
+    """The last round with a complete checkpoint and all earlier rows of metrics, or 0.
 
     Args:
-      ctx: the run's context.
+      config: the settings.
       run_dir: of the run.
       metrics: its rows.
       seed_id: round 0 of the arm.
+    """
+    rounds = range(config.rounds + 1)
+    missing = [r for r in rounds if seed_id._replace(round=r) not in metrics.rows]
+    for round_ in range(missing[0] if missing else config.rounds, 0, -1):
+        if checkpoint.is_good(run_dir.round_dir(seed_id._replace(round=round_)).checkpoint):
+            return round_
+    return 0
+
+
+def state_after(ctx: RunContext, run_dir: RunDir, id_: RoundId, seed: LearnerState) -> RoundState:
+    """The state after a round, from its checkpoint, or in round 0 the one to start from.
+
+    Args:
+      ctx: the arm's context.
+      run_dir: of the run.
+      id_: the round.
       seed: the seed model.
     """
-    rounds = range(ctx.config.rounds + 1)
-    missing = [r for r in rounds if seed_id._replace(round=r) not in metrics.rows]
-    for round_ in range(missing[0] if missing else ctx.config.rounds, 0, -1):
-        path = run_dir.round_dir(seed_id._replace(round=round_)).checkpoint
-        if checkpoint.is_good(path):
-            return round_, load_state(path, shapes_of(ctx))
-    return 0, initial_state(seed, len(ctx.train_prompts.length_N))
+    if id_.round > 0:
+        state = load_state(run_dir.round_dir(id_).checkpoint, shapes_of(ctx))
+    else:
+        state = initial_state(seed, len(ctx.train_prompts.length_N))
+    return _over_devices(state, ctx.train_shards)
 
 
-def save_state(path: epath.Path, state: RoundState) -> None:
-    """Commits the state after a round of training."""
-    counts = {"labels_spent": state.labels_spent, "labels_kept": state.labels_kept}
-    as_arrays: dict[str, Any] = {k: np.int64(v) for k, v in counts.items()}
-    checkpoint.save(path, state._replace(**as_arrays))
+def _over_devices(state: RoundState, shards: PromptShards) -> RoundState:
+    """A state of all prompts, on every host, split over devices and padded."""
+    own = slice(shards.own.start, shards.own.stop)
+    return state._replace(
+        log_weight_N=shards.put(np.asarray(state.log_weight_N)[own], -np.inf),
+        failures_N=shards.put(np.asarray(state.failures_N)[own]),
+    )
+
+
+def save_state(path: epath.Path, state: RoundState, shards: PromptShards) -> None:
+    """Commits the state after a round of training, without padding."""
+    as_numpy: dict[str, Any] = {
+        "log_weight_N": shards.whole(state.log_weight_N),
+        "failures_N": shards.whole(state.failures_N),
+        "labels_spent": np.int64(state.labels_spent),
+        "labels_kept": np.int64(state.labels_kept),
+    }
+    checkpoint.save(path, state._replace(**as_numpy))
 
 
 def load_state(path: epath.Path, shapes: SavedShapes) -> RoundState:
-    """The state after a round of training."""
+    """The state after a round of training, of all prompts, without padding."""
     arrays = jax.eval_shape(lambda: initial_state(None, shapes.prompts))
     like = arrays._replace(
         learner=shapes.learner(optimizer=not shapes.config.train.reset_optimizer),
@@ -102,24 +129,26 @@ def run_params(run_dir: RunDir, id_: RoundId, parts: Assembly) -> Params:
     """The parameters of a model that a run saved, without a learner."""
     init = decoder_lm(parts.model, parts.tokenizer.vocab_size).init
     prompts = len(parts.prompts["train"].length_N)
-    return load_learner(run_dir, id_, SavedShapes(parts.config, prompts, init)).params
+    config = arm_config(parts.config, arms_of(parts.config)[id_.arm])
+    return load_learner(run_dir, id_, SavedShapes(config, prompts, init)).params
 
 
 def saved_round(run_dir: RunDir, seed: int, arm: str, round_: int | None) -> RoundId:
     """The given round, or the last one (None), if its checkpoint is complete.
 
     Raises:
-      BoostError: there is no such checkpoint; says which ones a run keeps.
+      BoostError: the run has no such checkpoint; the message says which ones a run keeps.
     """
     config = run_dir.read_config()
     rounds = range(config.rounds, -1, -1) if round_ is None else (round_,)
     ids = [RoundId(seed, arm, r) for r in rounds]
     good = [i for i in ids if checkpoint.is_good(run_dir.round_dir(i).checkpoint)]
-    if not good or arm not in config.arms:
+    arms = arms_of(config)
+    if not good or arm not in arms:
         raise BoostError(
             f"{run_dir.name} has no checkpoint of seed {seed}, arm {arm}"
             + ("" if round_ is None else f", round {round_}")
-            + f" (arms: {', '.join(config.arms)}; the newest {config.keep_checkpoints} rounds of "
+            + f" (arms: {', '.join(arms)}; the newest {config.keep_checkpoints} rounds of "
             "each are kept, and round 0)"
         )
     return good[0]

@@ -1,7 +1,7 @@
 """Reads the files that people send back: what spreadsheet programs make of a queue.
 
 They change the encoding, the delimiter, the line ends, the form of numbers, and texts that look
-like formulas. What can mean only one thing is read all the same.
+like formulas. A cell is read if it can mean only one thing.
 """
 
 import csv
@@ -81,7 +81,7 @@ def whole_numbers(cell: object) -> set[int]:
 
 
 def _decode(data: bytes) -> str:
-    """A file's text; bytes that are no UTF-8 become lone surrogates."""
+    """A file's text; bytes that are not UTF-8 become lone surrogates."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     for encoding, start in (("utf-16-le", rb"[^\0]\0[^\0]\0"), ("utf-16-be", rb"\0[^\0]\0[^\0]")):

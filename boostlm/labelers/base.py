@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-# Reasons for `Label.unanswered`. What follows a colon there is a detail, which is not counted by.
+# Reasons for `Label.unanswered`. Details may follow after a colon; counts leave them out.
 CUT_OFF = "cut off by the length limit"
 NO_TEXT = "no text"
 
@@ -35,8 +35,8 @@ class Label:
       text: the response.
       source: the labeler's name.
       cost: the cost, in the config's unit.
-      unanswered: why there is no whole response, such as `CUT_OFF`; "" if there is one. An
-        unanswered label costs what it costs, is not asked for again, and is never accepted.
+      unanswered: why the response is missing or incomplete, such as `CUT_OFF`; "" if it is
+        complete. An unanswered label is paid for, is never accepted, and is not asked for again.
       written: what the labeler wrote, if the task brought it into another form; else "".
     """
 

@@ -1,10 +1,11 @@
 """A client of a server that speaks the OpenAI chat-completions protocol.
 
-`ask` retries what may pass. What is left is a label, a refusal of the prompt, or an error that
-stops the run.
+`ask` retries temporary failures. It returns a label or a refusal of the prompt, or raises an error
+that stops the run.
 """
 
 import http.client
+import io
 import json
 import random
 import socket
@@ -38,12 +39,12 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a retry; doubled each t
 _LONGEST_ASKED_WAIT = 600.0  # seconds; if Retry-After is longer, the run stops
 _MOST_BYTES = 16 * 2**20  # bytes of a response
 
-# Failures to connect that the first request shows to be the user's to mend.
+# Failures to connect that, at the first request, point to a wrong address or a stopped server.
 _WRONG_ADDRESS = (ConnectionRefusedError, socket.gaierror, http.client.InvalidURL, ValueError)
 
 
 class Refusal(NamedTuple):
-    """A label that the server does not give for this prompt, if it gives any at all.
+    """The server refuses this prompt, or so it seems until it has answered another one.
 
     Attributes:
       label: unanswered, with the reason and what the tries cost.
@@ -71,7 +72,7 @@ class ChatClient:
         self._settings, self._key, self._cost, self._pause = settings, key, cost, pause
         self._url = settings.url.rstrip("/") + "/chat/completions"
         self._fields = {"model": settings.model} | json.loads(settings.request)
-        self._open = urllib.request.build_opener(_NoRedirect).open
+        self._open = urllib.request.build_opener(_NoRedirect, _Http, _Https).open
         self._reached = False  # whether there was any response,
         self._answered = False  # and any completion, to a request of this process
 
@@ -83,8 +84,8 @@ class ChatClient:
           stopping: if set, a failed request is not tried again.
 
         Raises:
-          BoostError: the server cannot be reached or lasts in failing, asks for a long wait, or
-            refuses what does not depend on the prompt.
+          BoostError: the server cannot be reached, keeps failing, asks for a long wait, or refuses
+            something that does not depend on the prompt.
         """
         cost = 0.0  # of failed attempts: servers count their tokens, too
         for tried in range(1, TRIES + 1):
@@ -139,7 +140,6 @@ class ChatClient:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self._url, json.dumps(fields).encode(), headers)
-        deadline = time.monotonic() + self._settings.timeout
         response: Any
         try:
             response = self._open(request, timeout=self._settings.timeout)
@@ -147,7 +147,7 @@ class ChatClient:
             response = error
         self._reached = True
         with response:
-            body = _read(response, deadline)
+            body = _read(response)
             return _Response(response.status, str(response.reason), response.headers, body)
 
     def _remedy(self, status: int, headers: Mapping[str, str]) -> str:
@@ -207,6 +207,59 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Bounded(http.client.HTTPResponse):
+    """A response whose headers and body have to arrive within the socket's timeout, all together.
+
+    A socket applies its timeout to each read, and a server that trickles could take forever.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_UntilDeadline(sock))
+
+
+class _UntilDeadline(io.RawIOBase):
+    """Reads from a socket until its timeout has passed since this object was made."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._raw = sock, sock.makefile("rb", buffering=0)
+        self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Http(urllib.request.HTTPHandler):
+    """Reads responses as `_Bounded`."""
+
+    class _Connection(http.client.HTTPConnection):
+        response_class = _Bounded
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(self._Connection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """Reads responses as `_Bounded`."""
+
+    class _Connection(http.client.HTTPSConnection):
+        response_class = _Bounded
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(self._Connection, req)
+
+
 class _TooLarge(ValueError):
     """A body of more than _MOST_BYTES."""
 
@@ -217,16 +270,14 @@ def _wait_before(attempt: int, asked: float | None) -> float:
     return max(own, asked or 0.0)
 
 
-def _read(response: Any, deadline: float) -> bytes:
-    """Reads the whole body in bounded time and memory."""
+def _read(response: Any) -> bytes:
+    """Reads the whole body in bounded memory."""
     parts, size = [], 0
     while part := response.read1(65536):
         parts.append(part)
         size += len(part)
         if size > _MOST_BYTES:
             raise _TooLarge
-        if time.monotonic() > deadline:
-            raise TimeoutError
     if getattr(response, "length", None):  # bytes of Content-Length that did not arrive
         raise http.client.IncompleteRead(b"", response.length)
     return b"".join(parts)

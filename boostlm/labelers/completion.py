@@ -15,7 +15,7 @@ from typing import Any
 from boostlm.labelers.base import CUT_OFF, NO_TEXT
 
 _MOST_SAID = 300  # characters that are kept of a server's message
-_MOST_TOKENS = 10**12  # a larger count is no count
+_MOST_TOKENS = 10**12  # a larger count is not believed
 
 # Statuses besides 5xx that may pass, and those that may be the fault of a single prompt.
 _MAY_PASS = frozenset({408, 409, 424, 425, 429})
@@ -31,7 +31,7 @@ _TEXT_PARTS = frozenset({None, "text", "output_text"})  # types of the parts of 
 
 
 class Blame(Enum):
-    """Whose fault it is that there is no completion."""
+    """Who is to blame for a missing completion."""
 
     SERVER = "the server's; it may pass, and if it lasts the run stops"
     REPLY = "the reply's; it may pass, and if it lasts the prompt has no answer"
@@ -44,8 +44,8 @@ class Completion:
     """A server's answer.
 
     Attributes:
-      text: the answer; what there is of it if `unanswered` says that it is none.
-      unanswered: why there is no whole answer; "" if there is one.
+      text: the answer, or the part of it that came if it is unanswered.
+      unanswered: why the answer is missing or incomplete; "" if it is complete.
       usage: (prompt tokens, response tokens), or None if the server does not count them.
     """
 

@@ -103,7 +103,7 @@ class _Asking:
         self.stopping = threading.Event()
 
     def batches(self) -> Iterator[list[tuple[Query, Label]]]:
-        """The labels as they arrive; raises BoostError if not all can be had."""
+        """The labels as they arrive; raises BoostError if some cannot be obtained."""
         while True:
             while self._may_send():
                 # A daemon thread, so that Ctrl-C does not wait for a slow server.

@@ -49,6 +49,7 @@ def frozen_model_labeler(
             np.array([query.sample for query in queries], np.int32),
             round_key(seed, Purpose.LABEL, round_ - 1),  # keys count completed rounds
             sampling,
+            config.label.budget,
         )
         responses = cut_at_stops(tokenizer, responses, stop_strings)
         texts = texts_of(tokenizer, responses.tokens_BxKxR, responses.length_BxK)

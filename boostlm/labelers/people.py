@@ -139,10 +139,10 @@ def take_file(folder: epath.Path, path: epath.Path) -> Taken:
 
     Args:
       folder: the folder of the queue.
-      path: a file with the columns seed, round, prompt, sample and answer. These numbers say which
-        query a row answers. If there is a column text, a row with another prompt's text is
-        rejected, so that mixed-up rows are detected; of one with an unknown text it is warned,
-        since spreadsheet programs change texts.
+      path: a file with the columns seed, round, prompt, sample and answer. The numbers say which
+        query a row answers. If the file also has a column text, a row with another prompt's text
+        is rejected, which detects mixed-up rows. An unknown text only gives a warning, because
+        spreadsheet programs change texts.
 
     Raises:
       BoostError: the file as a whole cannot be read.

@@ -14,7 +14,7 @@ from boostlm.labelers.base import Labeler, in_form
 from boostlm.labelers.endpoint import endpoint_labeler
 from boostlm.labelers.frozen_model import frozen_model_labeler
 from boostlm.labelers.people import people_labeler
-from boostlm.labelers.simulated import simulated_labeler
+from boostlm.labelers.simulated import reference_labeler, simulated_labeler
 from boostlm.lm.language_model import Params
 from boostlm.runtime.multihost import iterate_on_host0
 from boostlm.tasks.base import Task
@@ -57,6 +57,8 @@ def make_labeler(context: LabelerContext) -> Labeler:
     match config.label.labeler:
         case "simulated":
             return simulated_labeler(config.label, task.answer_key("train"))
+        case "reference":
+            return reference_labeler(config.label, task.answer_key("train"))
         case "frozen_model":
             return frozen_model_labeler(
                 config,

@@ -94,7 +94,7 @@ def attend(segments: Sequence[Segment], cap: float, dtype: DTypeLike) -> Array:
     Args:
       segments: at least one.
       cap: soft cap on the scores, 0 for none.
-      dtype: of weights and result; scores and softmax are float32.
+      dtype: the dtype of weights and result; scores and softmax are float32.
     """
     scores = [jnp.where(s.mask, soft_cap(s.score, cap), _MASKED) for s in segments]
     tops = [jnp.max(score, axis=-1, keepdims=True) for score in scores]
@@ -138,10 +138,10 @@ class Attention(nn.Module):
     """Attention with its projections, over new tokens and over earlier keys from the caller.
 
     Attributes:
-      config: of the model.
+      config: the model's config.
       local: whether only the last `config.window` tokens are seen.
-      dtype: of matrix products.
-      mesh: of `Decoder`.
+      dtype: the dtype of matrix products.
+      mesh: as in `Decoder`.
     """
 
     config: ModelConfig

@@ -69,9 +69,9 @@ class Decoder(nn.Module):
     """Token ids to logits, for whole rows (`full`) and one token at a time (`decode`).
 
     Attributes:
-      config: of the model.
+      config: the model's config.
       vocab_size: V.
-      dtype: of matrix products and of the stream between blocks. Parameters, norms, scores,
+      dtype: for matrix products and the stream between blocks. Parameters, norms, scores,
         softmax, soft caps and logits are always float32.
       remat: compute a block's inner values again in the backward pass, keeping only its input.
       mesh: over which parameters are sharded (`sharding`); None if each device has them whole.

@@ -82,7 +82,7 @@ class DecodeSlots(NamedTuple):
       row_SxK: int32.
       length_S: int32.
       prompt_cache: leaves [S, P, ...].
-      response_cache: of the rows.
+      response_cache: the cache of the rows.
     """
 
     token_A: Array
@@ -271,7 +271,7 @@ def generate(
 
     Args:
       model: the functions `read_prefix`, `prefill`, `decode` and its caches are used.
-      params: of the model.
+      params: the model's parameters.
       prompt_BxP: int32, padded on the right.
       length_B: int32, real tokens of each prompt, at least 1.
       key_BxK: a key for each response (see `row_keys`); token t uses fold_in(key, t).

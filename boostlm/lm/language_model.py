@@ -41,9 +41,9 @@ class Caches(NamedTuple):
     """Caches of the prefix, of S prompts and of A rows.
 
     Attributes:
-      prefix: of the P0 tokens before every prompt; P0 may be 0.
+      prefix: the cache of the P0 tokens before every prompt; P0 may be 0.
       prompt: leaves [S, ...].
-      response: of A rows, in a form that the model chooses.
+      response: the cache of A rows, in a form that the model chooses.
     """
 
     prefix: Cache

@@ -20,8 +20,8 @@ class Linear(nn.Module):
     Attributes:
       outputs: the kernel's last axes.
       inputs: how many of x's last axes are contracted with the kernel's first axes.
-      dtype: of the product; the kernel is float32.
-      mesh: of `product`.
+      dtype: the product's dtype; the kernel is float32.
+      mesh: as in `product`.
     """
 
     outputs: tuple[int, ...]

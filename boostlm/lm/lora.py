@@ -14,7 +14,7 @@ from jax import Array
 
 from boostlm.lm.language_model import Params
 
-ALPHA = 16.0  # the adapters' product counts ALPHA / rank, so that the learning rate may stay
+ALPHA = 16.0  # scales the product by ALPHA / rank, so that one learning rate suits all ranks
 
 
 def init_adapters(key: Array, params: Params, rank: int) -> Params:
@@ -23,7 +23,7 @@ def init_adapters(key: Array, params: Params, rank: int) -> Params:
     The model's output is at first what it was.
 
     Args:
-      key: for A.
+      key: the key that draws A.
       params: {"params": ...} of a decoder, or the shapes of it.
       rank: columns of A and rows of B.
     """

@@ -41,7 +41,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       params: the trained parameters, a pytree.
-      optimizer_state: for params.
+      optimizer_state: the optimizer's state for params.
       frozen: a dict of parameters that are not trained (see `lora`), in which case params is a dict
         too; () for none.
 
@@ -102,7 +102,7 @@ def weighted_loss(
 
     Args:
       model: its functions `hidden`, `head` and `unembed` are used.
-      params: of the model.
+      params: the model's parameters.
       batch: rows.
       prefix_P: int32, tokens that stand before every row; may have length 0.
 
@@ -270,7 +270,7 @@ def shard_train_step(
     """`train_step` over a mesh, with state and rows sharded (`sharding`); donates the state.
 
     Args:
-      model: whose `hidden` and `unembed` keep to `mesh` (see `decoder_lm`).
+      model: a model whose `hidden` and `unembed` keep to `mesh` (see `decoder_lm`).
       optimizer: an optax transformation.
       mesh: the devices.
       state: a state, or its shapes.

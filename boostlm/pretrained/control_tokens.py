@@ -46,8 +46,8 @@ def checked_types(
     in Gemma's own file.
 
     Args:
-      pieces: of the vocabulary.
-      types: of each, as the file says.
+      pieces: the vocabulary's pieces.
+      types: the type of each, as the file says.
       specials: ids of padding, BOS and EOS.
       unknown: id of the unknown token.
       ends: ids of the tokens that end a response.
@@ -97,7 +97,7 @@ def checked_model(model: bytes, ends: Collection[int], where: str) -> bytes:
     try:
         proto.ParseFromString(model)
     except Exception as error:  # of protobuf, which has several implementations
-        raise BoostError(f"{where} is no SentencePiece model: {error}") from error
+        raise BoostError(f"{where} is not a SentencePiece model: {error}") from error
     pieces, spec = [p.piece for p in proto.pieces], proto.trainer_spec
     ids = {piece: i for i, piece in enumerate(pieces)}
     specials = [ids.get(name, -1) for name in (spec.pad_piece, spec.bos_piece, spec.eos_piece)]

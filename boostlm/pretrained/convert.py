@@ -31,15 +31,15 @@ def import_model(
       source: a directory or a file.
       dest: the folder to make.
       keep_tokens_of: files of texts.
-      texts: more texts. With any of both, the vocabulary is trimmed to their tokens, bytes and
-        specials.
+      texts: more texts. If files or texts are given, the vocabulary is trimmed to their tokens, the
+        bytes and the special tokens.
 
     Returns:
       What was written.
     """
     path, folder = open_path(source), open_path(dest)
     if not path.exists():
-        raise BoostError(f"there is no {source}")
+        raise BoostError(f"{source} does not exist")
     if folder.exists():
         raise BoostError(f"{dest} exists: name a new folder, or remove it first")
     if path.is_dir() and is_converted(path):
@@ -68,7 +68,7 @@ def texts_in(file: epath.Path) -> Iterator[str]:
     may have it in either place. Any other file is one text.
     """
     if not file.exists():
-        raise BoostError(f"there is no {file}")
+        raise BoostError(f"{file} does not exist")
     try:
         data = file.read_bytes()
         if not os.fspath(file).endswith(".jsonl"):

@@ -2,7 +2,7 @@
 
 model.json             the decoder's config, its vocabulary's size and the tokens that end responses
 tokenizer.model        SentencePiece, always complete
-params/                Orbax checkpoint, float32; params.manifest.json vouches for it
+params/                Orbax checkpoint, float32; params.manifest.json has its checksums
 kept_tokens.npy        of a trimmed vocabulary: SentencePiece ids of the kept tokens, ascending
 dropped_embedding.npy  rows of the embedding table that the model does without, in order of id: the
                        other tokens of a trimmed vocabulary, and what only pads the table
@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from etils import epath
 
-from boostlm.config import Config, ModelConfig, validate
+from boostlm.config import Config, ModelConfig
+from boostlm.config_checks import validate
 from boostlm.config_io import from_dict
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
@@ -35,9 +36,9 @@ class PretrainedModel(NamedTuple):
     """A model with its tokenizer.
 
     Attributes:
-      config: of the decoder.
-      tokenizer: with as many tokens as the embedding table has rows.
-      params: of the decoder, float32.
+      config: the decoder's config.
+      tokenizer: its tokenizer, with as many tokens as the embedding table has rows.
+      params: the decoder's parameters, float32.
       dropped_embedding: float32 [dropped, E], the rows of the embedding table that are no tokens
         here: first the tokens that the tokenizer dropped, then padding, in order of id.
     """
@@ -135,10 +136,10 @@ def read_model(
     are never sampled and have no part in the loss; an export puts them back.
 
     Args:
-      tensors: of the file.
+      tensors: the file's tensors.
       name_of: a parameter's name in the file.
-      config: of the decoder.
-      tokenizer: with all its tokens.
+      config: the decoder's config.
+      tokenizer: the tokenizer, with all its tokens.
 
     Raises:
       BoostError: a tensor is missing, misshapen or left over; or the table has fewer rows than

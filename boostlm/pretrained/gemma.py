@@ -1,8 +1,8 @@
 """The configs of Gemma 2 (arXiv 2408.00118) and Gemma 3 text models (arXiv 2503.19786).
 
-Gemma 2 takes turns between a sliding-window layer and one that sees everything, and caps attention
-scores and logits softly. Gemma 3 has five sliding-window layers to one that sees everything, with
-a longer rotary base there, and normalises queries and keys in place of the caps.
+Gemma 2 alternates sliding-window layers with global ones, and soft-caps attention scores and
+logits. Gemma 3 has five sliding-window layers for each global one, whose rotary base is longer, and
+normalises queries and keys instead of capping.
 """
 
 from boostlm.config import ModelConfig

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from boostlm.config import Config, ModelConfig, validate
+from boostlm.config import Config, ModelConfig
+from boostlm.config_checks import validate
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.errors import BoostError
 from boostlm.pretrained.control_tokens import (

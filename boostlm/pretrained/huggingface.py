@@ -12,7 +12,8 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict
 
-from boostlm.config import Config, ModelConfig, validate
+from boostlm.config import Config, ModelConfig
+from boostlm.config_checks import validate
 from boostlm.engine.tokenizer import PAD_ID, Tokenizer
 from boostlm.errors import BoostError
 from boostlm.pretrained.control_tokens import checked_model
@@ -188,7 +189,7 @@ def _global_every(raw: Mapping[str, Any], architecture: str, where: str) -> int:
 
 
 def _check_layer_types(raw: Mapping[str, Any], where: str) -> None:
-    """To be called after the tensors were read, which say more precisely what does not fit."""
+    """Call it after the tensors are read: their error messages are more precise."""
     kinds, layers = raw.get("layer_types"), raw["num_hidden_layers"]
     if kinds is not None and len(kinds) != layers:
         raise BoostError(f"{where}: layer_types has {len(kinds)} layers, the model has {layers}")

@@ -45,7 +45,7 @@ class Weight(NamedTuple):
     """One parameter here and in a file.
 
     Attributes:
-      path: in the parameter tree, with slashes.
+      path: its path in the parameter tree, with slashes.
       shape: there.
       huggingface: name of the tensor in a Hugging Face checkpoint.
       gguf: name of the tensor in a GGUF file.
@@ -123,10 +123,10 @@ def read_params(
     """The parameters of a decoder, float32, from a file's tensors.
 
     Args:
-      tensors: of the file.
+      tensors: the file's tensors.
       name_of: a parameter's name in the file.
-      config: of the decoder.
-      vocab_size: of the decoder.
+      config: the decoder's config.
+      vocab_size: the decoder's vocabulary size.
 
     Raises:
       BoostError: naming every tensor that is missing, has another shape or is not of this model.

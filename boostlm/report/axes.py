@@ -4,21 +4,23 @@ from collections.abc import Sequence
 
 from boostlm.statistics.intervals import mean_interval
 
+SHADED = 3  # seeds, at least, whose interval is drawn: over two, it covers most of the axis
+
 
 def axis_limits(
     groups: Sequence[Sequence[float]], extra: Sequence[float] = ()
 ) -> tuple[float, float]:
-    """Limits for an axis of fractions: the values, and mostly also each group's mean interval.
+    """Limits for an axis of fractions: the values, and mostly also each group's shaded interval.
 
-    The axis starts at 0 unless all lies close together far above it, and is never empty.
+    The axis starts at 0, unless all values are close together and far above 0. It is never empty.
     """
     seen = [*(value for group in groups for value in group), *extra]
     if not seen:
         return 0.0, 1.0
     low, high = min(seen), max(seen)
-    room = max(0.35 * (high - low), 0.02)  # an interval over two seeds may dwarf everything else
+    room = max(0.35 * (high - low), 0.02)  # an interval over few seeds may dwarf everything else
     for e in map(mean_interval, groups):
-        if e.low is not None and e.high is not None:
+        if e.n >= SHADED and e.low is not None and e.high is not None:
             low = min(low, max(e.low, min(seen) - room))
             high = max(high, min(e.high, max(seen) + room))
     pad = 0.05 * (high - low) + 0.01

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from boostlm.config import FOUR_ARMS
 from boostlm.report.run_data import RunData, is_number
 from boostlm.statistics.intervals import Estimate, crossed_interval
 
@@ -35,7 +36,7 @@ class Comparison:
       round: after which.
       first_mean: accuracy.
       second_mean: accuracy.
-      differences: of each seed.
+      differences: the difference of each seed.
       estimate: their mean, with its interval over seeds and prompts; without one if the answers
         are not all on disk.
       verdict: "above" or "below" if the difference is settled, otherwise "open". It is settled if
@@ -105,8 +106,12 @@ def answers_of(
 
 
 def comparisons(run: RunData) -> list[Comparison]:
-    """The comparisons that the verdict is about, the main one first."""
-    pairs = (("boosting", "filter_only"), ("boosting", "uniform"), ("do_nothing", "start"))
+    """The comparisons that the verdict is about, the main one first.
+
+    Arms besides the first four are compared with filter_only.
+    """
+    pairs = [("boosting", "filter_only"), ("boosting", "uniform"), ("do_nothing", "start")]
+    pairs += [(arm, "filter_only") for arm in run.arms if arm not in FOUR_ARMS]
     there = [pair for pair in pairs if compare(run, *pair) is not None]
     return [c for pair in there if (c := compare(run, *pair, len(there))) is not None]
 

@@ -46,9 +46,9 @@ def conclusions(run: RunData) -> list[str]:
 def _main_verdict(run: RunData, c: Comparison | None) -> str:
     if c is None:
         if not any(row["round"] >= 1 for row in run.rows):
-            return "No round of training is finished yet: there is nothing to compare."
+            return "No round of training is finished yet, so no comparison is possible."
         return (
-            "This run cannot say whether curation helped: it takes boosting and filter_only, "
+            "This run cannot say whether curation helped: that takes boosting and filter_only, "
             "both trained for at least one round from the same seed."
         )
     facts = (

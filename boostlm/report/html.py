@@ -5,12 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from html import escape
 
-from boostlm.config import ARM_NAMES
 from boostlm.report import plot_style
-
-MARKS = dict(
-    zip(ARM_NAMES, ("&#9679;", "&#9632;", "&#9650;", "&#9670;"))
-)  # the shapes in the plots
 
 CSS = """
 *{box-sizing:border-box}
@@ -104,8 +99,8 @@ def section(title: str, figures: list[str], layout: str = "pair", note: str = ""
 
 def arm_name(arm: str) -> str:
     """An arm with its mark, in its colour."""
-    ink = arm if arm in MARKS else "muted"
-    return f'<span style="color:var(--{ink})">{MARKS.get(arm, "&#9679;")}</span> {escape(arm)}'
+    mark = plot_style.SHAPES[plot_style.marker_of(arm)]
+    return f'<span style="color:var(--{plot_style.colour_name(arm)})">{mark}</span> {escape(arm)}'
 
 
 def broken(title: str) -> str:

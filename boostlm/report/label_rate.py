@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from boostlm.config import LabelConfig
-from boostlm.curation.arms import ARMS
+from boostlm.config import Config
+from boostlm.config_io import arm_config, arms_of
 from boostlm.report.prompt_level import strata
 from boostlm.report.run_data import RunData
 from boostlm.report.wording import percent
@@ -18,7 +18,7 @@ class RoundRate(NamedTuple):
       arm: whose.
       round: the round of training they were bought for.
       checked: labels checked.
-      rate: with its 95% interval.
+      rate: the rate, with its 95% interval.
     """
 
     arm: str
@@ -51,27 +51,29 @@ def _checked(rows: Sequence[dict[str, Any]]) -> Checked | None:
     return labels if sum(labels.checked) else None
 
 
-def rate_for_theory(config: LabelConfig, rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def rate_for_theory(config: Config, rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """The rate of right labels that the theory takes for each arm that buys labels.
 
-    A simulated labeler's is what it was told. A frozen model's is each prompt's own p (None). Any
-    other labeler's is the measured one; an arm of which no label was checked is left out.
+    A simulated labeler's is what it was told, and that of references is 1. A frozen model's is each
+    prompt's own p (None). Any other labeler's is the measured one; an arm of which no label was
+    checked is left out.
     """
     found: dict[str, float | None] = {}
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        if arm not in ARMS or ARMS[arm].labels == "none":
+    for name, arm in arms_of(config).items():
+        if arm.labels == "none" or not any(row["arm"] == name for row in rows):
             continue
-        if config.labeler == "simulated":
-            found[arm] = config.beta
-        elif config.labeler == "frozen_model":
-            found[arm] = None
-        elif (measured := measured_rate(rows, arm)) is not None:
-            found[arm] = float(measured[1].estimate)
+        label = arm_config(config, arm).label
+        if label.labeler in ("simulated", "reference"):
+            found[name] = label.beta if label.labeler == "simulated" else 1.0
+        elif label.labeler == "frozen_model":
+            found[name] = None
+        elif (measured := measured_rate(rows, name)) is not None:
+            found[name] = float(measured[1].estimate)
     return found
 
 
 def rate_in_words(run: RunData) -> str:
-    """What is known of the labels, for the page's first line."""
+    """What is known about the labels, for the page's first line."""
     label = run.config["label"]
     buying = [arm for arm in ("boosting", *run.arms) if arm in run.arms]
     known = next((m for arm in buying if (m := measured_rate(run.rows, arm)) is not None), None)

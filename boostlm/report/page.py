@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from boostlm.report import plots
+from boostlm.report.axes import SHADED
 from boostlm.report.compare import ArmSummary, comparisons, summaries
 from boostlm.report.conclusions import conclusions, group_leads
 from boostlm.report.html import CSS, arm_name, broken, count, figure, html_table, section, theme
@@ -38,6 +39,8 @@ def render_html(run: RunData) -> str:
         f"{count(c['rounds'], 'round')}, {count(c['seeds'], 'seed')} \N{MIDDLE DOT} "
         f"{count(c['label']['budget'], 'label')} a round, {rate_in_words(run)}"
     )
+    if trusted := c["seed_model"]["examples"]:
+        facts += f" \N{MIDDLE DOT} the seed model had {count(trusted, 'trusted label')}"
     if c["data"]["eval_split"] == "validation":
         facts += " \N{MIDDLE DOT} settings are still being chosen on this split"
     parts = [
@@ -111,7 +114,8 @@ def _accuracy(run: RunData) -> str:
     how = f"Share of the {split} prompts answered correctly, greedily. Round 0 is the seed model, "
     how += "the same for every arm."
     if len(run.seeds) > 1:
-        how += " Thick lines are means over seeds, thin ones single seeds, shades 95% t-intervals."
+        how += " Thick lines are means over seeds, thin ones single seeds"
+        how += ", shades 95% t-intervals." if len(run.seeds) >= SHADED else "."
     by_round = plots.arms_by(run, "test_accuracy")
     by_labels = plots.arms_by(run, "test_accuracy", "labels_spent")
     cost = "The same accuracies against what they cost. Dashed: an arm that buys no labels, at its "
@@ -145,9 +149,9 @@ def _training_set(run: RunData) -> str:
                 plots.arms_by(run, "train_solved"),
                 "solved",
                 "Training prompts solved",
-                f"Share of the training prompts with an accepted response among {k}. What stays "
-                "unsolved teaches nothing by self-training alone: there filter_only levels off, "
-                "and there labels can help.",
+                f"Share of the training prompts with an accepted response among {k}. The others "
+                "add nothing to self-training: filter_only gains on them only by generalising, and "
+                "labels can reach them.",
             ),
             figure(
                 plots.arms_by(run, "distinct"),
@@ -172,8 +176,8 @@ def _labels(run: RunData) -> str:
                 "weights",
                 "Difficulty weight by group",
                 "Share of boosting's difficulty weight in each group after each round; every "
-                "column adds up to 100%. The weight decides where labels go: a row that grows "
-                "darker holds the prompts that keep failing.",
+                "column adds up to 100%. The weight decides where labels go: a row whose "
+                "colour grows stronger holds the prompts that keep failing.",
             ),
             figure(
                 plots.weight_by_failures(run, "boosting"),

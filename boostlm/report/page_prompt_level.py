@@ -58,10 +58,10 @@ def pairs(run: RunData) -> str:
     note = (
         "Prompts that both models answer, or neither, do not tell the models apart. "
         + (
-            "The interval is for other seeds and other prompts: the variance of the mean is made "
-            "of that of seeds, of prompts and of the rest. "
+            "The interval covers other seeds and other prompts: the variance of the mean adds up "
+            "the variances between seeds, between prompts, and of the rest. "
             if several
-            else "With one seed the interval is for other prompts only, with these two models. "
+            else "With one seed the interval covers other prompts only, with these two models. "
         )
         + "McNemar's test asks whether the two trained models of a seed are equally good on "
         "prompts like these; it says nothing about other seeds. A difference counts as settled if "
@@ -150,15 +150,15 @@ def collapse(run: RunData) -> str:
     if not said:
         lead += " No alarm in this run."
     note = (
-        "From the seed model to the last round; lost and gained are of the last round. Diversity "
-        "is measured among wrong answers, the chance that two of them to one prompt differ: right "
-        "answers are alike, so diversity among all answers also shrinks when a model gets better. "
-        "Loss: nats a token that the model gives its own answers to the tenth of the prompts with "
-        "the largest difficulty weights; near 0 it has settled on its answers there, right or "
-        f"wrong. An alarm is greedy accuracy below the seed model's (McNemar p < {ALARM_P:g}); or, "
-        f"for {LASTING} rounds, clearly less than {DIVERSITY_LEFT:.0%} of that diversity left "
-        "without a clear gain in accuracy, or clearly more prompts leaving the solved set than "
-        "entering it."
+        "Two numbers: the seed model's and the last round's. Lost and gained count the last round. "
+        "Diversity is the chance that two wrong answers to a prompt differ. Right answers are "
+        "alike, so diversity among all answers also shrinks when a model gets better. Loss is the "
+        "model's loss on its own answers, in nats a token, for the tenth of the prompts with the "
+        "largest difficulty weights; near 0 it has settled on its answers there, right or wrong. "
+        f"An alarm means: greedy accuracy is below the seed model's (McNemar p < {ALARM_P:g}); or, "
+        f"for {LASTING} rounds, clearly less than {DIVERSITY_LEFT:.0%} of the diversity is left "
+        "without a clear gain in accuracy; or, as long, clearly more prompts left the solved set "
+        "than entered it."
     )
     shown = html_table(head, lines) + (f'<div class="said">{"".join(said)}</div>' if said else "")
     return _section("Signs of collapse", lead, shown, note)

@@ -5,6 +5,7 @@ Lengths are in points. Colours are the light theme's; the page swaps them by nam
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -15,7 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# name -> (light, dark). The four arms differ in lightness too, for eyes that confuse hues.
+from boostlm.config import FOUR_ARMS
+from boostlm.curation.arms import ARMS
+
+# name -> (light, dark). The first four arms differ in lightness too, for eyes that confuse hues.
 THEME = {
     "ink": ("#1d2733", "#e8ebef"),
     "muted": ("#5d6875", "#a3adb9"),
@@ -26,9 +30,30 @@ THEME = {
     "filter_only": ("#1769b0", "#62b0ee"),
     "uniform": ("#c28500", "#e6b440"),
     "boosting": ("#00795a", "#36c596"),
+    "red": ("#b3312c", "#ff8a80"),
+    "purple": ("#7a3fb0", "#c49bf0"),
+    "teal": ("#00788a", "#4cc3d6"),
+    "orange": ("#a34a00", "#f0a060"),
+    "magenta": ("#b0277f", "#f08ac8"),
+    "olive": ("#4d6b00", "#a8cc4a"),
+    "indigo": ("#3f51b5", "#9aa8f5"),
+    "brown": ("#5d4037", "#c7a79a"),
 }
 INK, MUTED, GRID, PAPER, BAR = (light for light, _ in list(THEME.values())[:5])
-MARKERS = {"do_nothing": "o", "filter_only": "s", "uniform": "^", "boosting": "D"}
+HUES = list(THEME)[9:]  # of the arms that have no colour of their own
+# The shapes of arms: for matplotlib, and for HTML.
+SHAPES = {
+    "o": "\N{BLACK CIRCLE}",
+    "s": "\N{BLACK SQUARE}",
+    "^": "\N{BLACK UP-POINTING TRIANGLE}",
+    "D": "\N{BLACK DIAMOND}",
+    "v": "\N{BLACK DOWN-POINTING TRIANGLE}",
+    "*": "\N{BLACK STAR}",
+    "<": "\N{BLACK LEFT-POINTING TRIANGLE}",
+    ">": "\N{BLACK RIGHT-POINTING TRIANGLE}",
+    "p": "\N{BLACK PENTAGON}",
+    "h": "\N{BLACK HEXAGON}",
+}
 LEFT, RIGHT = 36.0, 106.0  # margins for numbers, and for names with numbers
 SMALL = 8.5  # font size inside dense figures
 STYLE = {
@@ -94,6 +119,24 @@ def svg_of(figure: Figure) -> str:
     return save_figure(figure, "svg").decode()
 
 
+def colour_name(arm: str) -> str:
+    """The name in THEME of an arm's colour, the same in every run."""
+    return arm if arm in FOUR_ARMS else HUES[_number(arm) % len(HUES)]
+
+
 def colour_of(arm: str) -> str:
     """An arm's colour in the light theme."""
-    return THEME.get(arm, THEME["muted"])[0]
+    return THEME[colour_name(arm)][0]
+
+
+def marker_of(arm: str) -> str:
+    """An arm's shape, one of SHAPES. Arms with the same colour differ in it, with luck."""
+    if arm in FOUR_ARMS:
+        return list(SHAPES)[FOUR_ARMS.index(arm)]
+    return list(SHAPES)[_number(arm) * 3 % len(SHAPES)]
+
+
+def _number(arm: str) -> int:
+    """A preset's place among the presets; a number made of any other name."""
+    presets = list(ARMS)
+    return presets.index(arm) if arm in presets else zlib.crc32(arm.encode())

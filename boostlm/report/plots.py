@@ -16,14 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from boostlm.report.axes import axis_limits, spread_labels
+from boostlm.report.axes import SHADED, axis_limits, spread_labels
 from boostlm.report.compare import Comparison
 from boostlm.report.plot_style import (
     BAR,
     GRID,
     INK,
     LEFT,
-    MARKERS,
     MUTED,
     PAPER,
     RIGHT,
@@ -31,12 +30,13 @@ from boostlm.report.plot_style import (
     bare,
     colour_of,
     figure_style,
+    marker_of,
     new_figure,
     save_figure,
     svg_of,
 )
 from boostlm.report.run_data import RunData, mean_shares
-from boostlm.report.wording import minus, percent, points, short_name
+from boostlm.report.wording import minus, percent, points, short_arm, short_name
 from boostlm.statistics.intervals import mean_interval
 
 
@@ -75,7 +75,7 @@ def _count_axis(ax: Axes, last: float, label: str) -> None:
 
 
 def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
-    """One line an arm: the mean, the seeds behind it, the interval around it."""
+    """One line an arm: the mean, the seeds behind it, the interval of enough seeds around it."""
     limits, ends = _limits(run, field), []
     for arm in run.arms:
         table, x_of, ink = run.by_round(arm, field), run.by_round(arm, x_field), colour_of(arm)
@@ -86,7 +86,7 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
         y = [e.mean for e in estimates]
         unlabeled = x_field != "round" and max(x) == 0
         end_x = math.inf if unlabeled else x[-1]
-        ends.append((end_x, y[-1], f"{arm[:11]} {percent(y[-1])}", ink))
+        ends.append((end_x, y[-1], f"{short_arm(arm)} {percent(y[-1])}", ink))
         if unlabeled:  # no curve, but the level where the arm ended, to compare with
             ax.axhline(y[-1], color=ink, linewidth=1.2, linestyle=(0, (4, 3)))
             continue
@@ -96,13 +96,14 @@ def _draw_arms(ax: Axes, run: RunData, field: str, x_field: str) -> None:
         group = [
             (a, e.low, e.high)
             for a, e in zip(x, estimates, strict=True)
-            if e.low is not None and e.high is not None
+            if e.n >= SHADED and e.low is not None and e.high is not None
         ]
-        low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
-        ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
+        if group:
+            low, high = ([min(max(b[i], limits[0]), limits[1]) for b in group] for i in (1, 2))
+            ax.fill_between([b[0] for b in group], low, high, color=ink, alpha=0.12, linewidth=0)
         shown = slice(None) if len(x) <= 13 else slice(-1, None)
         ax.plot(x, y, color=ink, linewidth=2.2)
-        ax.plot(x[shown], y[shown], MARKERS.get(arm, "o"), color=ink, markersize=4)
+        ax.plot(x[shown], y[shown], marker_of(arm), color=ink, markersize=4)
     _scale(ax, "y", limits)
     last = max((x for x, *_ in ends if x < math.inf), default=1)
     _count_axis(ax, last, "round" if x_field == "round" else "labels bought")
@@ -192,7 +193,7 @@ def _names_width(names: Sequence[str]) -> float:
 
 
 def weight_by_group(run: RunData, arm: str) -> str | None:
-    """Where the difficulty weight lies: groups by rounds, stronger for more."""
+    """The difficulty weight of each group after each round: the more, the stronger the colour."""
     rounds = sorted({row["round"] for row in run.rows if row["arm"] == arm})
     rows = [[r for r in run.rows if r["arm"] == arm and r["round"] == n] for n in rounds]
     columns = [mean_shares([row["weight_by_group"] for row in of_round]) for of_round in rows]
@@ -271,7 +272,7 @@ def final_by_group(run: RunData) -> str | None:
             at, ink = y + 0.12 + 0.76 * (i + 0.5) / len(run.arms), colour_of(arm)
             if group in final[arm]:
                 ax.hlines(at, start.get(group, final[arm][group]), final[arm][group], color=ink)
-                ax.plot(final[arm][group], at, MARKERS.get(arm, "o"), color=ink, markersize=5)
+                ax.plot(final[arm][group], at, marker_of(arm), color=ink, markersize=5)
         for y, group in enumerate(groups):
             ax.vlines(start.get(group, []), y + 0.1, y + 0.9, color=INK, linewidth=1.4)
         ax.set_xlabel(f"{run.config['data']['eval_split']} accuracy")

@@ -5,6 +5,7 @@ from typing import Any
 
 from boostlm.report.compare import Comparison, answers_of, comparisons
 from boostlm.report.run_data import RunData, is_number, mean_shares
+from boostlm.report.wording import short_arm
 from boostlm.statistics.audit import Checked, Rate, false_accept_rate, miss_rate, right_rate
 from boostlm.statistics.paired import McNemar, mcnemar_of
 
@@ -53,7 +54,7 @@ def all_paired(run: RunData) -> list[Paired]:
 
 def pair_name(c: Comparison) -> str:
     """Such as boosting - uniform."""
-    return f"{c.first[:11]} - {c.second[:11]}"
+    return f"{short_arm(c.first)} - {short_arm(c.second)}"
 
 
 def p_words(p: float) -> str:
@@ -122,9 +123,9 @@ class Signs:
       arm: whose.
       diversity: chance that two wrong answers to a prompt differ, of the seed model and after the
         last round.
-      lost: of the prompts solved the round before the last, the fraction that no longer is.
-      gained: of those not solved then, the fraction that now is.
-      tail_loss: of the seed model and after the last round, nats a token.
+      lost: the fraction of the prompts solved in the round before that no longer are.
+      gained: the fraction of the prompts not solved then that now are.
+      tail_loss: the seed model's, and that after the last round, in nats a token.
       alarms: (seed, kind, first round, last round, what was seen last), by seed and kind.
     """
 

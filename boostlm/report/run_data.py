@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
 
-from boostlm.config import ARM_NAMES
+from boostlm.curation.arms import parse_arm
 from boostlm.errors import BoostError
 
 # Fractions are in [0, 1]. Those of the second group may be null: sampling was not done.
@@ -67,9 +67,14 @@ class RunData:
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
-        """Arms that have rows, always in the same order."""
+        """Arms that have rows, in the config's order."""
         found = {row["arm"] for row in self.rows}
-        return (*(a for a in ARM_NAMES if a in found), *sorted(found - set(ARM_NAMES)))
+        return (*(a for a in self._named if a in found), *sorted(found - set(self._named)))
+
+    @cached_property
+    def _named(self) -> tuple[str, ...]:
+        """The arms of the config."""
+        return tuple(parse_arm(text).name for text in self.config["arms"])
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -117,7 +122,7 @@ class RunData:
 
     def progress(self) -> tuple[int, int]:
         """How many pairs of arm and seed reached the last round, and how many there will be."""
-        pairs = [(a, s) for a in self.config["arms"] for s in range(self.config["seeds"])]
+        pairs = [(a, s) for a in self._named for s in range(self.config["seeds"])]
         done = sum(self.row(a, s, self.config["rounds"]) is not None for a, s in pairs)
         return done, len(pairs)
 
@@ -141,7 +146,7 @@ def parse_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
     """Reads rows, one JSON object a line; BoostError names the first line that is not a row."""
     rows: list[dict[str, Any]] = []
     line_of: dict[tuple[str, int, int], int] = {}
-    # Not splitlines(): a JSON string may hold U+2028, which is no end of line here.
+    # Not splitlines(): a JSON string may hold U+2028, which does not end a line here.
     for number, line in enumerate(metrics_jsonl_text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -164,7 +169,7 @@ def parse_rows(metrics_jsonl_text: str) -> tuple[dict[str, Any], ...]:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number; write null")
+    raise ValueError(f"{name} is not a JSON number; write null")
 
 
 def _what_is_wrong(row: Any) -> str:
@@ -177,10 +182,10 @@ def _what_is_wrong(row: Any) -> str:
     if missing:
         return f"no {', '.join(missing)}"
     if not isinstance(row["arm"], str) or not row["arm"]:
-        return f"arm: {row['arm']!r} is no name"
+        return f"arm: {row['arm']!r} is not a name"
     for key in COUNTS:
         if not isinstance(row[key], int) or isinstance(row[key], bool) or row[key] < 0:
-            return f"{key}: {row[key]!r} is no count"
+            return f"{key}: {row[key]!r} is not a count"
     for key in fractions:
         if row[key] is None and key in OPTIONAL_FRACTIONS:
             continue
@@ -188,7 +193,7 @@ def _what_is_wrong(row: Any) -> str:
             return f"{key}: {row[key]!r} is not in [0, 1]"
     for key in ("train_loss", "seconds"):
         if row[key] is not None and not is_number(row[key]):
-            return f"{key}: {row[key]!r} is no number"
+            return f"{key}: {row[key]!r} is not a number"
     for key in (*BY_GROUP, *BY_FAILURES):
         kind = dict if key in BY_GROUP else list
         if row[key] is None:
@@ -197,5 +202,5 @@ def _what_is_wrong(row: Any) -> str:
             return f"{key}: must be {'an object' if kind is dict else 'a list'}"
         values = row[key].values() if kind is dict else row[key]
         if not all(v is None or is_number(v) for v in values):
-            return f"{key}: holds something that is no number"
+            return f"{key}: holds something that is not a number"
     return ""

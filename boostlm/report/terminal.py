@@ -7,7 +7,7 @@ from boostlm.report.compare import ArmSummary, summaries
 from boostlm.report.conclusions import conclusions
 from boostlm.report.prompt_level import Paired, all_paired, p_words, pair_name, signs
 from boostlm.report.run_data import RunData
-from boostlm.report.wording import interval_ends, percent, plus_minus, rate
+from boostlm.report.wording import interval_ends, percent, plus_minus, rate, short_arm
 
 WIDTH = 80  # columns of the terminal table
 
@@ -38,8 +38,8 @@ def final_table(run: RunData) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _paired_lines(found: list[Paired]) -> list[str]:
-    """The comparisons prompt by prompt: a table of at most three lines."""
+def _paired_lines(found: list[Paired], tests: int = 4) -> list[str]:
+    """The comparisons prompt by prompt, a line each, with the p of so many seeds."""
     head = ("prompt by prompt", "only 1st", "only 2nd", "95% interval", "McNemar p by seed")
     cells = [
         (
@@ -47,11 +47,13 @@ def _paired_lines(found: list[Paired]) -> list[str]:
             f"{p.first_only:,}",
             f"{p.second_only:,}",
             interval_ends(p.comparison.estimate),
-            " ".join(p_words(test.p) for test in p.tests[:4]) + " ..." * (len(p.tests) > 4),
+            " ".join(p_words(test.p) for test in p.tests[:tests]) + " ..." * (len(p.tests) > tests),
         )
         for p in found
     ]
-    return _columns([head, *cells])
+    lines = _columns([head, *cells])
+    too_wide = tests > 1 and max(map(len, lines)) > WIDTH
+    return _paired_lines(found, tests - 1) if too_wide else lines
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -69,7 +71,7 @@ def _aligned(of_arm: list[ArmSummary]) -> list[str]:
     head = ("arm", "round", "start", "final", "", "labels", "kept", "per 100", "seconds")
     cells = [
         (
-            s.arm[:11],
+            short_arm(s.arm),
             str(s.round),
             "-" if s.start is None else percent(s.start.mean),
             percent(s.final.mean),

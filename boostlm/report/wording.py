@@ -58,3 +58,11 @@ def short_name(name: str, width: int = 22) -> str:
 def minus(text: str) -> str:
     """The text with proper minus signs, which a terminal may lack."""
     return re.sub(r"(?<!\S)-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def short_arm(arm: str) -> str:
+    """An arm's name in at most 11 characters: its beginning, and the end of its own settings."""
+    if len(arm) <= 11:
+        return arm
+    base, parenthesis, settings = arm.partition("(")
+    return f"{base[:4]}\N{HORIZONTAL ELLIPSIS}{settings[-7:-1]}" if parenthesis else arm[:11]

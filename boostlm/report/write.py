@@ -4,9 +4,10 @@ import dataclasses
 
 from etils import epath
 
+from boostlm.config_io import arms_of
 from boostlm.errors import BoostError
 from boostlm.experiment.evaluate import load_answers
-from boostlm.experiment.stages import Verdicts, load_verdicts
+from boostlm.experiment.round_arrays import Verdicts, load_verdicts
 from boostlm.report.label_rate import rate_for_theory
 from boostlm.report.page import render_html
 from boostlm.report.plots import summary_png
@@ -32,10 +33,11 @@ def read_run(run_dir: RunDir, predictions: bool = True) -> RunData:
     rows = parse_rows(run_dir.metrics_path.read_text())
     predicted, answered = {}, {}
     for seed in sorted({row["seed"] for row in rows}) if predictions else ():
-        verdicts = start_verdicts(run_dir, seed)
-        if verdicts is not None:
-            beta_of = rate_for_theory(config.label, rows)
-            predicted[seed] = predict(config, *verdicts, beta_of, seed)
+        paths = {a: run_dir.round_dir(RoundId(seed, a, 0)).verdicts for a in arms_of(config)}
+        loaded = {path: load_verdicts(path) for path in set(paths.values())}
+        starts = {a: v for a, path in paths.items() if (v := loaded[path]) is not None}
+        if starts:
+            predicted[seed] = predict(config, starts, rate_for_theory(config, rows), seed)
     for row in rows:
         id_ = RoundId(row["seed"], row["arm"], row["round"])
         answers = load_answers(run_dir.round_dir(id_).eval)

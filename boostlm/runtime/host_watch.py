@@ -1,11 +1,13 @@
-"""Says which host the others wait for, and which one gives no sign of life.
+"""Says which host the others wait for, and which one has gone silent.
 
-Hosts meet in collectives, where each waits for all others, without an end and without a word: a
-verifier may take long. So every host posts every few seconds how many meetings it has come to and
-what it does, on the board of JAX's coordinator, which worker 0 keeps. Nobody is ended here.
+In a collective, every host waits for all others, silently and without a time limit, because a
+verifier may take long. So every few seconds each host posts how many collectives ("meetings") it
+has reached and what it is doing, to the key-value store of JAX's coordinator, which worker 0 keeps.
+Nothing here ends a process.
 """
 
 import atexit
+import functools
 import json
 import sys
 import threading
@@ -18,10 +20,10 @@ import jax
 
 from boostlm.errors import BoostError
 
-QUIET_S = 60.0  # a host waits so long before it says so,
-REPEAT_S = 300.0  # and then says so again and again
-SILENT_S = 30.0  # a host that posts nothing for so long may be gone
-BEAT_S = 5.0  # between posts
+QUIET_S = 60.0  # seconds that a host waits before it says so,
+REPEAT_S = 300.0  # and then until it says so again
+SILENT_S = 30.0  # seconds without a post after which a host may be gone
+BEAT_S = 5.0  # seconds between posts
 
 _GO_ON = "What was committed is kept: start the same command on all hosts again"
 
@@ -49,7 +51,7 @@ class HostWatch:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: this host's number, the number of hosts, and what stands in for the world."""
+        """Args: this host's number, the number of hosts, the board, an output and a clock."""
         self._me, self._board, self._say, self._clock = me, board, say, clock
         self._lock = threading.Lock()
         self._doing, self._detail = "", ""
@@ -154,55 +156,42 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
-_watches: list[HostWatch] = []  # this process's, once it is started
-_thread: list[threading.Thread] = []
-_ended = threading.Event()
-
-
+@functools.cache
 def watch() -> HostWatch:
-    """This process's watch; for several hosts only."""
-    return _watches[0] if _watches else start_watch(jax.process_index(), jax.process_count())
+    """This process's watch, which a thread has beat from the first call on.
 
-
-def start_watch(me: int, count: int) -> HostWatch:
-    """Starts this process's watch; to be called after JAX's processes have joined.
-
-    Args:
-      me: this host's number.
-      count: hosts in all.
+    For several hosts only, after they have joined (`join_hosts`).
     """
+    # JAX has no public name for its coordinator's key-value store, nor for these numbers before
+    # the devices are set up, which may wait for other hosts.
+    from jax._src.distributed import global_state as joined
 
-    def say(text: str) -> None:
-        print(f"boostlm: worker {me} {text}", file=sys.stderr, flush=True)
+    me = joined.process_id
+    started = HostWatch(me, joined.num_processes, _board(joined.client), _say_of(me))
+    ended = threading.Event()
 
-    started = HostWatch(me, count, _coordinator(), say)
-    _watches.append(started)
-    _thread.append(threading.Thread(target=_beat, args=(started,), daemon=True))
-    _thread[0].start()
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            with suppress(OSError, ValueError):  # no standard error, as where a terminal has gone
+                started.beat()
+
+    def leave() -> None:
+        """Leaves JAX's coordinator while the thread speaks: that waits for all hosts, too."""
+        jax.distributed.shutdown()
+        ended.set()
+        thread.join(timeout=2 * BEAT_S)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    atexit.register(leave)
     return started
 
 
-@atexit.register
-def _end() -> None:
-    """Leaves JAX's coordinator while the thread speaks: that waits for all hosts, too."""
-    if _thread:
-        jax.distributed.shutdown()
-    _ended.set()
-    for thread in _thread:
-        thread.join(timeout=2 * BEAT_S)
+def _say_of(me: int) -> Callable[[str], None]:
+    return lambda text: print(f"boostlm: worker {me} {text}", file=sys.stderr, flush=True)
 
 
-def _beat(host_watch: HostWatch) -> None:
-    while not _ended.wait(BEAT_S):
-        with suppress(OSError, ValueError):  # no standard error, as where a terminal has gone
-            host_watch.beat()
-
-
-def _coordinator() -> Board:
-    """The key-value store of JAX's coordinator; JAX has no public name for it."""
-    from jax._src import distributed
-
-    client: Any = distributed.global_state.client
+def _board(client: Any) -> Board:
     folder = "boostlm/hosts/"
 
     def put(host: int, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 
 from boostlm.errors import BoostError
-from boostlm.runtime.host_watch import start_watch
+from boostlm.runtime.host_watch import watch
 
 _PORT = 8482  # that JAX uses on Cloud TPUs
 _METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/"
@@ -25,7 +25,7 @@ class Hosts(NamedTuple):
     Attributes:
       address: host:port of process 0.
       count: processes in all.
-      index: of this one, 0-based.
+      index: the index of this one, from 0.
     """
 
     address: str
@@ -61,7 +61,7 @@ def join_hosts(timeout_s: float = 300.0) -> int:
             "tpu_scripts/run.sh does"
         )
     jax.distributed.initialize(*hosts, cluster_detection_method="deactivate")
-    start_watch(hosts.index, hosts.count)
+    watch()
     return hosts.count
 
 
@@ -72,8 +72,8 @@ def configured_hosts(
 
     Args:
       environ: may hold JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
-      metadata: a TPU VM's attribute by name; None where there is none. Asked anew each time: what
-        TPU_* and MEGASCALE_* variables say may come from an earlier life of the slice.
+      metadata: a TPU VM's attribute by name; None if it has no such attribute. It is asked each
+        time, because TPU_* and MEGASCALE_* variables may be from an earlier life of the slice.
     """
     if given := [name for name in _VARIABLES if environ.get(name)]:
         if len(given) < len(_VARIABLES):
@@ -86,7 +86,7 @@ def configured_hosts(
         ):
             raise BoostError(
                 f"JAX_COORDINATOR_ADDRESS={address} JAX_NUM_PROCESSES={count} JAX_PROCESS_ID="
-                f"{index} does not fit: host:port, a number, and a smaller number from 0 on"
+                f"{index} is wrong: give host:port, a number, and a number from 0 to below that"
             )
         return Hosts(address, int(count), int(index)) if int(count) > 1 else None
     endpoints = (metadata("worker-network-endpoints") or "").split(",")
@@ -117,7 +117,7 @@ def _call(hosts: Hosts, end: float) -> str:
         server = socket.create_server(("", port))
     except OSError as error:
         raise BoostError(
-            f"port {port} of this host cannot be had ({os.strerror(error.errno or 0)}): another "
+            f"port {port} of this host cannot be used ({os.strerror(error.errno or 0)}): another "
             "program that joined hosts runs here; end it first (tpu_scripts/stop.sh)"
         ) from None
     came: dict[int, socket.socket] = {}

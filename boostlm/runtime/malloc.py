@@ -16,8 +16,8 @@ def tune_allocator() -> None:
     XLA's CPU client allocates gigabytes for a step and frees them after it. By default each such
     buffer is mapped anew, and the kernel clears page after page when they are first touched; and in
     pages of 4 KiB matrix products look up addresses all the time. Both are a sixth of a training
-    step. The price is memory, of which none is given back before the process ends: 12.2 for
-    8.8 GiB at the peak of training Gemma 3 270M.
+    step. The price is memory, of which none is given back before the process ends: 12.2 instead
+    of 8.8 GiB at the peak of training Gemma 3 270M.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -23,6 +23,9 @@ from boostlm.runtime.preemption import Preempted
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# Hosts send bytes in pieces of one size, so that one compiled program serves any message.
+_PIECE = 1 << 18
+
 # True while host 0 runs a function for all hosts: the others wait, so no message may be sent.
 _for_all_hosts = ContextVar("for_all_hosts", default=False)
 
@@ -65,11 +68,32 @@ def on_host0(function: Callable[P, T]) -> Callable[P, T]:
                 _for_all_hosts.reset(token)
         data = _pickled(result)
         with watch().meeting():
-            length = multihost_utils.broadcast_one_to_all(np.int32(data.size))
-            sent = multihost_utils.broadcast_one_to_all(np.resize(data, int(length)))
-        return _values_of([_unpickled(sent)], result)[0]
+            size = int(multihost_utils.broadcast_one_to_all(np.int64(data.size)))
+            sent = [multihost_utils.broadcast_one_to_all(piece) for piece in _pieces(data, size)]
+        return _values_of([_unpickled(np.concatenate(sent))], result)[0]
 
     return call
+
+
+def on_each_host(do: Callable[[], T], what: str = "its share of the work") -> T:
+    """What `do` gives on this host, once all hosts are through.
+
+    Args:
+      do: does this host's share. It must not call this module or run a collective.
+      what: this is, for hosts that wait for another one.
+    """
+    if jax.process_count() == 1:
+        return do()
+    made = _share(do, what)
+    _from_all_hosts(made._replace(value=None))
+    return made.value
+
+
+def gather_blocks(do: Callable[[], np.ndarray], what: str = "its share of the work") -> np.ndarray:
+    """The arrays that `do` gives on each host, one after the other; arguments as `on_each_host`."""
+    if jax.process_count() == 1:
+        return do()
+    return np.concatenate(_from_all_hosts(_share(do, what)))
 
 
 def gather_shards(
@@ -81,15 +105,13 @@ def gather_shards(
       n: rows.
       do: makes the rows of the given numbers, int [rows]. It must not call this module or run a
         collective.
-      what: this is, for hosts that wait for another one's share.
+      what: a name for the work, shown on hosts that wait for another one's share.
     """
     if jax.process_count() == 1:
         return do(np.arange(n))
     shares = [np.arange(n)[i :: jax.process_count()] for i in range(jax.process_count())]
     mine = shares[jax.process_index()]
-    with watch().detail(what):
-        made = _result_of(lambda: do(mine) if mine.size else None)
-    parts = _from_all_hosts(made)
+    parts = _from_all_hosts(_share(lambda: do(mine) if mine.size else None, what))
     order = np.argsort(np.concatenate(shares), kind="stable")
     there = [part for part in parts if part is not None]
     return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[order], *there)
@@ -137,6 +159,11 @@ def assert_same_on_hosts(what: str, value: str) -> None:
         )
 
 
+def _share(do: Callable[[], Any], what: str) -> HostResult:
+    with watch().detail(what):
+        return _result_of(do)
+
+
 def _result_of(make: Callable[[], Any]) -> HostResult:
     try:
         return HostResult(make(), None)
@@ -148,9 +175,14 @@ def _from_all_hosts(mine: HostResult) -> list[Any]:
     """Every host's value, or the error of one."""
     data = _pickled(mine)
     with watch().meeting():
-        lengths = multihost_utils.process_allgather(np.int32(data.size))
-        all_data = multihost_utils.process_allgather(np.resize(data, int(max(lengths))))
-    return _values_of([_unpickled(row) for row in all_data], mine)
+        size = int(np.max(multihost_utils.process_allgather(np.int64(data.size))))
+        sent = [multihost_utils.process_allgather(piece) for piece in _pieces(data, size)]
+    return _values_of([_unpickled(row) for row in np.concatenate(sent, axis=1)], mine)
+
+
+def _pieces(data: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The first `size` bytes of a message; beyond its end, bytes without a meaning."""
+    return (np.resize(data[i : i + _PIECE], _PIECE) for i in range(0, size, _PIECE))
 
 
 def _values_of(results: list[HostResult], mine: HostResult) -> list[Any]:

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again
-GRACE_S = 20.0  # of the 25 s that are ours
+GRACE_S = 20.0  # seconds, of about 25 that a process has
 MESSAGE = "preempted (SIGTERM). What was committed is kept: the same command continues from here"
 
 sigterm = threading.Event()  # set once SIGTERM came within `watching`

@@ -113,7 +113,7 @@ class Pace:
     """Reports the steps of a training: one report in about 2 seconds, at least every 20 steps.
 
     Attributes:
-      every: report after each multiple of so many steps.
+      every: steps between two reports.
     """
 
     def __init__(self, progress: Callable[[int, int], None], total: int) -> None:

@@ -1,9 +1,9 @@
 """Confines the calling process: namespaces, scratch space, limits, privileges, system calls.
 
-This runs inside bubblewrap, where the root is read-only and there is no network, no /proc and no
-environment. The forking process keeps one capability, CAP_SYS_ADMIN, to give each check its own pid
-namespace. The check is pid 1 in it, cannot see or signal other processes, and the kernel kills
-everything in the namespace when the check ends.
+This runs inside bubblewrap, with a read-only root and without network, /proc and environment. The
+forking process keeps one capability, CAP_SYS_ADMIN, to give each check its own pid namespace. The
+check is pid 1 in it, cannot see or signal other processes, and the kernel kills everything in the
+namespace when the check ends.
 """
 
 import ctypes

@@ -2,7 +2,7 @@
 
 A check needs memory, the clock, its scratch files, its own threads and one pipe. Everything else is
 refused, so a call that the kernel gains later is refused too. The files of the host that a check
-can see are mounted read-only, but a read-only descriptor is enough to take hold of what lies behind
+can see are mounted read-only, but a read-only descriptor is enough to take hold of what is behind
 it: locks, leases, notifications, the page cache, the journal of a disk. No call that does so is in
 the table, or `_RULES` leaves only its harmless forms. This holds for scratch files too, because a
 filter cannot tell them apart: in a check, nothing can be locked.
@@ -112,7 +112,7 @@ def program() -> bytes:
     """The filter for this machine: the bytes of an array of struct sock_filter.
 
     Raises:
-      OSError: there is no table for this processor architecture.
+      OSError: this processor architecture has no table.
     """
     machine = _machine()
     code = [

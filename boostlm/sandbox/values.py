@@ -3,9 +3,9 @@
 The text is JSON made of null, true, false, strings and tagged arrays: ["i", hex] int,
 ["f", bits] float, ["c", bits, bits] complex, ["b", hex] bytes, ["a", hex] bytearray, ["l", ...]
 list, ["t", ...] tuple, ["s", ...] set, ["z", ...] frozenset, ["d", [key, value], ...] dict,
-["o", [key, value], ...] OrderedDict, ["q", hex, hex] Fraction, ["m", text] Decimal. There are no
-JSON numbers or objects, so decoding creates only these types, in time linear in the length of the
-text.
+["o", [key, value], ...] OrderedDict, ["q", hex, hex] Fraction, ["m", text] Decimal. JSON
+numbers and objects do not occur, so decoding creates only these types, in time linear in the length
+of the text.
 
 What is decoded is exactly what was encoded. Floats travel as their 64 bits, which include the sign
 of zero and the payload of NaN. Text travels as UTF-8 in which a lone surrogate is a character like

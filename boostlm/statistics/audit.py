@@ -19,7 +19,7 @@ class Checked(NamedTuple):
     """Counts of an audit, numbers or arrays [..., H] over strata (rounds, seeds).
 
     Attributes:
-      of: how many there are.
+      of: how many responses or labels the stratum has.
       checked: of those, how many were drawn and checked.
       right: of those, how many are correct.
     """
@@ -90,7 +90,7 @@ def miss_rate(accepted: Checked, rejected: Checked, confidence: float = 0.95) ->
         P(rejected | correct) = R r / (R r + A a).
 
     A and R are known exactly; a and r are estimated independently (`right_rate`). The rejected
-    alone do not give it: what is correct among them must be held against what is correct among the
+    alone do not determine it: the correct ones among them are compared with those among the
     accepted. The rate is a rising function of the ratio r / a, whose limits follow from those of r
     and a (MOVER: Donner and Zou, "Closed-form confidence intervals for functions of the normal mean
     and standard deviation", 2012, section on ratios): with r in [r1, r2], a in [a1, a2], estimates
@@ -141,10 +141,10 @@ def _upper_ratio(x: Any, x_high: Any, y: Any, y_low: Any) -> Any:
 def draw_audit(
     seed: int, round_: int, accepted: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which responses are checked: as many accepted as rejected ones, as far as there are.
+    """Which responses are checked: as many accepted as rejected ones, if there are enough.
 
     Args:
-      seed: of the run; with the round it decides the draw.
+      seed: the run's seed; with the round it decides the draw.
       round_: rounds of training so far.
       accepted: bool, any shape: the filter's verdicts.
       size: checks in all.

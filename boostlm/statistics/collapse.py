@@ -18,9 +18,9 @@ ALARM_P = 0.004
 # among all answers shrinks when a model gets better; among wrong ones it does not.
 DIVERSITY_LEFT = 0.5
 SURE = (
-    2.0  # standard errors by which a diversity is below, or a change above, what it is held against
+    2.0  # standard errors by which a diversity or a change must differ from what it is compared to
 )
-LEAST_PROMPTS = 10  # with two wrong answers each: diversity among fewer is not looked at
+LEAST_PROMPTS = 10  # with two wrong answers each; with fewer prompts, diversity is ignored
 # The first filtered round narrows any model at once, before accuracy can show a gain, and a model
 # that trains has a bad round now and then; two rounds in a row are no accident.
 LASTING = 2
@@ -49,7 +49,7 @@ def churn(before_N: np.ndarray, now_N: np.ndarray) -> Churn:
     return Churn(*(int(np.sum(a & b)) for a, b in pairs))
 
 
-def tail_loss(log_weight_N: np.ndarray, logprob_NxKxR: np.ndarray, length_NxK: np.ndarray) -> float:
+def tail_loss(log_weight_N: np.ndarray, logprob_NxK: np.ndarray, length_NxK: np.ndarray) -> float:
     """Loss on the hardest tenth, in nats a token: how unsure the model is where it fails most.
 
     The mean over the model's own responses to these prompts of -log p(response) / tokens, EOS
@@ -60,13 +60,13 @@ def tail_loss(log_weight_N: np.ndarray, logprob_NxKxR: np.ndarray, length_NxK: n
 
     Args:
       log_weight_N: float, difficulty.
-      logprob_NxKxR: float32, of each token, 0 on padding.
+      logprob_NxK: float64, of each response.
       length_NxK: int32, tokens.
     """
     N = len(log_weight_N)
     heaviest = np.sort(log_weight_N)[-max(1, int(np.ceil(TAIL * N)))]
     tail_N = np.asarray(log_weight_N) >= heaviest
-    loss_NxK = -np.sum(logprob_NxKxR, axis=-1, dtype=np.float64) / np.maximum(length_NxK, 1)
+    loss_NxK = -logprob_NxK / np.maximum(length_NxK, 1)
     return float(np.mean(loss_NxK[tail_N]))
 
 
@@ -81,8 +81,9 @@ def alarms(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
       by the same test. Chance alone moves as many out as in.
 
     Args:
-      rows: of rounds 0, 1, ...; "test_accuracy", "wrong_diversity", "train_change", "churn" and
-        "against_start" are read. What was not measured is None, as the last three are in round 0.
+      rows: the rows of rounds 0, 1, ...; it reads "test_accuracy", "wrong_diversity",
+        "train_change", "churn" and "against_start". What was not measured is None, as the last
+        three are in round 0.
     """
     start, now, last, found = rows[0], rows[-1], rows[1:][-LASTING:], {}
     if now["against_start"] is not None and _fell(now["against_start"]):

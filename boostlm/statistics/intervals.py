@@ -57,10 +57,10 @@ def crossed_interval(value_SxM: np.ndarray, confidence: float = 0.95) -> Estimat
 
     Args:
       value_SxM: numbers or bool, for differences of two models' verdicts or for verdicts.
-      confidence: of the interval.
+      confidence: the interval's confidence level.
 
     Raises:
-      ValueError: there is no seed or fewer than 2 prompts.
+      ValueError: no seed, or fewer than 2 prompts.
     """
     value_SxM = np.asarray(value_SxM, np.float64)
     if value_SxM.ndim != 2 or value_SxM.shape[0] < 1 or value_SxM.shape[1] < 2:

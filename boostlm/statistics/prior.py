@@ -13,7 +13,7 @@ from scipy import special
 
 # The least and greatest logit(mean), logit(spread) and never.
 _BOUNDS = np.array([[-7.0, 7.0], [-8.0, 6.0], [0.0, 0.98]])
-_POINTS, _ZOOMS = 17, 5  # points of the grid along each axis, and how often it is drawn closer
+_POINTS, _ZOOMS = 17, 5  # points of the grid along each axis, and how often it is refined
 
 
 class Prior(NamedTuple):

@@ -77,7 +77,7 @@ def restore(path: epath.Path, like: Any) -> Any:
             restored = checkpointer.restore(_absolute(path), wanted)
         jax.tree.map_with_path(_check_shape, like, restored)  # Orbax does not
     except (ValueError, KeyError, OSError) as error:
-        raise BoostError(f"checkpoint {path} does not fit this config: {error}") from error
+        raise BoostError(f"checkpoint {path} does not match this config: {error}") from error
     return restored
 
 

@@ -129,7 +129,6 @@ def _parts(path: epath.Path) -> list[epath.Path]:
     return sorted(path.parent.glob(f"{path.name}{PART}*"))
 
 
-@on_host0
 def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.ndarray] | None:
     """Committed arrays, or None if there are none.
 
@@ -145,7 +144,6 @@ def load_arrays(path: epath.Path, names: Sequence[str] = ()) -> dict[str, np.nda
         return None
 
 
-@on_host0
 def save_arrays(path: epath.Path, **arrays: AnyArray) -> None:
     """Commits arrays."""
     buffer = BytesIO()

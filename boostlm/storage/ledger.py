@@ -23,9 +23,9 @@ class Entry:
       sample: 0, 1, ... for repeated labels of one prompt in one round.
       source: the labeler's name.
       cost: its cost, in the config's unit.
-      text: the response as it was judged and trained on; of an unanswered one, what there is.
-      unanswered: why there is no whole response: a reason, perhaps with a colon and details; "" if
-        there is one.
+      text: the response as it was judged and trained on; if unanswered, the part that came.
+      unanswered: why the response is missing or incomplete: a reason, perhaps with a colon and
+        details; "" if it is complete.
       correct: the exact verifier's verdict; never True if it is unanswered.
       accepted: the filter's verdict; never True if it is unanswered.
       kept: whether it was trained on: it is answered, it was accepted if labels are filtered, the
@@ -53,7 +53,7 @@ class Ledger:
     """One append-only file of JSON lines: the labels of one seed, arm and round.
 
     Attributes:
-      path: of the file.
+      path: the file.
       entries: {(prompt, sample): entry}.
     """
 

@@ -8,6 +8,7 @@ from typing import Any
 from etils import epath
 
 from boostlm.config import Config
+from boostlm.config_io import arms_of
 from boostlm.runtime.multihost import on_host0
 from boostlm.storage import durable_files
 from boostlm.storage.run_dir import RoundId, RunDir
@@ -28,7 +29,7 @@ class MetricsFile:
         The run makes a dropped row again. Nothing is written before the next `add`.
         """
         self._path = run_dir.metrics_path
-        ids = itertools.product(range(config.seeds), config.arms, range(config.rounds + 1))
+        ids = itertools.product(range(config.seeds), arms_of(config), range(config.rounds + 1))
         self._order = {RoundId(*parts): i for i, parts in enumerate(ids)}
         self.rows: dict[RoundId, MetricsRow] = self._sorted(_read(self._path, set(self._order)))
 

@@ -14,42 +14,45 @@ from boostlm.lm.generate import Responses
 from boostlm.lm.sharding import to_host
 from boostlm.lm.train_step import TrainState
 from boostlm.runtime.multihost import on_host0
-from boostlm.storage import checkpoint, durable_files
+from boostlm.storage import checkpoint
+from boostlm.storage.stage_parts import Part, load_part, part_files, save_part
 
 
 class PartialSamples(NamedTuple):
-    """The prompts that a sampling stage has finished, in one file.
+    """The prompts that a sampling stage has finished; each host saves its own.
 
     Attributes:
-      path: of the file.
-      exists: whether there may be one.
+      path: of the file of all prompts.
+      part: the prompts of this host.
+      exists: whether there may be a file.
     """
 
     path: epath.Path
+    part: Part
     exists: bool = True
 
-    def load(self, prompts: int) -> tuple[Responses | None, np.ndarray]:
+    def load(self) -> tuple[Responses | None, np.ndarray]:
         """Responses [prompts, K, ...] or None, and bool [prompts]: which of them are there."""
-        saved = durable_files.load_arrays(self.path, (*Responses._fields, "done"))
+        saved = load_part(self.path, (*Responses._fields, "done"), self.part)
         if saved is None:
-            return None, np.zeros(prompts, bool)
-        done = saved.pop("done")
-        return Responses(**saved), done
+            return None, np.zeros(self.part.stop - self.part.start, bool)
+        done = saved[0].pop("done")  # 0 where no file holds a prompt
+        return Responses(**saved[0]), done
 
     def save(self, responses: Responses, done: np.ndarray) -> None:
         """Saves responses; those that are not done may hold anything."""
-        durable_files.save_arrays(self.path, **responses._asdict(), done=done)
+        save_part(self.path, self.part, **responses._asdict(), done=done)
 
     def remove(self) -> None:
-        """Call this when the stage has committed and there may be a file."""
-        _unlink(self.path)
+        """Call this when the stage has committed and there may be files."""
+        _remove_parts(self.path)
 
 
 class PartialTraining(NamedTuple):
     """The state of a training stage after some of its steps, as a checkpoint.
 
     Attributes:
-      path: of the checkpoint's folder.
+      path: the checkpoint's folder.
       exists: whether there may be one.
     """
 
@@ -61,7 +64,7 @@ class PartialTraining(NamedTuple):
 
         Args:
           like: such a state, or its shapes.
-          steps: of the complete stage.
+          steps: the steps of the complete stage.
         """
         if not checkpoint.is_good(self.path):
             return None, []
@@ -72,7 +75,7 @@ class PartialTraining(NamedTuple):
     def save(self, state: TrainState, losses: Sequence[Any], steps: int) -> None:
         """Saves the state after len(losses) of `steps` steps.
 
-        If there is not enough time to save it, there is no checkpoint and the stage starts again.
+        If the time is too short to save it, no checkpoint is left and the stage starts again.
         """
         loss = np.zeros(steps, np.float32)
         loss[: len(losses)] = [float(x) for x in losses]
@@ -84,5 +87,6 @@ class PartialTraining(NamedTuple):
 
 
 @on_host0
-def _unlink(path: epath.Path) -> None:
-    path.unlink(missing_ok=True)
+def _remove_parts(path: epath.Path) -> None:
+    for file, _ in part_files(path):
+        file.unlink()

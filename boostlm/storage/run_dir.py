@@ -10,10 +10,13 @@ report.html, summary.png       made from the files above and below
 rounds/seed0/boosting/round01/          round 1 of training:
   ledger.jsonl                          every label that was bought for it
   checkpoint, checkpoint.manifest.json  the model after it, with the state of curation
-  samples.npz, verdicts.npz             that model's samples, and the verdicts on them
+  samples.npz, verdicts.npz             that model's samples, and the verdicts on them; with several
+                                        hosts a file for each, such as samples.0-12-of-24.npz
   eval.npz                              verdicts on its answers to the evaluated split
   partial_*                             what SIGTERM left of a stage that is not finished
-rounds/seed0/shared/round00/            the same of the seed model, which all arms share
+rounds/seed0/shared/round00/            the same of the seed model, which all arms share; arms with
+                                        settings of sample or filter of their own share theirs in
+                                        rounds/seed0/shared+sample.k=4/round00/
 """
 
 import fcntl
@@ -22,18 +25,26 @@ import os
 import uuid
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from etils import epath
 
 from boostlm.config import MAY_CHANGE, Config
-from boostlm.config_io import config_differences, from_json, to_json
+from boostlm.config_io import (
+    arms_of,
+    config_differences,
+    from_json,
+    grown,
+    start_folders,
+    to_json,
+)
+from boostlm.curation.arms import folder_of
 from boostlm.errors import BoostError
 from boostlm.runtime.multihost import all_max, assert_same_on_hosts, on_host0
 from boostlm.storage import durable_files
+from boostlm.storage.stage_parts import stage_name
 from boostlm.user_code import open_path
-
-_SHARED = "shared"  # the arm in the path of round 0
 
 
 class RoundId(NamedTuple):
@@ -85,26 +96,40 @@ class RunDir:
 
     def round_dir(self, id_: RoundId) -> RoundDir:
         """The files of a round."""
-        arm = id_.arm if id_.round else _SHARED
-        folder = self.rounds_folder / f"seed{id_.seed}" / arm / f"round{id_.round:02d}"
+        names = ("shared", *self._starts.get(id_.arm, ("shared", "shared")))
+        if id_.round:
+            names = (folder_of(id_.arm),) * 3
+        of_seed = self.rounds_folder / f"seed{id_.seed}"
+        model, samples, verdicts = (of_seed / name / f"round{id_.round:02d}" for name in names)
         return RoundDir(
-            ledger=folder / "ledger.jsonl",
-            checkpoint=folder / "checkpoint",
-            samples=folder / "samples.npz",
-            verdicts=folder / "verdicts.npz",
-            eval=folder / "eval.npz",
-            partial_samples=folder / "partial_samples.npz",
-            partial_training=folder / "partial_training",
+            ledger=model / "ledger.jsonl",
+            checkpoint=model / "checkpoint",
+            samples=samples / "samples.npz",
+            verdicts=verdicts / "verdicts.npz",
+            eval=samples / "eval.npz",
+            partial_samples=samples / "partial_samples.npz",
+            partial_training=model / "partial_training",
         )
+
+    @cached_property
+    def _starts(self) -> dict[str, tuple[str, str]]:
+        """By arm, the folders of the seed model's samples and verdicts."""
+        if not self.config_path.exists():
+            return {}
+        config = self.read_config()
+        return {name: start_folders(config, arm) for name, arm in arms_of(config).items()}
 
     @on_host0
     def open_round(self, id_: RoundId) -> tuple[RoundDir, frozenset[str]]:
         """The files of a round, and the fields whose file or folder exists."""
         files = self.round_dir(id_)
-        folder = files.ledger.parent
-        paths = folder.iterdir() if folder.exists() else ()
-        found = {path.name.partition(durable_files.PART)[0] for path in paths}
-        there = (name for name, path in files._asdict().items() if path.name in found)
+        found = {
+            folder / stage_name(path.name.partition(durable_files.PART)[0])
+            for folder in {path.parent for path in files}
+            if folder.exists()
+            for path in folder.iterdir()
+        }
+        there = (name for name, path in files._asdict().items() if path in found)
         return files, frozenset(there)
 
     def ledger_paths(self) -> list[epath.Path]:
@@ -113,9 +138,13 @@ class RunDir:
         return sorted({path.parent / "ledger.jsonl" for path in found})
 
     def create(self, config: Config) -> None:
-        """Makes the directory, or checks that it belongs to the same config."""
+        """Makes the directory, or checks that it belongs to the same config.
+
+        A run may grow: more rounds, seeds and arms than it was started with are no difference.
+        """
         assert_same_on_hosts("config", to_json(config))
         self._create(config)
+        self.__dict__.pop("_starts", None)
 
     @on_host0
     def _create(self, config: Config) -> None:
@@ -123,14 +152,16 @@ class RunDir:
             self._refuse_foreign()
             durable_files.write_atomically(self.config_path, to_json(config).encode())
             return
-        changed = config_differences(from_json(self.config_path.read_text(), self.name), config)
+        before = from_json(self.config_path.read_text(), self.name)
+        changed = config_differences(grown(before, config), config)
         if not all(line.startswith(MAY_CHANGE) for line in changed):
             raise BoostError(
                 f"{self.name} was started with another config:\n  "
                 + "\n  ".join(changed)
-                + "\nContinue with the old settings, or give the new ones a --run-dir of their own"
+                + "\nContinue with the old settings, or give the new ones their own --run-dir. "
+                + "Only rounds, seeds and arms may be added"
             )
-        if changed:
+        if before != config:
             durable_files.write_atomically(self.config_path, to_json(config).encode())
 
     def read_config(self) -> Config:

@@ -48,7 +48,7 @@ class NgramIndex:
         self._of: dict[str, list[int]] = {}
         self._short: dict[str, int] = {}  # shorter problems -> their number of words
         for number, problem in enumerate(problems):
-            for run in _runs(problem):
+            for run in runs_of(problem):
                 self._of.setdefault(run, []).append(number)
             if len(words := _plain_words(problem)) < WORDS:
                 self._short[" ".join(words)] = len(words)
@@ -57,7 +57,7 @@ class NgramIndex:
         """Every overlapping pair of a text and a test problem, once each."""
         found = {}
         for index, text in enumerate(texts):
-            for run in _runs(text):
+            for run in runs_of(text):
                 for test in self._of.get(run, ()):
                     found.setdefault((index, test), Overlap(index, test, run))
         return list(found.values())
@@ -135,7 +135,7 @@ def _plain_words(text: str) -> list[str]:
     return _PUNCTUATION.sub("", text.lower()).split()
 
 
-def _runs(text: str) -> Iterable[str]:
+def runs_of(text: str) -> Iterable[str]:
     """All 13-grams of a text, the whole text if it is shorter, or nothing if it is empty."""
     words = _plain_words(text)
     if len(words) >= WORDS:

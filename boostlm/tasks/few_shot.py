@@ -27,7 +27,7 @@ def load_few_shot(name: str, example: str, separator: str) -> str:
     file = _PACKAGED / name if name in packaged else open_path(name, "data.few_shot")
     if not file.is_file():
         raise BoostError(
-            f"data.few_shot: there is no file {name}. Use your own file or a packaged one "
+            f"data.few_shot: the file {name} does not exist. Use your own or a packaged one "
             f"({', '.join(packaged)})"
         )
     try:

@@ -19,6 +19,10 @@ def load_task(data: DataConfig) -> Task:
         from boostlm.tasks.mbpp.task import load_mbpp
 
         return load_mbpp(data)
+    if data.task == "jsonl":
+        from boostlm.tasks.own_data.task import OwnDataTask
+
+        return OwnDataTask(data)
     if FILE_AND_NAME.fullmatch(data.task):
         return _own_task(data)
     from boostlm.tasks.skills import SkillsTask

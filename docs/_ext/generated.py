@@ -14,9 +14,9 @@ from boostlm.config import Config
 PACKAGE = Path(config_module.__file__).parent
 # The rooms in the order in which they may import each other: each only from those before it.
 ROOMS = (
-    "errors", "user_code", "config", "config_io", "numerics", "prng", "curation", "lm", "runtime",
-    "storage", "engine", "pretrained", "sandbox", "tasks", "labelers", "statistics", "experiment",
-    "report", "aot", "cli",
+    "errors", "user_code", "config", "config_checks", "numerics", "prng", "curation", "config_io",
+    "lm", "runtime", "storage", "engine", "pretrained", "sandbox", "verifiers", "tasks",
+    "labelers", "statistics", "experiment", "report", "aot", "cli",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from support.cli import call
 
 from boostlm.cli.main import _join_values
 from boostlm.cli.options import make_parser
-from boostlm.config import ARM_NAMES, Config
+from boostlm.config import Config
 from boostlm.config_io import fields_of
 
 pytestmark = pytest.mark.slow
@@ -18,8 +18,8 @@ OPTIONS = {
     "label": ["run_dir", "--from", ".csv", ".jsonl"],
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],
     "report": ["run_dir", "--out"],
-    "eval": ["run_dir", "--seed", "--arm", "--round", "--split", *ARM_NAMES, "validation"],
-    "export": ["run_dir", "--seed", "--arm", "--round", "--out", *ARM_NAMES],
+    "eval": ["run_dir", "--seed", "--arm", "--round", "--split", "validation"],
+    "export": ["run_dir", "--seed", "--arm", "--round", "--out"],
     "plan": ["--beta", "--target-error", "--budget", "--prompts", "--start", "--miss-rate", "--false-accept-rate"],
 }  # fmt: skip
 

@@ -42,7 +42,7 @@ def test_plan_requires_its_arguments(capsys):
     status, out, err = call(capsys, "plan")
     assert (status, out) == (2, "")
     assert "give --beta, --target-error, --budget, --prompts, or the directory of a run" in err
-    assert "there is no arm 'bosting'" in call(capsys, "plan", "--arms", "bosting")[2]
+    assert "'bosting' unknown" in call(capsys, "plan", "--arms", "bosting")[2]
 
 
 TOLD = ["plan", "--beta", "0.3", "--start", "0.4", "--target-error", "0.2", "--budget", "20"]
@@ -57,7 +57,7 @@ def test_the_command_shows_both_ends_of_the_spread(capsys):
     assert ends[0][2] == "1"  # k = 8 draws of p = 0.4 solve all but a few
     assert int(ends[1][2]) > 5
     assert any("Accuracy alone does not determine a plan" in line for line in lines)
-    assert f"Ranges are those of {RUNS} simulated runs." in lines
+    assert f"Each range spans {RUNS} simulated runs." in lines
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_spread_that_is_given_is_the_only_one(capsys):
     assert main([*TOLD, "--prompts", "200", "--arms", "boosting", "--start-spread", "0.5"]) == 0
     out = capsys.readouterr().out
     assert len([line for line in out.splitlines() if line.startswith("boosting")]) == 1
-    assert "two ends" not in out
+    assert "two extremes" not in out
 
 
 @pytest.mark.slow

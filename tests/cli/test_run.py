@@ -20,7 +20,7 @@ from support.runs import (
     tiny_config,
 )
 
-from boostlm.config import ARM_NAMES
+from boostlm.config import FOUR_ARMS
 
 pytestmark = pytest.mark.slow
 
@@ -38,16 +38,16 @@ def test_a_run_prints_a_line_per_round_and_the_table(run):
     first, *lines = out.splitlines()
     assert first.startswith("tiny: 4 arms, 2 rounds, 1 seed, 24 prompts, 8 labels per round; 1 cpu")
     rounds = [line for line in lines if line.startswith("seed 0")]
-    assert [line.split()[2] for line in rounds] == [arm for arm in ARM_NAMES for _ in range(3)]
+    assert [line.split()[2] for line in rounds] == [arm for _ in range(3) for arm in FOUR_ARMS]
     assert all(re.search(r"round \d/2  test [01]\.\d{3} .*\(\d+:\d\d so far", r) for r in rounds)
     table = out[out.index("tiny: test accuracy") :]
-    assert all(re.search(rf"^{arm} ", table, re.MULTILINE) for arm in ARM_NAMES)
+    assert all(re.search(rf"^{arm} ", table, re.MULTILINE) for arm in FOUR_ARMS)
     assert f"report: {run / 'report.html'}" in table
 
 
 def test_a_run_writes_the_documented_files(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [(r["arm"], r["round"]) for r in rows] == [(a, r) for a in ARM_NAMES for r in range(3)]
+    assert [(r["arm"], r["round"]) for r in rows] == [(a, r) for a in FOUR_ARMS for r in range(3)]
     for key in ("seed", "test_accuracy", "train_solved", "labels_spent", "distinct", "seconds"):
         assert all(key in row for row in rows)
     assert all(0 <= r["labels_spent"] <= 8 * r["round"] for r in rows)
@@ -117,9 +117,9 @@ def read_some(descriptor):
     ("arguments", "said"),
     [
         (["run", "--run-dir"], "expected one argument"),
-        (["run", "nowhere.py"], "there is no config file nowhere.py"),
-        (["run", "--sedes", "3"], "there is no field --sedes; did you mean --seeds?"),
-        (["run", "--run_dir", "x"], "there is no field --run_dir; did you mean --run-dir or"),
+        (["run", "nowhere.py"], "the config file nowhere.py does not exist"),
+        (["run", "--sedes", "3"], "--sedes is not an option; did you mean --seeds?"),
+        (["run", "--run_dir", "x"], "--run_dir is not an option; did you mean --run-dir or"),
         (["run", "--run-dir", "gs2://bucket/run"], "gs2://bucket/run cannot be opened"),
         (["run", "--rounds"], "--rounds needs a value"),
         (["run", "--rounds", "many"], "--rounds takes a whole number, not 'many'"),

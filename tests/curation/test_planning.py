@@ -95,3 +95,19 @@ def test_rates_have_the_mean_and_the_spread(mean, spread):
     assert p_N.shape == (20_000,)
     assert p_N.mean() == pytest.approx(mean, abs=1e-3)
     assert p_N.var() == pytest.approx(spread * mean * (1 - mean), abs=2e-3)
+
+
+@pytest.mark.slow
+def test_as_many_labels_are_bought_as_the_other_arm_kept():
+    """More than the arm's own budget, too; none after the other's end."""
+    p_RxN = np.full((2, 300), 0.02)
+    other = plan_arm(ARMS["boosting"], PlanSettings(0.5, 40, k=1), p_RxN, target_error=0.8)
+    settings = PlanSettings(0.999, 5, k=1, filter_labels=False)
+    runs = plan_arm(
+        ARMS["supervised"], settings, p_RxN, target_error=None, max_rounds=10, as_many_as=other
+    )
+    for run, model in zip(runs, other, strict=True):
+        ended = len(model.kept_R)
+        assert ended < 10
+        assert run.labels_R[:ended].tolist() == model.kept_R.tolist()
+        assert (run.labels_R[ended:] == model.kept_R[-1]).all()

@@ -69,6 +69,11 @@ def _other(line):
     return done.returncode
 
 
+def joined(text):
+    """The lines of a block, those that a backslash continues as one."""
+    return text.replace("\\\n", "").splitlines()
+
+
 class Place:
     """A folder in which pages are typed one after another, as a reader would."""
 
@@ -80,7 +85,7 @@ class Place:
         """Types lines, until one ends with another status; `boostlm` runs in this process."""
         printed = io.StringIO()
         with contextlib.chdir(self.folder), mock.patch.dict(os.environ):
-            for line in text.strip().splitlines():
+            for line in joined(text.strip()):
                 words = shlex.split(line)
                 if words[0] == "export":
                     os.environ |= dict(word.split("=", 1) for word in words[1:])

@@ -5,7 +5,7 @@ import shlex
 import tomllib
 
 import pytest
-from docs.pages import DOCS, blocks, shell_blocks, text_of
+from docs.pages import DOCS, blocks, joined, shell_blocks, text_of
 from support.data_sets import REPOSITORY
 
 from boostlm.cli.main import _join_values
@@ -20,8 +20,8 @@ def commands_of(page):
     """What a page has a reader type at boostlm, in blocks or in backticks: lists of words."""
     text = text_of(page)
     inline = [" ".join(span.split()) for span in re.findall(r"`(boostlm [^`]+)`", text)]
-    lines = [line for block in shell_blocks(page) for line in block.splitlines()]
-    lines += [line for _, fenced in blocks(page) for line in fenced.splitlines()]
+    lines = [line for block in shell_blocks(page) for line in joined(block)]
+    lines += [line for _, fenced in blocks(page) for line in joined(fenced)]
     found = {line.strip() for line in [*lines, *inline] if line.strip().startswith("boostlm ")}
     return sorted(shlex.split(line, comments=True)[1:] for line in found)
 

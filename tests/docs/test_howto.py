@@ -16,7 +16,7 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-from docs.pages import DOCS, Place, section, shell_blocks, text_of
+from docs.pages import DOCS, Place, blocks, section, shell_blocks, text_of
 from etils import epath
 from support import gemma_reference as ref
 from support.chat_server import KEY, completion, serving
@@ -24,12 +24,14 @@ from support.data_sets import REPOSITORY
 from support.runs import ledger_files, rows_of, tiny_config
 from test_tpu_scripts import Cloud, write
 
+from boostlm import Arm
 from boostlm.aot.chips import CHIPS
 from boostlm.aot.sizes import named_sizes
 from boostlm.cli.main import _join_values, main
 from boostlm.cli.options import make_parser
-from boostlm.config import Config, DataConfig
+from boostlm.config import VERIFIERS, Config, DataConfig
 from boostlm.config_io import override
+from boostlm.curation.arms import DATA, LABELS, OWN, START
 from boostlm.engine.tokenizer import train_tokenizer
 from boostlm.errors import BoostError
 from boostlm.experiment.context import make_context
@@ -43,12 +45,18 @@ from boostlm.tasks.skills import SkillsTask
 HOWTO = sorted(f"howto/{path.stem}" for path in (DOCS / "howto").glob("*.md"))
 # Every shell block of the pages, by its first line: what becomes of it here.
 TYPED = (
+    "boostlm check sums.jsonl --prompt question --answer answer --verifier number --group kind",
+    OWN_DATA := "boostlm run --data.task jsonl --data.path sums.jsonl --data.prompt question "
+    "--data.answer answer \\",
     "boostlm convert google/gemma-2-2b models/gemma2-2b",
     "boostlm convert runs/gsm8k_gemma2_2b out/gsm8k --to huggingface --arm boosting",
     "boostlm export runs/skills --arm boosting --round 2 --out set.jsonl",
     "boostlm run --label.labeler examples/own_labeler.py:program --run-dir runs/program",
     "boostlm run --label.labeler people --run-dir runs/people",
     "export OPENAI_API_KEY=...",
+    "boostlm run --run-dir runs/arms --arms 'filter_only,uniform,boosting,boosting(label.beta=0.1),oracle'",
+    "boostlm run --run-dir runs/arms --rounds 7 --arms 'filter_only,uniform,boosting,boosting(label.beta=0.1),oracle,star'",
+    "boostlm run --arms boosting,examples/own_arm.py:patient --run-dir runs/patient",
     "boostlm run --data.task examples/own_task.py:Sums --run-dir runs/sums",
 )
 PARSED = ("pip install '.[tpu]'",)
@@ -72,6 +80,30 @@ def place(tmp_path):
 def test_every_block_is_typed_or_parsed():
     firsts = [text.split("\n")[0] for page in HOWTO for text in shell_blocks(page)]
     assert sorted(firsts) == sorted([*TYPED, *PARSED])
+
+
+# own_data.md
+
+
+@pytest.mark.slow
+def test_own_data(place):
+    (line,) = [text for kind, text in blocks("howto/own_data") if kind == "json"]
+    row = json.loads(line)
+    assert sum(map(int, re.findall(r"\d+", row["question"]))) == row["answer"]
+    made = [(a, b) for a in range(20) for b in range(10)]
+    rows = [row | {"question": f"What is {a} + {b}?", "answer": a + b} for a, b in made]
+    (place.folder / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = place.bash(block("howto/own_data", TYPED[0]))
+    assert "140 train, 30 validation, 30 test" in said
+    assert "nothing is wrong" in said
+    place.bash(block("howto/own_data", OWN_DATA).strip() + SMALL)
+    task = json.loads((place.folder / "runs" / "sums" / "task.json").read_text())
+    assert (task["name"], task["train prompts"]["number"]) == ("jsonl", 100)
+
+
+def test_own_data_names_every_verifier():
+    named = re.findall(r"^\| `([\w.:]+)` \|", text_of("howto/own_data"), re.M)
+    assert sorted(named) == sorted([*VERIFIERS, "FILE.py:NAME"])
 
 
 # own_task.md
@@ -98,7 +130,7 @@ def test_own_task_names_every_member():
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 SPOILT = {
-    "there is no file my_task.py": None,
+    "the file my_task.py does not exist": None,
     "has no Sums": lambda text: text.replace("class Sums", "class Others"),
     "does not run: ": lambda text: f"{text}\n1 / 0\n",
     "prompts['test'] is missing": lambda text: text.replace(
@@ -126,6 +158,50 @@ def test_own_task_shows_the_errors_as_they_are(said, tmp_path, monkeypatch):
     data = DataConfig(task="my_task.py:Sums", train_prompts=24, eval_prompts=24)
     with pytest.raises(BoostError, match=re.escape(said)):
         make_context(tiny_config(data=data), RunDir(tmp_path / "run"))
+
+
+# own_arm.md
+
+
+@pytest.mark.slow
+def test_arms_are_compared_and_a_run_grows(place):
+    """The commands of the page, with 1 round and then 2 for 5 and 7."""
+    for first, rounds in zip(TYPED[6:8], ("--rounds 1", "--rounds 2"), strict=True):
+        typed = block("howto/own_arm", first).strip().replace(" --rounds 7", "")
+        place.bash(f"{typed} {rounds}")
+    run = place.folder / "runs" / "arms"
+    arms = ["filter_only", "uniform", "boosting", "boosting(label.beta=0.1)", "oracle", "star"]
+    assert [(r["arm"], r["round"]) for r in rows_of(run)] == [
+        (a, r) for a in arms for r in range(3)
+    ]
+    assert (run / "rounds/seed0/boosting+label.beta=0.1/round02/ledger.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_own_arm(place):
+    place.bash(block("howto/own_arm", TYPED[8]).strip() + " --rounds 2")
+    run = place.folder / "runs" / "patient"
+    accepted = [
+        np.load(run / "rounds/seed0" / name / "verdicts.npz")["accepted"].any(axis=1)
+        for name in ("shared/round00", "patient/round01")
+    ]
+    again = ~accepted[0] & ~accepted[1]
+    assert 0 < again.sum() < (~accepted[1]).sum()
+    (file,) = [f for f in ledger_files(run, "patient") if f.parent.name == "round02"]
+    asked = {json.loads(line)["prompt"] for line in file.read_text().splitlines()}
+    assert asked <= set(np.flatnonzero(again).tolist())
+    config = json.loads((run / "config.json").read_text())
+    assert config["arms"][1] == (
+        "patient=Arm(labels=examples/own_arm.py:long_failing,train.alpha=0.5)"
+    )
+
+
+def test_own_arm_names_every_choice():
+    choices = {f.name for f in dataclasses.fields(Arm)} - {"name", "overrides"}
+    table = text_of("howto/own_arm").partition("| Choice | Values |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == choices
+    named = set(re.findall(r"`(\w+)`", table))
+    assert {*OWN, *LABELS, *START, *DATA} <= named
 
 
 # own_labeler.md

@@ -1,4 +1,4 @@
-"""The pages say what is so: their commands run, their lists are complete, their names exist."""
+"""The pages are true: their commands run, their lists are complete, their names exist."""
 
 import ast
 import dataclasses

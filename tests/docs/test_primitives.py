@@ -34,6 +34,7 @@ facts = {
     "same_on_one_device": bool((np.asarray(alone_N) == np.asarray(count_N)).all()),
     "compiled": [plan._cache_size(), learn._cache_size()],
     "bought": [bought for _, bought, _ in runs],
+    "traced": traced.tolist(),
     "curves": {arm: accuracy.tolist() for arm, accuracy in curves.items()},
 }
 print("facts:" + json.dumps(facts))
@@ -87,6 +88,17 @@ def test_the_curve_is_what_the_text_below_it_says(facts):
         assert high[-1] > low[-1] + 0.05
         half = facts["rounds"] // 2
         assert low[half] - low[0] > 1.5 * (low[-1] - low[half])  # ever more slowly
+
+
+@pytest.mark.slow
+def test_the_compiled_rounds_learn_as_the_others_do(facts):
+    """The same models at the start; other draws."""
+    boosting = facts["curves"]["boosting"]
+    assert len(facts["traced"]) == facts["seeds"]
+    for traced, by_hand in zip(facts["traced"], boosting, strict=True):
+        assert len(traced) == facts["rounds"]
+        assert traced[0] == pytest.approx(by_hand[0], abs=1e-6)
+        assert traced[-1] == pytest.approx(by_hand[-2], abs=0.06)
 
 
 def test_it_uses_public_names_only_and_all_that_a_round_needs():

@@ -4,25 +4,20 @@ import jax
 import numpy as np
 import pytest
 from jax import monitoring
+from support.runs import given_rows
 
 from boostlm import Batch, decoder_lm
 from boostlm.config import ModelConfig, OptimizerConfig
 from boostlm.engine import row_widths
 from boostlm.engine.learner import LanguageLearner, LearnerState
-from boostlm.engine.row_widths import widths_of, widths_of_steps
+from boostlm.engine.row_widths import widths_of
 from boostlm.lm.sharding import device_mesh
 
 V, T, B, STEPS = 16, 17, 8, 4
 CONFIG = ModelConfig(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32)
 OPTIMIZER = OptimizerConfig(steps=STEPS, batch_size=B, warmup_steps=0)
 STEP_NAMES = "jit(train_step)", "jit(_fun)"  # the second under pmap
-ENDS = (17, 9, 12, 1)  # tokens of the longest row of each step; 1: no token has weight
-
-
-@pytest.fixture
-def narrow(monkeypatch):
-    """Widths 9, 11, 13 and 17 for rows of 17 tokens."""
-    monkeypatch.setattr(row_widths, "_TILE", 2)
+ENDS = (17, 9, 12, 11)  # tokens of the longest row of each step
 
 
 @pytest.fixture
@@ -46,9 +41,9 @@ def rows(ends=ENDS, seed=0):
     weight = np.zeros((STEPS, B, T), np.float32)
     for s, end in enumerate(ends):
         for b in range(B):
-            weight[s, b, 1 : max(1, end - b)] = rng.uniform(0.5, 1)
+            weight[s, b, 1 : max(2, end - b)] = rng.uniform(0.5, 1)
     tokens = rng.integers(4, V, (STEPS * B, T)).astype(np.int32)
-    return Batch(tokens, weight.reshape(STEPS * B, T))
+    return given_rows(Batch(tokens, weight.reshape(STEPS * B, T)))
 
 
 def learner_of(devices, split):
@@ -70,14 +65,6 @@ def test_a_few_widths_end_with_that_of_the_longest_row():
         assert len(widths) <= 4
 
 
-def test_a_step_is_as_wide_as_its_tokens_with_weight(narrow):
-    weight = rows().weight_BxT.reshape(STEPS, B, T)
-    assert widths_of(T) == (9, 11, 13, 17)
-    assert widths_of_steps(weight).tolist() == [17, 9, 13, 9]
-    weight[1, 3, 10] = 1.0  # the eleventh token of one row
-    assert widths_of_steps(weight).tolist() == [17, 11, 13, 9]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "split"), [(1, False), (4, False), (4, True)])
 def test_cut_rows_train_the_same_and_compile_at_first_only(
@@ -89,7 +76,8 @@ def test_cut_rows_train_the_same_and_compile_at_first_only(
     monkeypatch.setattr(row_widths, "_TILE", 2)
     compiled.clear()
     learner.train(begin, rows((9, 9, 9, 9)), OPTIMIZER)
-    assert len(compiled) == 3  # widths 9, 11 and 13; 17 is that of whole rows
+    assert widths_of(T) == (9, 11, 13, 17)
+    assert len(compiled) == 3  # the widest is that of whole rows
     compiled.clear()
     cut = learner.train(begin, rows(), OPTIMIZER)
     assert not compiled

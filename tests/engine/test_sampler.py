@@ -13,7 +13,7 @@ from boostlm.config import ModelConfig
 from boostlm.engine import sampler as sampler_module
 from boostlm.engine.prompt_table import PromptTable, common_prefix
 from boostlm.engine.sampler import Sampler
-from boostlm.engine.slot_layout import SampleGroups, group_pairs, width_of
+from boostlm.engine.slot_layout import SampleGroups, group_pairs, layout_of_pairs, width_of
 from boostlm.lm.generate import decode_step
 from boostlm.lm.sharding import device_mesh
 
@@ -60,9 +60,13 @@ def groups(n=N, k=K):
     return SampleGroups(np.arange(n), np.broadcast_to(np.arange(k), (n, k)))
 
 
+def sampler(rows, count=1, model=MODEL):
+    return _compiled(rows, count, model)
+
+
 @functools.cache
-def sampler(rows, count=1):
-    return Sampler(MODEL, ENDINGS, R, rows, device_mesh(jax.devices()[:count]))
+def _compiled(rows, count, model):
+    return Sampler(model, ENDINGS, R, rows, device_mesh(jax.devices()[:count]))
 
 
 def assert_same(got: Responses, want: Responses):
@@ -88,9 +92,7 @@ def test_slots_and_devices_change_nothing(rows, count):
 )
 def test_log_probabilities_are_those_of_the_full_forward_pass(model, tolerance):
     """Of refilled rows too, whose caches go round; the prefix and the window count."""
-    device = device_mesh(jax.devices()[:1])
-    sample = Sampler(model, ENDINGS, R, 12, device).sample
-    out, _ = sample(PARAMS, table(), groups(), KEY, SAMPLE)
+    out, _ = sampler(12, 1, model).sample(PARAMS, table(), groups(), KEY, SAMPLE)
     (tokens, length), rows = whole(table()), np.zeros((N, K, P0 + P + R), np.int32)
     for n in range(N):
         rows[n, :, : length[n]] = tokens[n, : length[n]]
@@ -104,54 +106,49 @@ def test_log_probabilities_are_those_of_the_full_forward_pass(model, tolerance):
         np.testing.assert_allclose(out.logprob_BxKxR[n, k, :count], want, atol=tolerance)
 
 
-@pytest.mark.parametrize("width", [2, 8])
-def test_pairs_are_the_samples_that_they_name(width):
+def test_pairs_are_the_samples_that_they_name():
     rng = np.random.default_rng(0)
     prompt, sample = rng.integers(0, N, 40), rng.integers(0, K, 40)
     prompt[:11] = 4  # more often than a group holds
-    if width == 8:
-        prompt = np.repeat([4, 2, 9], [16, 16, 8])
     pairs, (m, k) = group_pairs(prompt, sample)
-    assert pairs.sample_MxK.shape[1] == width
+    assert pairs.sample_MxK.shape[1] == 8
     assert (pairs.prompt_M[m] == prompt).all()
     assert (pairs.sample_MxK[m, k] == sample).all()
     assert (pairs.sample_MxK >= 0).sum() == 40
-    out, _ = sampler(24).sample(PARAMS, table(), pairs, KEY, SAMPLE)
+    out, _ = sampler(24).sample(PARAMS, table(), pairs, KEY, SAMPLE, layout=layout_of_pairs(24, 8))
     got = jax.tree.map(lambda x: x[m, k], out)
     assert_same(got, jax.tree.map(lambda x: x[prompt, sample], all_at_once()))
     assert (out.length_BxK[pairs.sample_MxK < 0] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "counts",
-    [[8] * 32, [1] * 256, [60] + [1] * 196, [8] + [1] * 248, [2] + [1] * 254, [3] * 80, [24] * 15],
-    ids=lambda counts: f"{counts[0]} and {counts[1]} x {len(counts) - 1}",
-)
-def test_few_places_of_groups_stay_empty_whatever_the_counts(counts):
-    """An empty place is a row that decodes nothing: [8] + [1] * 248 took 4 times as long."""
-    prompt = np.repeat(np.arange(len(counts)), counts)
-    pairs, _ = group_pairs(prompt, np.arange(len(prompt)))
-    assert len(prompt) >= 0.8 * pairs.sample_MxK.size
-    most = min(8, min(counts))  # the width at which all groups would be full or nearly so
-    assert pairs.sample_MxK.shape[1] >= {1: 1, 2: 1, 3: 1, 8: 8}[most]
-
-
-def test_uneven_label_counts_keep_the_rows_at_work(monkeypatch):
+@pytest.fixture(scope="module")
+def counting():
+    """Of 8 rows: groups and layout -> (what was sampled, how many steps of decoding that took)."""
     steps = []
 
     def counted(*args):
         jax.debug.callback(lambda: steps.append(1))
         return decode_step(*args)
 
-    monkeypatch.setattr(sampler_module.decode_slots, "decode_step", counted)
+    eight = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1]))
+
+    def sample(pairs, layout=None):
+        steps.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampler_module.decode_slots, "decode_step", counted)
+            out, _ = eight.sample(PARAMS, table(), pairs, KEY, SAMPLE, layout=layout)
+        jax.effects_barrier()
+        return out, len(steps)
+
+    return sample
+
+
+def test_uneven_label_counts_keep_the_rows_at_work(counting):
     prompt = np.repeat(np.arange(N), [8] + [2] * (N - 1))
     pairs, _ = group_pairs(prompt, np.arange(len(prompt)))
-    out, _ = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1])).sample(
-        PARAMS, table(), pairs, KEY, SAMPLE
-    )
-    jax.effects_barrier()
+    out, steps = counting(pairs, layout_of_pairs(8, 1))
     full = np.maximum(out.length_BxK - 1, 0).sum() / 8
-    assert full <= len(steps) < 1.3 * full + R
+    assert full <= steps < 1.3 * full + R
 
 
 def test_a_few_widths_are_compiled_and_none_after_them(monkeypatch):
@@ -179,25 +176,15 @@ def test_a_few_widths_are_compiled_and_none_after_them(monkeypatch):
     assert len(traced) == before
 
 
-def test_a_row_that_ends_makes_room_at_once(monkeypatch):
+def test_a_row_that_ends_makes_room_at_once(counting):
     """Steps of decoding are near what the tokens take on full rows, far from waiting in batches."""
-    steps = []
-
-    def counted(*args):
-        jax.debug.callback(lambda: steps.append(1))
-        return decode_step(*args)
-
-    monkeypatch.setattr(sampler_module.decode_slots, "decode_step", counted)
     many = SampleGroups(np.arange(N).repeat(8), np.arange(8 * N).reshape(-1, 1))
-    out, _ = Sampler(MODEL, ENDINGS, R, 8, device_mesh(jax.devices()[:1])).sample(
-        PARAMS, table(), many, KEY, SAMPLE
-    )
-    jax.effects_barrier()
+    out, steps = counting(many)
     decoded = out.length_BxK - 1  # the first token is prefill's
     full = decoded.sum() / 8
     waiting = sum(np.max(decoded[i : i + 8]) for i in range(0, len(decoded), 8))
-    assert full <= len(steps) < 1.2 * full + R
-    assert len(steps) < 0.8 * waiting
+    assert full <= steps < 1.2 * full + R
+    assert steps < 0.8 * waiting
 
 
 def test_progress_counts_groups():

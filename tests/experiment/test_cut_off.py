@@ -2,12 +2,16 @@
 
 from types import SimpleNamespace
 
+import jax
 import numpy as np
+from etils import epath
 from support.runs import tiny_config
 
 from boostlm.config import FilterConfig
+from boostlm.engine.prompt_shards import split_prompts
 from boostlm.experiment.evaluate import greedy_verdicts
 from boostlm.experiment.labeling import _entries
+from boostlm.experiment.round_arrays import commit, samples_of
 from boostlm.experiment.stages import ArmStages
 from boostlm.labelers.base import CUT_OFF, Label, Query
 from boostlm.lm.generate import Responses
@@ -22,6 +26,10 @@ def responses(finished):
     return Responses(tokens, np.ones((N, K), np.int32), finished, np.zeros((N, K, 1), np.float32))
 
 
+def shards(prompts):
+    return split_prompts(jax.devices()[:1], prompts)
+
+
 def grade_all_right(prompt_ids, texts):
     return np.ones(len(texts), bool)
 
@@ -31,15 +39,21 @@ def context(finished):
     return SimpleNamespace(
         config=tiny_config(filter=FilterConfig()),
         grade=grade_all_right,
-        texts=lambda made: ["right"] * made.length_BxK.size,
+        texts=lambda tokens_NxKxR, length_NxK: ["right"] * length_NxK.size,
         sample=lambda *arguments: responses(finished),
+        train_shards=shards(len(finished)),
+        learner=SimpleNamespace(shards=shards),
         tokenizer=SimpleNamespace(encode_response=lambda text: [5, 1]),
     )
 
 
 def test_a_sample(tmp_path):
-    stages = ArmStages(context(FINISHED), None, RunDir(tmp_path), RoundId(0, "boosting", 0), None)
-    verdicts = stages.verdicts(responses(FINISHED), 1)
+    ctx, run_dir = context(FINISHED), RunDir(tmp_path)
+    stages = ArmStages(ctx, None, run_dir, RoundId(0, "boosting", 0), None)
+    samples = commit(
+        epath.Path(tmp_path) / "samples.npz", samples_of(responses(FINISHED)), ctx.train_shards
+    )
+    verdicts = stages.verdicts(samples, 1)
     np.testing.assert_array_equal(verdicts.correct, FINISHED)
     np.testing.assert_array_equal(verdicts.accepted, FINISHED)
 

@@ -10,7 +10,7 @@ import pytest
 from support.runs import finished_run
 
 from boostlm.cli.main import main
-from boostlm.config import ARM_NAMES
+from boostlm.config import FOUR_ARMS
 from boostlm.engine.tokenizer import Tokenizer
 from boostlm.storage.durable_files import load_arrays
 from boostlm.storage.run_dir import RoundId, RunDir
@@ -38,7 +38,7 @@ def ledger(run, arm, round_):
 
 
 @pytest.mark.parametrize("round_", [1, 2])
-@pytest.mark.parametrize("arm", ARM_NAMES)
+@pytest.mark.parametrize("arm", FOUR_ARMS)
 def test_a_line_for_each_example_and_one_flat_schema(tmp_path, capsys, arm, round_):
     run = finished_run()[0]
     rows, _ = exported(run, capsys, tmp_path / "x", "--arm", arm, "--round", round_)
@@ -68,11 +68,11 @@ def test_texts_are_what_was_sampled(tmp_path, capsys):
     run = finished_run()[0]
     rows, _ = exported(run, capsys, tmp_path / "x", "--arm", "do_nothing")
     samples = load_arrays(RunDir(run).round_dir(RoundId(0, "do_nothing", 1)).samples)
-    assert [row["finished"] for row in rows] == samples["finished_BxK"].reshape(-1).tolist()
+    assert [row["finished"] for row in rows] == samples["finished_NxK"].reshape(-1).tolist()
     decode = Tokenizer((run / "tokenizer.model").read_bytes()).decode
     for row in rows:
         n, k = row["prompt_id"], row["sample"]
-        tokens = samples["tokens_BxKxR"][n, k, : samples["length_BxK"][n, k]]
+        tokens = samples["tokens_NxKxR"][n, k, : samples["length_NxK"][n, k]]
         assert row["response"] == decode(tokens.tolist())
     assert len({row["prompt"] for row in rows}) == 24
 

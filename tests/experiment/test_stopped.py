@@ -99,11 +99,11 @@ def same_run(one, two):
 
 def test_a_changed_config_is_refused_naming_the_fields(tmp_path, capsys):
     RunDir(tmp_path).create(tiny_config())
-    changed = as_options(tiny_config(rounds=3, seeds=2))
+    changed = as_options(tiny_config(rounds=1, keep_checkpoints=3))
     assert main(["run", "--run-dir", str(tmp_path), *changed]) == 2
     said = capsys.readouterr().err
-    assert "rounds: 2 -> 3" in said
-    assert "seeds: 1 -> 2" in said
+    assert "rounds: 2 -> 1" in said
+    assert "keep_checkpoints: 2 -> 3" in said
 
 
 def test_ctrl_c_says_how_to_go_on_and_can_be_resumed(tmp_path):

@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +15,7 @@ from support.runs import (
     as_options,
     bits,
     environment,
+    finished_run,
     ledger_files,
     on_one_device,
     rows_of,
@@ -64,10 +67,12 @@ def labels_of(labeler, url="http://127.0.0.1:9", **changes):
 
 
 def live(learner, config, root):
-    """Does what one process of the command line does."""
-    folder = RunDir(root)
+    """Does what one process of the command line does, from a seed model that was trained before."""
+    folder, seed_model = RunDir(root), Path("rounds", "seed0", "shared")
     with folder.locked():
         folder.create(config)
+        if config.filter == CONFIG.filter and not (root / seed_model).exists():
+            shutil.copytree(finished_run()[0] / seed_model, root / seed_model)
         ctx = replace(make_context(config, folder), learner=learner)
         return run_experiment(ctx, folder, Progress(planned_stages(config), io.StringIO()))
 
@@ -214,7 +219,7 @@ def test_pairs_are_drawn_as_samples_of_all_prompts_are(learner, tmp_path):
     whole = learner.sample(params, ctx.train_prompts, key, SamplingParams(), 2)
     order = np.random.default_rng(0).permutation(48)[:31]  # more than one batch, in any order
     pairs = [ids[order] for ids in ALL_PAIRS]
-    drawn = learner.sample_pairs(params, ctx.train_prompts, *pairs, key, SamplingParams())
+    drawn = learner.sample_pairs(params, ctx.train_prompts, *pairs, key, SamplingParams(), 99)
     for name in ("tokens_BxKxR", "length_BxK", "finished_BxK"):
         expected = getattr(whole, name)[pairs[0], pairs[1]]
         np.testing.assert_array_equal(getattr(drawn, name), expected)
@@ -233,7 +238,7 @@ def test_the_frozen_model_is_the_seed_model_in_every_round(learner, tmp_path):
     for round_ in range(ROUNDS):
         key = round_key(0, Purpose.LABEL, round_)
         drawn = learner.sample(params, ctx.train_prompts, key, SamplingParams(), BUDGET)
-        text = ctx.texts(drawn)
+        text = ctx.texts(drawn.tokens_BxKxR, drawn.length_BxK)
         mine = [e for e in found.values() if e["round"] == round_ + 1]
         assert len(mine) == BUDGET
         for e in mine:

@@ -276,8 +276,8 @@ def test_answers_are_typed_in_the_terminal(capsys, folder, typed):
     typed("last", ".")
     status, out, _ = label(capsys, folder)
     assert "--- 1 of 1: seed 0, round 1, prompt 9, sample 1 ---" in out
-    assert out.endswith("None missing: continue with boostlm run\n")
-    assert label(capsys, folder)[:2] == (0, "None missing: continue with boostlm run\n")
+    assert out.endswith("All are answered: continue with boostlm run\n")
+    assert label(capsys, folder)[:2] == (0, "All are answered: continue with boostlm run\n")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_a_file_is_read_and_its_bad_rows_are_named(capsys, folder):
     assert f"boostlm: {path}: 2 rows were rejected, the others are saved:\n  lines 2, 4: no answer" in err  # fmt: skip
     status, out, err = label(capsys, folder, "--from", lines(folder, GOOD, GOOD, GOOD, GOOD))
     assert (status, err) == (0, "")
-    assert out == "2 new answers, 2 already known. None missing: continue with boostlm run\n"
+    assert out == "2 new answers, 2 already known. All are answered: continue with boostlm run\n"
 
 
 @pytest.mark.parametrize(

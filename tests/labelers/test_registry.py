@@ -22,7 +22,7 @@ def context(name):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no file"),
+        (None, "does not exist"),
         ("def other(context): pass", "has no mine"),
         ("def (", "does not run: SyntaxError"),
         ("mine = 3", "mine is not a function of a LabelerContext"),

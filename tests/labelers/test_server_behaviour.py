@@ -3,14 +3,19 @@
 Each behaviour is tried once on one prompt, always on one prompt, and on every prompt.
 """
 
+import contextlib
 import json
 import socket
 import struct
+import threading
+import time
 
 import pytest
 from support.asking import ask, echo, prompt_of
 from support.chat_server import KEY, completion, failure, serving
 
+from boostlm.config import EndpointConfig
+from boostlm.errors import BoostError
 from boostlm.labelers import chat_client
 from boostlm.labelers.endpoint import REFUSALS
 
@@ -329,18 +334,34 @@ def test_odd_forms_of_an_answer_are_read(name):
     assert {(x.text, x.unanswered, x.cost) for x in labels.values()} == {("abc", "", 1.0)}
 
 
-def test_a_body_that_trickles_in_ends_at_the_timeout(monkeypatch):
-    """Also if it is the body of an error."""
-    now = [0.0]
-    monkeypatch.setattr(chat_client.time, "monotonic", lambda: now[0])
+def trickling_server(part):
+    """A port that answers one request with a slow, endless repetition of some bytes."""
+    server = socket.create_server(("127.0.0.1", 0))
 
-    class Trickle:
-        length = None
+    def serve():
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                connection.sendall(part)
+                time.sleep(0.02)
 
-        def read1(self, size):
-            now[0] += 1.0
-            return b"x"
+    threading.Thread(target=serve, daemon=True).start()
+    return server
 
-    with pytest.raises(TimeoutError):
-        chat_client._read(Trickle(), 5.0)
-    assert now[0] == 6.0
+
+TRICKLES = {"headers": b"X: 1\r\n", "one header": b"x", "a body": b"\r\n\r\nx", "spaces": b" "}
+
+
+@names(TRICKLES)
+def test_a_response_that_trickles_in_ends_at_the_timeout(name):
+    """Each of its reads is quick, and no single one runs into the socket's timeout."""
+    with trickling_server(TRICKLES[name]) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        settings = EndpointConfig(url=url, model="m", timeout=0.5)
+        client = chat_client.ChatClient(settings, "", 1.0, lambda stopping, seconds: True)
+        began = time.monotonic()
+        with pytest.raises(BoostError, match="did not answer within"):
+            client.ask("?", threading.Event())
+        assert time.monotonic() - began < 5

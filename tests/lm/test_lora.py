@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.runs import full_logits
+from support.runs import full_logits, given_rows
 
 from boostlm import Batch, decoder_lm
 from boostlm.config import Config, ModelConfig, OptimizerConfig
@@ -33,7 +33,7 @@ def trained(adapted=True, split=False):
     devices, steps = jax.devices() if split else jax.devices()[:1], 12
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices) if split else None)
     learner = LanguageLearner(model, ((1,),), 4, 8, devices, split)
-    rows = Batch(np.tile(TOKENS, (steps, 1)), np.ones((steps * B, T), np.float32))
+    rows = given_rows(Batch(np.tile(TOKENS, (steps, 1)), np.ones((steps * B, T), np.float32)))
     config = OptimizerConfig(steps=steps, batch_size=B, learning_rate=1e-2, warmup_steps=0)
     start = LearnerState(PARAMS, None, np.float32(0))
     return learner.train(start, rows, config, adapters=ADAPTERS if adapted else None)

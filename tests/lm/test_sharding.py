@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from etils import epath
 from jax.sharding import PartitionSpec as P
-from support.runs import environment
+from support.runs import environment, given_rows
 
 from boostlm import Batch, TrainState, decoder_lm, jit_train_step, pmap_train_step
 from boostlm.cli.main import cache_compiled_programs
@@ -135,7 +135,7 @@ def test_what_does_not_divide_is_whole_or_split_elsewhere(devices):
 
 def test_the_learner_and_checkpoints_keep_to_the_shardings(devices, tmp_path):
     config = OptimizerConfig(steps=2, batch_size=B, micro_batches=2)
-    two = Batch(*(np.concatenate(x) for x in zip(rows(0), rows(1), strict=True)))
+    two = given_rows(Batch(*(np.concatenate(x) for x in zip(rows(0), rows(1), strict=True))))
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
     want = LanguageLearner(MODEL, ((1,),), 4, 8, devices[:1]).train(start, two, config)
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices))
@@ -229,9 +229,9 @@ def test_training_leaves_the_callers_arrays_alone(devices):
     model = decoder_lm(CONFIG, V, mesh=device_mesh(devices[:2]))
     config = OptimizerConfig(steps=1, batch_size=B)
     learner = LanguageLearner(model, ((1,),), 4, 8, devices[:2], split=True)
-    first = learner.train(start, rows(), config)
+    first = learner.train(start, given_rows(rows()), config)
     assert not any(x.is_deleted() for x in jax.tree.leaves(start.params))
-    again = learner.train(start, rows(), config)
+    again = learner.train(start, given_rows(rows()), config)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -259,9 +259,9 @@ def test_the_optimizers_state_is_made_by_one_program(devices):
     learner = LanguageLearner(model, ((1,),), 4, 8, devices[:2], split=True)
     config = OptimizerConfig(steps=1, batch_size=B)
     start = learner.init(jax.random.key(1))
-    state = learner.train(start, rows(), config)
+    state = learner.train(start, given_rows(rows()), config)
     with counting_compilations() as compiled:
-        learner.train(state._replace(optimizer_state=None), rows(1), config)
+        learner.train(state._replace(optimizer_state=None), given_rows(rows(1)), config)
     assert compiled == []
 
 

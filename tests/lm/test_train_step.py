@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.runs import full_logits
+from support.runs import full_logits, given_rows
 
 from boostlm import Batch, TrainState, decoder_lm, pmap_train_step, train_step, weighted_loss
 from boostlm.config import ModelConfig, OptimizerConfig
@@ -197,7 +197,7 @@ def test_training_learns_to_end_with_eos(model):
 @pytest.mark.slow
 def test_learner_trains_alike_on_one_device_and_on_eight(devices):
     optimizer, rows = OptimizerConfig(steps=3, batch_size=B), [batch(s) for s in range(3)]
-    stacked = Batch(*(np.concatenate(x) for x in zip(*rows, strict=True)))
+    stacked = given_rows(Batch(*(np.concatenate(x) for x in zip(*rows, strict=True))))
     start = LearnerState(jax.jit(MODEL.init)(jax.random.key(1)), None, np.float32(0))
     out = [
         LanguageLearner(MODEL, ((1,),), 4, 8, devices[:n]).train(start, stacked, optimizer)

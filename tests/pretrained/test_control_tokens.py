@@ -80,7 +80,7 @@ def test_a_model_with_right_types_keeps_its_bytes():
     assert checked_model(spm_model(), [], "x") == spm_model()
     as_control = spm_model(TYPES | {"<start_of_turn>": CONTROL})
     assert checked_model(as_control, [], "x") == spm_model()
-    with pytest.raises(BoostError, match="x is no SentencePiece model"):
+    with pytest.raises(BoostError, match="x is not a SentencePiece model"):
         checked_model(b"nonsense", [], "x")
 
 

@@ -141,7 +141,7 @@ def edit_json(file, **changes):
         ({"hidden_size": 32}, "model.embed_tokens.weight has shape"),
         ({"num_hidden_layers": 7}, "model.layers.6.mlp.up_proj.weight is missing"),
         ({"num_hidden_layers": 5}, "model.layers.5.mlp.up_proj.weight is not of this model"),
-        ({"eos_token_id": [1, 500]}, "stop and BOS tokens (1, 1, 500, 2)"),
+        ({"eos_token_id": [1, 500]}, "stop and BOS are the tokens (1, 1, 500, 2)"),
     ],
 )
 def test_a_config_that_does_not_fit_is_named(changes, named, copy, tmp_path):
@@ -163,7 +163,7 @@ def test_damaged_and_missing_files_are_named(copy, tmp_path):
     ):
         good = (copy / name).read_bytes()
         (copy / name).write_bytes(data)
-        with pytest.raises(BoostError, match=r"cannot be read|no SentencePiece|not JSON"):
+        with pytest.raises(BoostError, match=r"cannot be read|not a SentencePiece|not JSON"):
             import_model(str(copy), dest, [])
         (copy / name).unlink()
         with pytest.raises(BoostError, match=name.replace(".", r"\.")):

@@ -12,7 +12,7 @@ from support.mbpp_fixtures import fixture_records, write
 from support.runs import REPOSITORY, boostlm, rows_of
 from support.sandbox_kit import need_sandbox
 
-from boostlm.config import ARM_NAMES, TokenizerConfig
+from boostlm.config import FOUR_ARMS, TokenizerConfig
 from boostlm.config_io import load_config, override
 from boostlm.engine.tokenizer import train_tokenizer
 from boostlm.errors import BoostError
@@ -78,7 +78,7 @@ def test_a_config_runs_end_to_end_on_a_small_converted_model(name, tmp_path, mon
     assert len(task.notes) == name.startswith("mbpp")
     assert all(note in done.stdout for note in task.notes)
     rows = rows_of(tmp_path / "run")
-    assert [(r["arm"], r["round"]) for r in rows] == [(arm, r) for arm in ARM_NAMES for r in (0, 1)]
+    assert [(r["arm"], r["round"]) for r in rows] == [(arm, r) for arm in FOUR_ARMS for r in (0, 1)]
     assert all(np.isfinite(row["train_loss"]) for row in rows)
     bought = {row["arm"]: row["labels_spent"] for row in rows if row["round"] == 1}
     assert bought["do_nothing"] == bought["filter_only"] == 0
@@ -94,7 +94,7 @@ def test_a_config_runs_end_to_end_on_a_small_converted_model(name, tmp_path, mon
 @pytest.mark.parametrize("name", ["gsm8k_gemma2_2b", "mbpp_gemma2_2b", "gsm8k_gemma3_270m"])
 def test_a_config_evaluates_the_whole_test_set_and_wants_its_model(name, tmp_path):
     config = load_config(f"{REPOSITORY}/configs/{name}.py")
-    assert config.arms == ARM_NAMES
+    assert config.arms == FOUR_ARMS
     assert config.data.eval_prompts == {"gsm8k": 1319, "mbpp": 500}[config.data.task]
     assert config.data.train_prompts == {"gsm8k": 7000, "mbpp": 359}[config.data.task]
     assert (config.seeds, config.rounds, config.sample.k) == (3, 5, 8)

@@ -162,7 +162,7 @@ def test_the_tokens_of_the_task_are_kept_as_well(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     for words, why in (
         (["--model.layers=2"], "unknown argument '--model.layers=2': convert takes --data.*"),
-        (["--data.tusk=gsm8k"], "there is no field --data.tusk"),
+        (["--data.tusk=gsm8k"], "--data.tusk is not an option"),
         (["--to", "huggingface", *data], "for conversion to boostlm only"),
     ):
         assert main(["convert", source, str(tmp_path / "no"), *words]) == 2

@@ -1,4 +1,6 @@
-"""The theory's curve: the truth of an ideal learner lies in its band, for every arm."""
+"""The theory's curve: its band contains the truth of an ideal learner, for every arm."""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 from support.runs import tiny_config
 
 from boostlm import ARMS, Curation, theta_from_beta
-from boostlm.config import FilterConfig, LabelConfig, SampleConfig
+from boostlm.config import FOUR_ARMS, FilterConfig, LabelConfig, SampleConfig
 from boostlm.curation.ideal_learner import (
     FirstSamples,
     World,
@@ -16,6 +18,7 @@ from boostlm.curation.ideal_learner import (
     simulate,
 )
 from boostlm.curation.mixture import noisy_verdict
+from boostlm.experiment.round_arrays import Verdicts
 from boostlm.report.predict import predict
 from boostlm.statistics.prior import draw_prior, draw_rates, fit_prior
 
@@ -36,6 +39,10 @@ def config_of(miss=0.0, false_accept=0.0):
     )
 
 
+def starts(correct_NxK, accepted_NxK):
+    return dict.fromkeys(FOUR_ARMS, Verdicts(correct_NxK, accepted_NxK))
+
+
 def one_run(config, p_N, seed):
     """An ideal learner's run: what its seed model showed, and each arm's accuracy by round."""
     key = jax.random.key(seed)
@@ -50,7 +57,7 @@ def one_run(config, p_N, seed):
         arm: np.asarray(
             simulate(key, initial_table(p_N), ARMS[arm], curation, world, ROUNDS, K, first).accuracy
         )
-        for arm in ARMS
+        for arm in FOUR_ARMS
     }
     return np.asarray(correct_NxK), np.asarray(accepted_NxK), truth
 
@@ -60,12 +67,12 @@ def one_run(config, p_N, seed):
 def test_the_truth_is_in_the_band(miss, false_accept):
     """Of each arm, after the last round. benchmarks/statistics_check.py makes 100 runs of it."""
     config, rng, runs = config_of(miss, false_accept), np.random.default_rng(1), 4
-    held = dict.fromkeys(ARMS, 0)
+    held = dict.fromkeys(FOUR_ARMS, 0)
     for seed in range(runs):
         p_N = list(PRIORS.values())[seed % 3](rng, N)
         correct, accepted, truth = one_run(config, p_N, seed)
-        found = predict(config, correct, accepted, dict.fromkeys(ARMS, BETA), seed)
-        for arm in ARMS:
+        found = predict(config, starts(correct, accepted), dict.fromkeys(FOUR_ARMS, BETA), seed)
+        for arm in FOUR_ARMS:
             held[arm] += found[arm].low[-1] <= truth[arm][-1] <= found[arm].high[-1]
     assert all(count >= runs - 1 for count in held.values()), held
 
@@ -100,17 +107,23 @@ def test_a_prior_of_prompts_that_are_all_alike(right):
 def test_round_0_is_what_was_measured_and_arms_without_a_rate_are_left_out():
     config, rng = config_of(), np.random.default_rng(0)
     correct, accepted, _ = one_run(config, PRIORS["Beta(1, 1.5)"](rng, N), 3)
-    found = predict(config, correct, accepted, {})
+    found = predict(config, starts(correct, accepted), {})
     assert set(found) == {"do_nothing", "filter_only"}
     assert all(p.low[0] - 0.01 <= correct.mean() <= p.high[0] + 0.01 for p in found.values())
     assert all(len(p.mean) == ROUNDS + 1 for p in found.values())
+
+
+def test_an_arm_whose_function_is_gone_has_no_curve():
+    config = replace(config_of(), arms=("gone=Arm(labels=gone.py:f)",))
+    correct = np.zeros((N, K), bool)
+    assert predict(config, {"gone": Verdicts(correct, correct)}, {"gone": BETA}) == {}
 
 
 @pytest.mark.slow
 def test_a_frozen_model_does_not_help_where_it_is_never_right():
     config = config_of()
     correct = np.zeros((N, K), bool)
-    told = predict(config, correct, correct, {"boosting": BETA})["boosting"]
-    own = predict(config, correct, correct, {"boosting": None})["boosting"]
+    told = predict(config, starts(correct, correct), {"boosting": BETA})["boosting"]
+    own = predict(config, starts(correct, correct), {"boosting": None})["boosting"]
     assert told.mean[-1] > 0.2
     assert own.mean[-1] < 0.05

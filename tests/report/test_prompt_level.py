@@ -13,10 +13,10 @@ from etils import epath
 from support.report_run import Reader, exact_run, make_run
 from support.runs import finished_run, tiny_config
 
-from boostlm.config import ARM_NAMES, SampleConfig
+from boostlm.config import FOUR_ARMS, SampleConfig
 from boostlm.experiment.evaluate import eval_answers, load_answers
 from boostlm.experiment.metrics import audit_of
-from boostlm.experiment.stages import Verdicts
+from boostlm.experiment.round_arrays import Verdicts
 from boostlm.lm.generate import Responses
 from boostlm.report import write
 from boostlm.report.compare import compare, comparisons, summaries
@@ -194,7 +194,7 @@ def test_a_difference_that_several_comparisons_leave_open_says_so():
     run = exact_run([0.4] * 3, [0.5] * 3, uniform=[0.4] * 3, do_nothing=[0.2] * 3)
     rng = np.random.default_rng(0)
     for seed in range(3):
-        for arm, p in zip(ARM_NAMES, (0.2, 0.4, 0.4, 0.56), strict=True):
+        for arm, p in zip(FOUR_ARMS, (0.2, 0.4, 0.4, 0.56), strict=True):
             run.answered[arm, seed, 1] = rng.random(300) < p
         run.answered["do_nothing", seed, 0] = rng.random(300) < 0.2
     c = comparisons(run)[0]
@@ -291,7 +291,7 @@ def test_a_run_directory_without_the_newer_files_still_gives_a_report(tmp_path, 
     shutil.copytree(finished_run()[0], tmp_path / "run")
     whole = read_run(RunDir(tmp_path / "run"))
     assert len(all_paired(whole)) == 3
-    assert len(audited(whole)) == len(signs(whole)) == len(ARM_NAMES)
+    assert len(audited(whole)) == len(signs(whole)) == len(FOUR_ARMS)
     for path in (tmp_path / "run").rglob("eval.npz"):
         path.unlink()
     less = read_run(RunDir(tmp_path / "run"))

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from support.report_run import GROUPS, Reader, exact_run, make_row, make_run
 
-from boostlm.config import ARM_NAMES
+from boostlm.config import FOUR_ARMS
 from boostlm.errors import BoostError
 from boostlm.report.compare import compare, summaries
 from boostlm.report.conclusions import conclusions, group_leads
 from boostlm.report.page import render_html
-from boostlm.report.plots import summary_png
+from boostlm.report.plots import arms_by, summary_png
 from boostlm.report.run_data import LATER, Prediction, RunData, parse_rows
 from boostlm.report.terminal import final_table
 from boostlm.report.wording import short_name
@@ -27,7 +27,7 @@ def only(run, last):
 
 
 RUN = make_run()
-ONLY_ROUND_0 = only(RUN, {(arm, 0): 0 for arm in ARM_NAMES})
+ONLY_ROUND_0 = only(RUN, {(arm, 0): 0 for arm in FOUR_ARMS})
 NO_ROWS = RunData(RUN.config, (), {})
 ENDS = {("do_nothing", 0): 5, ("filter_only", 0): 5, ("uniform", 0): 5, ("boosting", 0): 4}
 UNFINISHED = only(RUN, ENDS | {("do_nothing", 1): 5, ("filter_only", 1): 2})
@@ -50,7 +50,7 @@ CASES = {
     "only round 0": ONLY_ROUND_0,
     "unfinished": replace(UNFINISHED, predicted={0: RUN.predicted[0]}),
     "nulls": RunData(RUN.config, tuple(row | NOTHING for row in RUN.rows), {}),
-    "many rounds": make_run(arms=ARM_NAMES[2:], seeds=2, rounds=40),
+    "many rounds": make_run(arms=FOUR_ARMS[2:], seeds=2, rounds=40),
     "no rows": NO_ROWS,
 }
 
@@ -152,7 +152,7 @@ def test_terminal_table_is_aligned_and_names_are_shortened():
     final = [0.4, 0.6]
     run = exact_run(final, final, labels=12_345_678, do_nothing=final, uniform=final)
     table = final_table(run).split("\n")
-    assert [line.split()[0] for line in table[2:7]] == ["arm", *ARM_NAMES]
+    assert [line.split()[0] for line in table[2:7]] == ["arm", *FOUR_ARMS]
     assert len({len(line) for line in table[2:7]}) == 1
     assert "50.0% ±119.0" in table[3]
     assert short_name("two  digit\naddition, carrying") == "two digit addition,\ncarrying"
@@ -222,6 +222,13 @@ def test_text_stays_inside_its_figure(case):
             assert left + long < float(width) + 3 or "middle" in style, text
 
 
+@pytest.mark.parametrize(("seeds", "shaded"), [(2, False), (3, True)])
+def test_intervals_are_shaded_from_three_seeds_on(seeds, shaded):
+    run = make_run(seeds=seeds, rounds=1)
+    assert ("FillBetween" in arms_by(run, "test_accuracy")) == shaded
+    assert ("shades 95%" in render_html(run)) == shaded
+
+
 @pytest.mark.slow
 def test_page_and_picture_are_the_same_every_time():
     assert render_html(make_run(seeds=2, rounds=2)) == render_html(make_run(seeds=2, rounds=2))
@@ -233,11 +240,11 @@ def test_page_has_every_figure_and_setting():
     run = make_run()
     run.config["data"] |= {"eval_split": "validation"}
     page = render_html(run)
-    assert (page.count("<svg"), page.count("<figcaption>")) == (8 + len(ARM_NAMES), 8)
+    assert (page.count("<svg"), page.count("<figcaption>")) == (8 + len(FOUR_ARMS), 8)
     assert all(word in page for word in ("Theory and measure", "95% t-", "still being chosen"))
     assert "over 3 seeds and the prompts" in page
-    assert all(word in page for word in ("false_accept_rate", "warmup_steps", ", ".join(ARM_NAMES)))
-    assert page.count("stroke-dasharray") == 2 + len(ARM_NAMES)  # levels without labels, and theory
+    assert all(word in page for word in ("false_accept_rate", "warmup_steps", ", ".join(FOUR_ARMS)))
+    assert page.count("stroke-dasharray") == 2 + len(FOUR_ARMS)  # levels without labels, and theory
     assert page.count("Validation accuracy") > 1 > page.count("Test accuracy")
     assert "@media screen and (prefers-color-scheme:dark)" in page
     assert not re.search(r": #|font-family", page[page.index("<svg") :])  # colours are variables

@@ -93,7 +93,7 @@ def test_a_port_that_is_taken_is_named():
         port = taken.getsockname()[1]
         [(status, _, said)] = finish([process(port, 2, 0, 5)])
     assert status == 1
-    assert f"port {port} of this host cannot be had (Address already in use)" in said
+    assert f"port {port} of this host cannot be used (Address already in use)" in said
 
 
 def nothing(name):
@@ -126,7 +126,7 @@ def test_a_slice_is_known_from_its_metadata_whatever_variables_an_earlier_life_l
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES is set, and JAX_PROCESS_ID is not",
         ),
         (("h", "2", "0"), "JAX_COORDINATOR_ADDRESS=h "),
-        (("h:1", "2", "2"), "JAX_PROCESS_ID=2 does not fit"),
+        (("h:1", "2", "2"), "JAX_PROCESS_ID=2 is wrong"),
         (("h:1", "two", "0"), "JAX_NUM_PROCESSES=two"),
     ],
 )

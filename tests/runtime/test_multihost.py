@@ -2,8 +2,6 @@
 
 import json
 import signal
-import socket
-import subprocess
 import sys
 import textwrap
 import time
@@ -14,10 +12,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from support.cli import call
+from support.hosts import ended, on_hosts
 from support.runs import (
     as_options,
     command,
-    environment,
     files_and_times,
     ledger_files,
     rows_of,
@@ -27,50 +25,6 @@ from support.runs import (
 from boostlm.config import ComputeConfig, LabelConfig
 
 pytestmark = pytest.mark.slow
-
-
-def devices(count):
-    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def on_hosts(words, count=2, **options):
-    """Processes that join each other; words(i) is the command of host i."""
-    port = free_port()
-    processes = []
-    for index in range(count):
-        joined = {
-            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-            "JAX_NUM_PROCESSES": str(count),
-            "JAX_PROCESS_ID": str(index),
-        }
-        processes.append(
-            subprocess.Popen(
-                words(index),
-                env=environment() | devices(8 // count) | joined,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                **options,
-            )
-        )
-    return processes
-
-
-def ended(processes, timeout=300):
-    """(status, stdout, stderr) of each."""
-    try:
-        told = [p.communicate(timeout=timeout) for p in processes]
-        return [(p.returncode, *said) for p, said in zip(processes, told, strict=True)]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
 
 
 def said_on_hosts(code):
@@ -128,8 +82,8 @@ def test_two_hosts_do_what_one_does(parallel, arms, labeler, preempted, tmp_path
 
 
 def sigterm_one_of(processes, root):
-    wanted = root / "rounds" / "seed0" / "boosting" / "round01" / "samples.npz"
-    while not wanted.exists():
+    round01 = root / "rounds" / "seed0" / "boosting" / "round01"
+    while len(list(round01.glob("samples.*-of-24.npz"))) < 2:
         assert all(process.poll() is None for process in processes)
         time.sleep(0.02)
     processes[1].send_signal(signal.SIGTERM)

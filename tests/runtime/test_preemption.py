@@ -15,6 +15,7 @@ from support.runs import (
     bits,
     boostlm,
     finished_run,
+    given_rows,
     on_one_device,
     rows_of,
     started,
@@ -30,6 +31,7 @@ from boostlm.runtime import preemption
 from boostlm.runtime.preemption import Preempted, watching
 from boostlm.storage.partial_stages import PartialSamples, PartialTraining
 from boostlm.storage.run_dir import RunDir
+from boostlm.storage.stage_parts import Part
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +59,7 @@ def test_training_goes_on_at_the_step_it_was_cut_at_bit_for_bit(tmp_path):
     optimizer = OptimizerConfig(steps=60, batch_size=8, warmup_steps=2)
     rng = np.random.default_rng(0)
     shape = (optimizer.steps * optimizer.batch_size, 16)
-    rows = Batch(rng.integers(0, 20, shape, np.int32), np.ones(shape, np.float32))
+    rows = given_rows(Batch(rng.integers(0, 20, shape, np.int32), np.ones(shape, np.float32)))
     begin = whole.init(jax.random.key(0))
     for devices in (jax.devices()[:1], jax.devices()[:2]):
         learner = LanguageLearner(whole.model, whole.sampler.stop_sequences, 4, 8, devices)
@@ -85,7 +87,7 @@ def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
     config = tiny_config(sample=SampleConfig(k=2, batch_size=4))
     ctx = on_one_device(make_context(config, RunDir(tmp_path / "ctx")))
     params = ctx.learner.init(jax.random.key(0)).params
-    unfinished = PartialSamples(epath.Path(tmp_path / "unfinished.npz"))
+    unfinished = PartialSamples(epath.Path(tmp_path / "unfinished.npz"), Part(0, 24, 24))
     seen = []
 
     def sample(within, *kept):

@@ -134,5 +134,5 @@ def test_a_failed_save_names_the_path_and_the_cause_in_one_line(folder, monkeypa
 def test_a_checkpoint_of_other_shapes_is_refused(saved):
     other = tree() | {"params": {"w": np.zeros(5, np.float32), "half": tree()["params"]["half"]}}
     for like in (other | {"count": 0}, {"count": 0}):
-        with pytest.raises(BoostError, match="round01 does not fit this config"):
+        with pytest.raises(BoostError, match="round01 does not match this config"):
             checkpoint.restore(saved, like)

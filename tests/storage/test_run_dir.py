@@ -17,10 +17,10 @@ def test_a_run_belongs_to_one_config(folder):
     run_dir.create(tiny_config())
     run_dir.create(tiny_config())
     assert run_dir.read_config() == tiny_config()
-    other = tiny_config(rounds=3, label=replace(tiny_config().label, beta=0.2, budget=9))
+    other = tiny_config(rounds=1, label=replace(tiny_config().label, beta=0.2, budget=9))
     with pytest.raises(BoostError) as caught:
         run_dir.create(other)
-    for line in ("rounds: 2 -> 3", "label.beta: 0.3 -> 0.2", "label.budget: 8 -> 9"):
+    for line in ("rounds: 2 -> 1", "label.beta: 0.3 -> 0.2", "label.budget: 8 -> 9"):
         assert f"\n  {line}\n" in str(caught.value)
     assert "data." not in str(caught.value)
     assert run_dir.read_config() == tiny_config()

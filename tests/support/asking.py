@@ -3,7 +3,8 @@
 import threading
 from dataclasses import replace
 
-from boostlm.config import Config, EndpointConfig, LabelConfig, validate
+from boostlm.config import Config, EndpointConfig, LabelConfig
+from boostlm.config_checks import validate
 from boostlm.errors import BoostError
 from boostlm.labelers.base import Query
 from boostlm.labelers.endpoint import QUESTION, endpoint_labeler

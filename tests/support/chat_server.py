@@ -52,7 +52,7 @@ class ChatServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request, address):
-        """Clients that are killed hang up; that is no news."""
+        """Killed clients hang up, which is not an error."""
 
 
 class _Handler(BaseHTTPRequestHandler):

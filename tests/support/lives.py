@@ -6,6 +6,7 @@ import os
 
 from etils import epath
 
+from boostlm.config_io import arms_of
 from boostlm.experiment import resume
 from boostlm.experiment.run import planned_stages, run_experiment
 from boostlm.labelers import simulated
@@ -32,26 +33,27 @@ class Shop:
             yield batch
 
 
-def live(ctx, root, shop=None):
+def live(ctx, root, shop=None, labeler_of=make_labeler, on_row=lambda: None):
     """One process's life, as the command line would have it."""
     folder = RunDir(root)
     with folder.locked():
         folder.create(ctx.config)
         with open(os.devnull, "w") as out:
             progress = Progress(planned_stages(ctx.config), out)
-            labeler_of = (lambda context: shop) if shop else make_labeler
-            return run_experiment(ctx, folder, progress, labeler_of)
+            labeler_of = (lambda context: shop) if shop else labeler_of
+            return run_experiment(ctx, folder, progress, labeler_of, on_row)
 
 
 def outcome(ctx, root):
     """Everything that must come out alike, bit for bit."""
     folder, config = RunDir(root), ctx.config
     kept = {}
-    for seed, arm, round_ in itertools.product(range(config.seeds), config.arms, range(1, 99)):
+    for seed, arm, round_ in itertools.product(range(config.seeds), arms_of(config), range(1, 99)):
         path = folder.round_dir(RoundId(seed, arm, round_)).checkpoint
         if path.exists():
             assert checkpoint.is_good(path)
-            kept[seed, arm, round_] = bits(resume.load_state(path, resume.shapes_of(ctx)))
+            shapes = resume.shapes_of(ctx.of_arm(arm))
+            kept[seed, arm, round_] = bits(resume.load_state(path, shapes))
     return {
         "rows": rows_of(root),
         "params": kept,

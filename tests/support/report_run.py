@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from boostlm.config import ARM_NAMES, Config
+from boostlm.config import FOUR_ARMS, Config
 from boostlm.report.run_data import LATER, Prediction, RunData
 
 GROUPS = ("add", "reverse", "count", "sort", "compare", "carry")
@@ -35,7 +35,7 @@ def make_row(arm, seed, round_, accuracy, groups=GROUPS, there=1.0, labels=0):
     } | dict.fromkeys(LATER)  # fmt: skip
 
 
-def make_run(arms=ARM_NAMES, seeds=3, rounds=5, groups=GROUPS, scale=1.0, **config):
+def make_run(arms=FOUR_ARMS, seeds=3, rounds=5, groups=GROUPS, scale=1.0, **config):
     """A run whose curves look like those of a real one; with `scale` 0 it learns nothing."""
     rng, rows, predicted = random.Random(7), [], {}
     for seed in range(seeds):
@@ -66,10 +66,10 @@ def answers(rows, prompts=1000):
 def exact_run(filter_only=(), boosting=(), start=0.2, labels=256, **others):
     """A run of one round from its final accuracies, one a seed."""
     final = others | {"filter_only": filter_only, "boosting": boosting}
-    final = {arm: final[arm] for arm in ARM_NAMES if final.get(arm)}
+    final = {arm: final[arm] for arm in FOUR_ARMS if final.get(arm)}
     rows = []
     for arm, seed in [(a, s) for a in final for s in range(len(final[a]))]:
-        end = make_row(arm, seed, 1, final[arm][seed], labels=labels * (arm in ARM_NAMES[2:]))
+        end = make_row(arm, seed, 1, final[arm][seed], labels=labels * (arm in FOUR_ARMS[2:]))
         rows += [make_row(arm, seed, 0, start), end]
     seeds = max(map(len, final.values()))
     settings = asdict(Config(arms=tuple(final), seeds=seeds, rounds=1))

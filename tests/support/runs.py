@@ -25,6 +25,7 @@ from boostlm.config import (
     TrainConfig,
 )
 from boostlm.config_io import fields_of
+from boostlm.engine.training_rows import TrainingRows
 from boostlm.experiment import context
 from boostlm.lm.language_model import NO_PREFIX
 from support.data_sets import REPOSITORY
@@ -60,6 +61,13 @@ def on_one_device(ctx):
 def full_logits(model):
     """(params, tokens_BxT) -> logits_BxTxV of a `LanguageModel`."""
     return lambda params, tokens: model.unembed(params, model.hidden(params, tokens, NO_PREFIX))
+
+
+def given_rows(batch):
+    """Rows to train on that are there already, as a numpy Batch [C, T]."""
+    width = batch.tokens_BxT.shape[1]
+    length_C = width - np.argmax(batch.weight_BxT[:, ::-1] > 0, axis=1)
+    return TrainingRows(lambda rows_B: jax.tree.map(lambda x: x[rows_B], batch), length_C)
 
 
 def as_options(config):

@@ -8,7 +8,8 @@ from support.gsm8k import references, task
 
 from boostlm.config import SPLITS
 from boostlm.tasks.gsm8k import task as gsm8k
-from boostlm.tasks.gsm8k.final_answer import is_correct
+from boostlm.verifiers.number.final_answer import is_correct
+from boostlm.verifiers.number.slips import slip
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -98,7 +99,7 @@ def test_wrong_response_gives_up_if_is_correct_is_broken(monkeypatch):
 def test_slip_changes_the_last_statement_of_the_result(reference, unchanged):
     result = reference.rpartition("#### ")[2]
     for seed in range(30):
-        text = gsm8k.slip(reference, np.random.default_rng(seed))
+        text = slip(reference, np.random.default_rng(seed))
         assert text.startswith(unchanged)
         wrong = text.rpartition("#### ")[2]
         assert wrong != result
@@ -118,11 +119,11 @@ def test_slip_keeps_the_number_format():
         ("$2,500.00", "2500", r"\$\d,\d{3}\.00\.\n#### \d{4}"),
     ]:
         for seed in range(5):
-            text = gsm8k.slip(f"{stated}.\n#### {result}", np.random.default_rng(seed))
+            text = slip(f"{stated}.\n#### {result}", np.random.default_rng(seed))
             assert re.fullmatch(pattern, text), text
 
 
 def test_slip_if_the_result_is_in_words():
-    text = gsm8k.slip("One more than six.\n#### 7", np.random.default_rng(0))
+    text = slip("One more than six.\n#### 7", np.random.default_rng(0))
     assert text.startswith("One more than six.\n#### ")
     assert not is_correct(text, "#### 7")

@@ -12,11 +12,11 @@ from support.fuzzed_answers import TABLE, fuzzed
 from support.gsm8k import config, fixture_rows
 
 from boostlm.engine.outside_text import unwrapped
-from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct
-from boostlm.tasks.gsm8k.plain_text import fold
 from boostlm.tasks.gsm8k.solutions import solution_of
 from boostlm.tasks.gsm8k.source import Row
 from boostlm.tasks.gsm8k.task import Gsm8kTask, make_problem
+from boostlm.verifiers.number.final_answer import final_answer, is_correct
+from boostlm.verifiers.number.plain_text import fold
 
 SHOWN = "Question: What is 1 + 1?\nAnswer: 1 + 1 = 2\n#### 2\n\n"
 PROMPT = "Question: Janet has 16 eggs, uses 7 and sells the others at $2. How much?\nAnswer:"

@@ -15,8 +15,8 @@ from boostlm.config import SPLITS
 from boostlm.errors import BoostError
 from boostlm.tasks.contamination import NgramIndex, check_contamination
 from boostlm.tasks.gsm8k import task as gsm8k
-from boostlm.tasks.gsm8k.final_answer import is_correct
 from boostlm.tasks.gsm8k.source import Row
+from boostlm.verifiers.number.final_answer import is_correct
 
 
 @pytest.fixture(autouse=True)

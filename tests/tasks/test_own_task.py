@@ -68,7 +68,7 @@ def test_a_file_runs_like_an_imported_module(file):
 
 
 def test_an_unknown_task_is_rejected(tmp_path):
-    with pytest.raises(BoostError, match=r"there is no file .*no_task\.py"):
+    with pytest.raises(BoostError, match=r"the file .*no_task\.py does not exist"):
         load_task(own(tmp_path / "no_task.py"))
     for name in ("my_task:Sums", "my_task.py", "my_task.py:a b", ":Sums"):
         with pytest.raises(BoostError, match=r"choose from skills, gsm8k, mbpp, .*FILE\.py:CLASS"):

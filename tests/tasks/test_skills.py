@@ -252,11 +252,11 @@ def test_only_the_labeler_and_the_verifier_see_references(tmp_path):
     with open(os.devnull, "w") as out:
         run_experiment(on_one_device(ctx), folder, Progress(planned_stages(config), out))
     assert callers == {
-        ("answer_key", "context.py", "shared_grader"),
+        ("answer_key", "context.py", "grader"),
         ("answer_key", "registry.py", "make_labeler"),
         ("correct_response", "simulated.py", "label_one"),
         ("wrong_response", "simulated.py", "label_one"),
-        ("grade", "stages.py", "_make_verdicts"),
-        ("grade", "labeling.py", "_entries"),
-        ("grade", "evaluate.py", "greedy_verdicts"),
+        ("grade", "stages.py", "grade"),
+        ("grade", "labeling.py", "<lambda>"),
+        ("grade", "evaluate.py", "grade_own"),
     }

@@ -1,1 +1,1 @@
-"""GSM8K: the row source, the prompts and references, and the verifier."""
+"""GSM8K: the row source, the prompts and references."""

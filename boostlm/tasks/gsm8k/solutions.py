@@ -4,8 +4,8 @@ import re
 from fractions import Fraction
 
 from boostlm.engine.outside_text import unwrapped, without_blank_lines
-from boostlm.tasks.gsm8k.final_answer import final_answer, first_problem
-from boostlm.tasks.gsm8k.source import MARK
+from boostlm.verifiers.number.final_answer import final_answer, first_problem
+from boostlm.verifiers.number.slips import MARK
 
 _FENCE = re.compile(r"(?m)^[ \t]*(?:```|~~~)[a-zA-Z]*[ \t]*(?:\n|\Z)")
 _LABEL = re.compile(r"^[*_#\s]*(?:answer|solution|response|assistant)[*_ ]*:[*_\s]*", re.IGNORECASE)

@@ -10,9 +10,9 @@ from tensorflow_datasets.text import gsm8k as tfds_gsm8k
 
 from boostlm.errors import BoostError
 from boostlm.tasks.tfds_data import DataSet, Files, json_lines, load
+from boostlm.verifiers.number.slips import MARK
 
 SOURCE_SPLITS = ("train", "test")
-MARK = "#### "  # occurs once in every answer, before the result
 
 _RESULT = re.compile(r"-?[0-9]+(,[0-9]{3})*(\.[0-9]+)?")
 

@@ -19,7 +19,6 @@ from labels too.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -30,16 +29,16 @@ from boostlm.errors import BoostError
 from boostlm.tasks.base import Prompts, Task, need_prompts
 from boostlm.tasks.contamination import uncontaminated
 from boostlm.tasks.few_shot import load_few_shot
-from boostlm.tasks.gsm8k.final_answer import is_correct
 from boostlm.tasks.gsm8k.solutions import solution_of
-from boostlm.tasks.gsm8k.source import MARK, Row, load_gsm8k_rows
+from boostlm.tasks.gsm8k.source import Row, load_gsm8k_rows
+from boostlm.verifiers.number.final_answer import is_correct
+from boostlm.verifiers.number.slips import MARK, NUMBERS, slip
 
 TRAINING_SHARE = (7000, 7473)  # fraction of the training problems; the rest is for validation
 MOST_NUMBERS = 6  # questions with this many numbers or more share a group
 
 _ORDER_SEED = "boostlm-gsm8k-1"  # fixes the order of the problems, and so the splits
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
-_NUMBER = re.compile(r"(?<![0-9.])(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)")
 _EXAMPLE = r"Question: .+\nAnswer: .+\n#### [^\s]+"
 _SEPARATOR = "\n\n"  # between few-shot examples, and therefore the stop string
 _TRIES = 1000
@@ -79,37 +78,10 @@ def count_group(question: str) -> str:
     >>> count_group("Of 90 runners, 1/6 give up. How many finish?")
     '3 numbers'
     """
-    count = len(_NUMBER.findall(question))
+    count = len(NUMBERS.findall(question))
     if count >= MOST_NUMBERS:
         return f"{MOST_NUMBERS}+ numbers"
     return "1 number" if count == 1 else f"{count} numbers"
-
-
-def slip(reference: str, rng: np.random.Generator) -> str:
-    """The reference with a wrong result, in the last step that states it and after `####`.
-
-    The result changes by at most 3 or by at most a tenth. Its sign and its format stay the same.
-    """
-    solution, _, number = reference.rpartition(MARK)
-    size = _value(number.lstrip("-"))
-    change = int(rng.integers(1, max(3, min(int(size) // 10, 10**6)) + 1))
-    wrong = size - change if size > change and rng.random() < 0.5 else size + change
-    stated = [m for m in _NUMBER.finditer(solution) if _value(m.group()) == size]
-    if stated:  # if the solution gives its result in words, only the final number changes
-        start, end = stated[-1].span()
-        solution = solution[:start] + _written_like(solution[start:end], wrong) + solution[end:]
-    sign = "-" if number.startswith("-") else ""
-    return f"{solution}{MARK}{sign}{_written_like(number, wrong)}"
-
-
-def _value(text: str) -> Decimal:
-    return Decimal(text.replace(",", ""))
-
-
-def _written_like(text: str, value: Decimal) -> str:
-    """Formats `value` with the decimal places of `text`, and with commas if `text` has any."""
-    places = len(text.partition(".")[2])
-    return f"{value:,.{places}f}" if "," in text else f"{value:.{places}f}"
 
 
 class Gsm8kAnswerKey:

@@ -1,7 +1,7 @@
 """Finds the program in what a person or another model wrote for an MBPP prompt.
 
 Nothing is run here. A program is a run of lines that Python can parse and that defines a function
-which the prompt's asserts call. It may stand in a fence, between tags such as [PYTHON], after
+which the prompt's asserts call. It may be in a fence, between tags such as [PYTHON], after
 thoughts, or in prose.
 """
 
@@ -31,7 +31,7 @@ _TYPED = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "\xa0": 
 
 
 def program_of(text: str, prompt: str, few_shot: str, stop: str) -> str | None:
-    """The program in `text`, or None if there is none that defines what the asserts call.
+    """The program in `text`, or None if no program in it defines what the asserts call.
 
     The last such program counts, since a first draft comes first. If it uses names that earlier
     blocks define or import, these blocks are put before it.
@@ -103,7 +103,7 @@ def _longest_program(lines: Sequence[str]) -> str | None:
 
 
 def _is_prose(node: ast.stmt) -> bool:
-    """Whether a statement does nothing, as "Done" and "Note: done" when read as Python."""
+    """Whether a statement does nothing, such as "Done" and "Note: done" when read as Python."""
     if isinstance(node, ast.AnnAssign):
         return node.value is None
     return isinstance(node, ast.Expr) and not isinstance(

@@ -10,8 +10,8 @@ import pytest
 from support.data_sets import data_set
 from support.fuzzed_answers import TABLE, fuzzed
 
-from boostlm.tasks.gsm8k.final_answer import final_answer, is_correct
-from boostlm.tasks.gsm8k.numbers import parse_number
+from boostlm.verifiers.number.final_answer import final_answer, is_correct
+from boostlm.verifiers.number.numbers import parse_number
 
 FUZZED = 100_000
 BATCH = 1000

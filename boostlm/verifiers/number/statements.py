@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from boostlm.tasks.gsm8k.numbers import word_value, words_of
+from boostlm.verifiers.number.numbers import word_value, words_of
 
 SENTENCE_END = re.compile(r"[!?;\n]|\.[\"')\]]*(?=\s|$|[A-Z][a-z])")
 _RESTATED = re.compile(r"(?i)≈|[=-]>|[→⇒]|\bround(?:s|ed) (?:up |down )?to\b|, so (?=[a-z] ?=)")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from boostlm.tasks.gsm8k.final_answer import final_answer
-from boostlm.tasks.gsm8k.numbers import parse_number
+from boostlm.verifiers.number.final_answer import final_answer
+from boostlm.verifiers.number.numbers import parse_number
 
 _UNITS = (
     "kg kgs g lb lbs oz km KM m cm mm ft in inches mi miles mph kmh kph km/h ml mL L l cl gal gals"

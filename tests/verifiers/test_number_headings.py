@@ -2,7 +2,7 @@
 
 import pytest
 
-from boostlm.tasks.gsm8k.final_answer import final_answer, first_problem
+from boostlm.verifiers.number.final_answer import final_answer, first_problem
 
 HEADINGS = [
     "**1. Understand the Problem:**",

@@ -27,9 +27,9 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from boostlm.tasks.gsm8k.numbers import isolated, parse_number
-from boostlm.tasks.gsm8k.plain_text import fold, without_markup
-from boostlm.tasks.gsm8k.statements import (
+from boostlm.verifiers.number.numbers import isolated, parse_number
+from boostlm.verifiers.number.plain_text import fold, without_markup
+from boostlm.verifiers.number.statements import (
     DENIAL,
     NOT_ASSERTED,
     NUMBER_WORDS,

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from boostlm.tasks.gsm8k.plain_text import CURRENCY_CODES, plain
+from boostlm.verifiers.number.plain_text import CURRENCY_CODES, plain
 
 _INTEGER = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)"
 # Units glued to a number. Not among them: letters that can be a scale (k, K, M, MM, B, T, bn), a

@@ -1,0 +1,1 @@
+"""Questions and answers from a file of the user's own."""

@@ -1,0 +1,1 @@
+"""Verifiers: whether a response gives the answer that its reference states."""

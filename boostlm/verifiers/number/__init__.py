@@ -1,0 +1,1 @@
+"""Reads the number that a worked solution ends with."""
