@@ -16,6 +16,7 @@ from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
 from boostlm.engine.prompt_shards import PromptShards, by_host, split_prompts
 from boostlm.engine.prompt_table import PromptTable
+from boostlm.engine.row_widths import cut, widths_of
 from boostlm.engine.sampler import OnProgress, Sampler
 from boostlm.engine.slot_layout import Layout, SampleGroups, group_pairs, layout_of_pairs
 from boostlm.engine.tokenizer import Tokenizer
@@ -226,6 +227,9 @@ class LanguageLearner:
     ) -> LearnerState:
         """Trains for `config.steps` steps on consecutive batches of `rows`.
 
+        A batch is cut to one of a few widths, the least that holds its rows. The step is
+        compiled for all of them before it first runs.
+
         Args:
           state: parameters to continue from, and optimizer state or None.
           rows: C = steps * batch_size rows, the same on all hosts.
@@ -249,10 +253,15 @@ class LanguageLearner:
         train_state, losses = self._begin(begin, config, optimizer, partial)
         step = self.step_of(config, optimizer, train_state)
         rows_SxB = np.arange(config.steps * config.batch_size).reshape(config.steps, -1)
+        first, put = rows.take(rows_SxB[0]), self.parallel.put_batch
+        widths = np.array(widths_of(first.tokens_BxT.shape[1]))
+        width_S = widths[np.searchsorted(widths, rows.length_C[rows_SxB].max(axis=1))]
+        for width in widths:  # JAX keeps what it compiled, so that later calls do nothing
+            step.lower(train_state, put(cut(first, width)), prefix_P).compile()
         take = self.parallel.take
         pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
-            batch = self.parallel.put_batch(rows.take(rows_SxB[i]))
+            batch = put(cut(rows.take(rows_SxB[i]), width_S[i]))
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:

@@ -5,9 +5,10 @@ P prompt or prefix tokens, R response tokens; H heads, G key-value heads, Q quer
 key-value head, D head width, E model width. In einsums over whole rows, s stands for keys.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from boostlm.config import ModelConfig
 from boostlm.lm.language_model import Caches, DecodeRows
 from boostlm.lm.linear import Linear
 from boostlm.lm.sharding import MODEL_AXIS
+from boostlm.numerics import AnyArray
 
 KeysValues = tuple[Array, Array]  # of one layer
 
@@ -44,20 +46,32 @@ def soft_cap(logits: Array, cap: float) -> Array:
     return jnp.tanh(logits / cap) * cap if cap else logits
 
 
-def rotate(x: Array, position: Array, base: float) -> Array:
-    """Rotary position embedding (arXiv 2104.09864), halves convention.
+def turns(positions: int, width: int, base: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sines and cosines of rotary positions 0, 1, ... (arXiv 2104.09864): float32 [positions, D/2].
+
+    As constants: XLA would compute them for every row, head and use, forwards and backwards.
+
+    Args:
+      positions: how many.
+      width: D.
+      base: the longest wavelength over 2 pi.
+    """
+    half = width // 2
+    frequency = np.float32(base) ** (-np.arange(half, dtype=np.float32) / np.float32(half))
+    angle = np.arange(positions, dtype=np.float32)[:, None] * frequency
+    wide = angle.astype(np.float64)
+    return np.sin(wide).astype(np.float32), np.cos(wide).astype(np.float32)
+
+
+def rotate(x: Array, sin: AnyArray, cos: AnyArray) -> Array:
+    """Rotary position embedding, halves convention.
 
     Args:
       x: [..., heads, D].
-      position: int32 [...].
-      base: the longest wavelength over 2 pi.
+      sin, cos: [..., D / 2], entries of `turns`; leading axes may be 1.
     """
-    half = x.shape[-1] // 2
-    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    frequency = jnp.expand_dims(frequency, range(x.ndim - 1))
-    angle = position.astype(jnp.float32)[..., None, None] * frequency
-    sin, cos = jnp.sin(angle), jnp.cos(angle)
-    first, second = x[..., :half], x[..., half:]
+    sin, cos = sin[..., None, :], cos[..., None, :]
+    first, second = jnp.split(x, 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return turned.astype(x.dtype)
 
@@ -85,10 +99,12 @@ def attend(segments: Sequence[Segment], cap: float, dtype: DTypeLike) -> Array:
       dtype: the dtype of weights and result; scores and softmax are float32.
     """
     scores = [jnp.where(s.mask, soft_cap(s.score, cap), _MASKED) for s in segments]
-    weight = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(dtype)
-    bounds = np.cumsum([score.shape[-1] for score in scores])[:-1]
-    parts = jnp.split(weight, bounds, axis=-1)
-    return cast(Array, sum(s.read(part) for s, part in zip(segments, parts, strict=True)))
+    tops = [jnp.max(score, axis=-1, keepdims=True) for score in scores]
+    top = jax.lax.stop_gradient(functools.reduce(jnp.maximum, tops))
+    masses = [jnp.exp(score - top) for score in scores]
+    total = sum(jnp.sum(mass, axis=-1, keepdims=True) for mass in masses)
+    mixed = [s.read(m.astype(dtype)) for s, m in zip(segments, masses, strict=True)]
+    return (functools.reduce(jnp.add, mixed) / total).astype(dtype)
 
 
 def products(spec: str, query: Array, key: Array) -> Array:
@@ -153,17 +169,20 @@ class Attention(nn.Module):
         if c.qk_norm:
             self.query_norm, self.key_norm = RMSNorm(), RMSNorm()
 
-    def project(self, x: Array, position: Array) -> tuple[Array, Array, Array]:
+    def turns(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of this layer: [positions, D / 2]."""
+        c = self.config
+        return turns(positions, c.head_dim, c.local_rope_base if self.local else c.rope_base)
+
+    def project(self, x: Array, sin: AnyArray, cos: AnyArray) -> tuple[Array, Array, Array]:
         """Query [..., G, H / G, D], key and value [..., G, D] of tokens x [..., E], rotated."""
         c = self.config
         query, key, value = self.query(x), self.key(x), self.value(x)
         if c.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query = query * (c.query_divisor or c.head_dim) ** -0.5
-        base = c.local_rope_base if self.local else c.rope_base
-        query = rotate(query, position, base)
-        query = query.reshape(*key.shape[:-1], -1, c.head_dim)
-        return query, rotate(key, position, base), value
+        query = rotate(query, sin, cos).reshape(*key.shape[:-1], -1, c.head_dim)
+        return query, rotate(key, sin, cos), value
 
     def visible(self, distance: Array) -> Array:
         """Whether a query sees a key this many tokens before it: bool."""
@@ -179,7 +198,8 @@ class Attention(nn.Module):
         """Causal attention of rows to themselves and to a prefix, and their keys and values."""
         P, T = prefix[1].shape[1], x_BxTxE.shape[1]
         position_T = P + jnp.arange(T)
-        query, key, value = self.project(x_BxTxE, jnp.broadcast_to(position_T, x_BxTxE.shape[:2]))
+        sin, cos = (x[None, P:] for x in self.turns(P + T))
+        query, key, value = self.project(x_BxTxE, sin, cos)
         segments = [
             Segment(
                 products("btgqd,bsgd->btgqs", query, key),
@@ -198,8 +218,10 @@ class Attention(nn.Module):
         self, x_AxE: Array, position_A: Array, rows: DecodeRows, caches: Caches
     ) -> tuple[Array, KeysValues]:
         """Attention of one new token in each row, and the rows' new cache."""
-        query, key, value = self.project(x_AxE, position_A)
-        (A, G, *_), B = query.shape, caches.response[0].shape[0]
+        B, R = caches.response[0].shape[0], caches.response[1].shape[1]
+        tables = self.turns(caches.prefix[1].shape[1] + caches.prompt[1].shape[2] + R)
+        query, key, value = self.project(x_AxE, *(jnp.asarray(x)[position_A] for x in tables))
+        A, G = query.shape[:2]
 
         def by_head(x: Array) -> Array:  # [A, G, ...] -> [B, ...]
             return x.swapaxes(0, 1).reshape(B, *x.shape[2:])
@@ -207,7 +229,7 @@ class Attention(nn.Module):
         def by_row(x: Array) -> Array:  # and back
             return x.reshape(G, A, *x.shape[1:]).swapaxes(0, 1)
 
-        R, write = caches.response[1].shape[1], jax.lax.dynamic_update_slice_in_dim
+        write = jax.lax.dynamic_update_slice_in_dim
         entry = rows.clock % R
         key_BxDxR = write(caches.response[0], by_head(key)[:, :, None], entry, axis=2)
         value_BxRxD = write(caches.response[1], by_head(value)[:, None], entry, axis=1)

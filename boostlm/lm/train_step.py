@@ -116,11 +116,11 @@ def weighted_loss(
       >>> float(weight), bool(total > 0)
       (3.0, True)
     """
-    x_BxTxE = model.hidden(params, batch.tokens_BxT, prefix_P)
+    x_BxTxE = model.hidden(params, batch.tokens_BxT[:, :-1], prefix_P)
     return cross_entropy(
         model.unembed,
         model.head(params),
-        x_BxTxE[:, :-1],
+        x_BxTxE,
         batch.tokens_BxT[:, 1:],
         batch.weight_BxT[:, 1:],
     )
