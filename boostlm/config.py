@@ -178,8 +178,7 @@ class ComputeConfig:
 
     dtype: str = "auto"  # of matrix products, one of DTYPES; auto: bfloat16, on CPU float32
     remat: bool = False  # compute blocks again in the backward pass, to save memory
-    # devices as data x model ("2x4"); "replicate": each holds the model; "auto": by size and memory
-    mesh: str = "auto"
+    mesh: str = "auto"  # devices as data x model, such as "2x4"; "replicate"; auto: by size, memory
 
 
 @dataclass(frozen=True)
