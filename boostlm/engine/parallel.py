@@ -92,7 +92,9 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
         put_batch=put_batch,
         # x[0] would be a collective if the array is spread over several hosts.
         take=lambda x: x.addressable_shards[0].data[0],
-        init_optimizer=lambda optimizer: jax.pmap(optimizer.init, devices=devices),
+        # Placed as what a step returns, as `put` does; otherwise the second step would be compiled
+        # again.
+        init_optimizer=lambda optimizer: jax.pmap(optimizer.init, AXIS, devices=devices),
         step=lambda optimizer, state, parts: pmap_train_step(model, optimizer, parts, devices),
     )
 

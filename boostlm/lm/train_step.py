@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from boostlm.config import OptimizerConfig
 from boostlm.lm.cross_entropy import cross_entropy
 from boostlm.lm.language_model import LanguageModel, Params
-from boostlm.lm.sharding import replicated_sharding, row_sharding, shardings
+from boostlm.lm.sharding import AXIS, replicated_sharding, row_sharding, shardings
 from boostlm.numerics import AnyArray
 
 
@@ -255,9 +255,8 @@ def pmap_train_step(
       >>> metrics.loss.shape
       (1,)
     """
-    axis = "devices"
-    step = _partial(model, optimizer, micro_batches, axis_name=axis)
-    return jax.pmap(step, axis, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
+    step = _partial(model, optimizer, micro_batches, axis_name=AXIS)
+    return jax.pmap(step, AXIS, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
 
 
 def shard_train_step(
