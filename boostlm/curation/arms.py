@@ -255,23 +255,23 @@ ARMS = _named(
 )
 """The presets, by name, with their sources.
 
-  do_nothing         trains on all own samples, unfiltered (the baseline of arXiv 2502.08924)
-  filter_only        on the accepted ones (RAFT, 2304.06767; RFT, 2308.01825)
-  uniform            filter_only, and labels spread over all prompts
-  boosting           filter_only, and labels on the failing prompts by difficulty (2502.08924)
-  one_per_prompt     filter_only with one accepted response a prompt
-  uniform_failing    boosting without difficulty weights (theta 0)
-  boosting_training  the weights act on training, as one reading of 2502.08924 has it
-  boosting_both      they act on labels and on training
-  hardest_static     labels on what the seed model failed (Hard Examples, 2508.14094)
-  star               one accepted response a prompt, from the seed model each round, without hints
-                     (STaR, 2203.14465)
-  rest_em            filter_only from the seed model each round (ReST-EM, 2312.06585)
-  self_distill       do_nothing from sharpened samples (SSD, 2604.01193, which does one round)
-  accumulate         do_nothing on the data of all rounds (2404.01413)
-  supervised         from the seed model on as many right labels as boosting kept, and nothing else:
-                     is it the method, or the additional data?
-  oracle             boosting with labels that are all right
+- do_nothing: trains on all own samples, unfiltered (the baseline of arXiv 2502.08924)
+- filter_only: on the accepted ones (RAFT, 2304.06767; RFT, 2308.01825)
+- uniform: filter_only, and labels spread over all prompts
+- boosting: filter_only, and labels on the failing prompts by difficulty (2502.08924)
+- one_per_prompt: filter_only with one accepted response a prompt
+- uniform_failing: boosting without difficulty weights (theta 0)
+- boosting_training: the weights act on training, as one reading of 2502.08924 has it
+- boosting_both: they act on labels and on training
+- hardest_static: labels on what the seed model failed (Hard Examples, 2508.14094)
+- star: one accepted response a prompt, from the seed model each round, without hints (STaR,
+  2203.14465)
+- rest_em: filter_only from the seed model each round (ReST-EM, 2312.06585)
+- self_distill: do_nothing from sharpened samples (SSD, 2604.01193, which does one round)
+- accumulate: do_nothing on the data of all rounds (2404.01413)
+- supervised: from the seed model on as many right labels as boosting kept, and nothing else: is it
+  the method, or the additional data?
+- oracle: boosting with labels that are all right
 
 Example:
   >>> list(boostlm.ARMS)[:4]

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 OPTIONS = {
     "run": ["config", "--run-dir", *(f"--{name} " for name in fields_of(Config()))],
+    "check": ["data", "--prompt", "--answer", "--group", "--split", "--template", "--verifier", "--model"],
     "compile": ["config", "--topology", "--price", "--json", "--model", "--prefix-tokens", "--prompt-tokens", "--response-tokens"],
     "label": ["run_dir", "--from", ".csv", ".jsonl"],
     "convert": ["source", "dest", "--to", "--keep-tokens-of", "--seed", "--arm", "--round"],

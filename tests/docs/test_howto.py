@@ -40,19 +40,22 @@ from boostlm.tasks.skills import SkillsTask
 HOWTO = sorted(f"howto/{path.stem}" for path in (DOCS / "howto").glob("*.md"))
 # Every shell block of the pages, by its first line: what becomes of it here.
 TYPED = (
-    "boostlm check sums.jsonl --prompt question --answer answer --verifier number --group kind",
+    CHECK
+    := "boostlm check sums.jsonl --prompt question --answer answer --verifier number --group kind",
     OWN_DATA := "boostlm run --data.task jsonl --data.path sums.jsonl --data.prompt question "
     "--data.answer answer \\",
-    "boostlm convert google/gemma-2-2b models/gemma2-2b",
-    "boostlm convert runs/gsm8k_gemma2_2b out/gsm8k --to huggingface --arm boosting",
-    "boostlm export runs/skills --arm boosting --round 2 --out set.jsonl",
-    "boostlm run --label.labeler examples/own_labeler.py:program --run-dir runs/program",
-    "boostlm run --label.labeler people --run-dir runs/people",
-    "export OPENAI_API_KEY=...",
-    "boostlm run --run-dir runs/arms --arms 'filter_only,uniform,boosting,boosting(label.beta=0.1),oracle'",
-    "boostlm run --run-dir runs/arms --rounds 7 --arms 'filter_only,uniform,boosting,boosting(label.beta=0.1),oracle,star'",
-    "boostlm run --arms boosting,examples/own_arm.py:patient --run-dir runs/patient",
-    "boostlm run --data.task examples/own_task.py:Sums --run-dir runs/sums",
+    CONVERT := "boostlm convert google/gemma-2-2b models/gemma2-2b",
+    TURN_BACK := "boostlm convert runs/gsm8k_gemma2_2b out/gsm8k --to huggingface --arm boosting",
+    EXPORT := "boostlm export runs/skills --arm boosting --round 2 --out set.jsonl",
+    LABELER := "boostlm run --label.labeler examples/own_labeler.py:program --run-dir runs/program",
+    PEOPLE := "boostlm run --label.labeler people --run-dir runs/people",
+    SERVER := "export OPENAI_API_KEY=...",
+    ARMS
+    := "boostlm run --run-dir runs/arms --arms 'filter_only,uniform,boosting,boosting(label.beta=0.1),oracle'",
+    GROWN
+    := "boostlm run --run-dir runs/arms --rounds 7 --arms 'filter_only,uniform,boosting,boosting(label.beta=0.1),oracle,star'",
+    OWN_ARM := "boostlm run --arms boosting,examples/own_arm.py:patient --run-dir runs/patient",
+    OWN_TASK := "boostlm run --data.task examples/own_task.py:Sums --run-dir runs/sums",
 )
 PARSED = ("pip install '.[tpu]'",)
 SMALL = " --rounds 1 --arms boosting"
@@ -88,7 +91,7 @@ def test_own_data(place):
     made = [(a, b) for a in range(20) for b in range(10)]
     rows = [row | {"question": f"What is {a} + {b}?", "answer": a + b} for a, b in made]
     (place.folder / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    said = place.bash(block("howto/own_data", TYPED[0]))
+    said = place.bash(block("howto/own_data", CHECK))
     assert "140 train, 30 validation, 30 test" in said
     assert "nothing is wrong" in said
     place.bash(block("howto/own_data", OWN_DATA).strip() + SMALL)
@@ -106,7 +109,7 @@ def test_own_data_names_every_verifier():
 
 @pytest.mark.slow
 def test_own_task(place):
-    place.bash(block("howto/own_task", TYPED[-1]).strip() + SMALL)
+    place.bash(block("howto/own_task", OWN_TASK).strip() + SMALL)
     run = place.folder / "runs" / "sums"
     assert json.loads((run / "task.json").read_text())["name"] == "sums"
     assert (run / "report.html").exists()
@@ -161,7 +164,7 @@ def test_own_task_shows_the_errors_as_they_are(said, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_arms_are_compared_and_a_run_grows(place):
     """The commands of the page, with 1 round and then 2 for 5 and 7."""
-    for first, rounds in zip(TYPED[6:8], ("--rounds 1", "--rounds 2"), strict=True):
+    for first, rounds in zip((ARMS, GROWN), ("--rounds 1", "--rounds 2"), strict=True):
         typed = block("howto/own_arm", first).strip().replace(" --rounds 7", "")
         place.bash(f"{typed} {rounds}")
     run = place.folder / "runs" / "arms"
@@ -174,7 +177,7 @@ def test_arms_are_compared_and_a_run_grows(place):
 
 @pytest.mark.slow
 def test_own_arm(place):
-    place.bash(block("howto/own_arm", TYPED[8]).strip() + " --rounds 2")
+    place.bash(block("howto/own_arm", OWN_ARM).strip() + " --rounds 2")
     run = place.folder / "runs" / "patient"
     accepted = [
         np.load(run / "rounds/seed0" / name / "verdicts.npz")["accepted"].any(axis=1)
@@ -210,7 +213,7 @@ def entries(run):
 
 @pytest.mark.slow
 def test_own_labeler(place):
-    place.bash(block("howto/own_labeler", TYPED[3]).strip() + SMALL)
+    place.bash(block("howto/own_labeler", LABELER).strip() + SMALL)
     bought = entries(place.folder / "runs" / "program")
     assert len(bought) == tiny_config().label.budget
     assert {entry["source"] for entry in bought} == {"program"}
@@ -218,7 +221,7 @@ def test_own_labeler(place):
 
 @pytest.mark.slow
 def test_people(place):
-    command = block("howto/own_labeler", TYPED[4]).strip() + SMALL
+    command = block("howto/own_labeler", PEOPLE).strip() + SMALL
     place.bash(command, status=3)
     folder = place.folder / "runs" / "people" / "people"
     assert (folder / "queue.jsonl").exists()
@@ -239,7 +242,7 @@ def test_people(place):
 
 @pytest.mark.slow
 def test_a_server(place):
-    text = block("howto/own_labeler", TYPED[5]).strip()
+    text = block("howto/own_labeler", SERVER).strip()
     with serving(lambda number, body: completion("abc")) as server:
         for old, new in {
             "OPENAI_API_KEY=...": f"OPENAI_API_KEY={KEY}",
@@ -265,10 +268,10 @@ def test_a_server(place):
 def test_models(place):
     pytest.importorskip("safetensors", reason="conversion needs the extra `convert`")
     hugging_face(place.folder / "google" / "gemma-2-2b")
-    convert = block("howto/models_and_export", TYPED[0]).strip()
+    convert = block("howto/models_and_export", CONVERT).strip()
     # The run is that of the page, on a task that needs no data.
     place.bash(f"{convert} --data.task skills --data.few_shot= {SMALL} --seeds 1")
-    place.bash(block("howto/models_and_export", TYPED[1]))
+    place.bash(block("howto/models_and_export", TURN_BACK))
     saved = json.loads((place.folder / "out" / "gsm8k" / "config.json").read_text())
     assert saved["architectures"] == ["Gemma2ForCausalLM"]
 
@@ -285,7 +288,7 @@ def test_export(place):
     place.bash("boostlm run --arms boosting")
     run = place.folder / "runs" / "skills"
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    place.bash(block("howto/models_and_export", TYPED[2]))
+    place.bash(block("howto/models_and_export", EXPORT))
     rows = [json.loads(line) for line in (place.folder / "set.jsonl").read_text().splitlines()]
     assert sum(row["weight"] for row in rows) == pytest.approx(1)
     assert {row["source"] for row in rows} == {"own sample", "simulated"}

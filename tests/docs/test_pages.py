@@ -125,7 +125,14 @@ def test_the_tree_shows_every_file_of_a_run_and_no_other(run):
     found -= {p.name for p in run.rglob("checkpoint/**/*")}
     assert found - listed == {"seed1", "do_nothing", "filter_only", "uniform", "round03"}
     sometimes = {"people", "queue.jsonl", "queue.csv", "asked.jsonl", "answers.jsonl"}
-    sometimes |= {"partial_samples.npz", "partial_training", "runs", "tutorial", "..."}
+    sometimes |= {
+        "partial_samples.npz",
+        "partial_training",
+        "runs",
+        "tutorial",
+        "...",
+        "shared+sample.k=4",
+    }
     assert listed - found == sometimes
     in_round = {path.name for path in RunDir(run).round_dir(RoundId(0, "boosting", 1))}
     assert in_round <= listed

@@ -47,8 +47,8 @@ def rows(ends=ENDS, seed=0):
 
 
 def learner_of(devices, split):
-    model = decoder_lm(CONFIG, V, mesh=device_mesh(devices) if split else None)
-    return LanguageLearner(model, ((1,),), 4, 8, devices, split)
+    mesh = device_mesh(devices) if split else None
+    return LanguageLearner(decoder_lm(CONFIG, V, mesh=mesh), ((1,),), 4, 8, devices, mesh)
 
 
 def params_of(learner):
