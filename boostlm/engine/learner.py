@@ -16,7 +16,7 @@ from boostlm.config import OptimizerConfig
 from boostlm.engine.parallel import parallel_of
 from boostlm.engine.prompt_shards import PromptShards, by_host, split_prompts
 from boostlm.engine.prompt_table import PromptTable
-from boostlm.engine.row_widths import cut_batch, widths_of
+from boostlm.engine.row_widths import cut_rows, widths_of
 from boostlm.engine.sampler import OnProgress, Sampler
 from boostlm.engine.slot_layout import Layout, SampleGroups, group_pairs, layout_of_pairs
 from boostlm.engine.tokenizer import Tokenizer
@@ -257,11 +257,11 @@ class LanguageLearner:
         widths = np.array(widths_of(first.tokens_BxT.shape[1]))
         width_S = widths[np.searchsorted(widths, rows.length_C[rows_SxB].max(axis=1))]
         for width in widths:  # JAX keeps what it compiled, so that later calls do nothing
-            step.lower(train_state, put(cut_batch(first, width)), prefix_P).compile()
+            step.lower(train_state, put(cut_rows(first, width)), prefix_P).compile()
         take = self.parallel.take
         pace = Pace(progress, config.steps)
         for i in range(len(losses), config.steps):
-            batch = put(cut_batch(rows.take(rows_SxB[i]), width_S[i]))
+            batch = put(cut_rows(rows.take(rows_SxB[i]), width_S[i]))
             train_state, metrics = step(train_state, batch, prefix_P)
             losses.append(take(metrics.loss))
             if (i + 1) % pace.every == 0:

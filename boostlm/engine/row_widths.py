@@ -21,7 +21,7 @@ def widths_of(longest: int) -> tuple[int, ...]:
     return tuple(sorted({1 + min(inputs, _TILE * n) for n in tiles}))
 
 
-def cut_batch(batch: Batch, width: int) -> Batch:
+def cut_rows(batch: Batch, width: int) -> Batch:
     """The first `width` columns of rows."""
     return batch if width == batch.tokens_BxT.shape[1] else _cut(batch, int(width))
 

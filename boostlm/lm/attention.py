@@ -56,11 +56,11 @@ def turns(positions: int, width: int, base: float) -> tuple[np.ndarray, np.ndarr
       width: D.
       base: the longest wavelength over 2 pi.
     """
-    half = width // 2
-    frequency = np.float32(base) ** (-np.arange(half, dtype=np.float32) / np.float32(half))
-    angle = np.arange(positions, dtype=np.float32)[:, None] * frequency
+    half, dtype = width // 2, jnp.float32
+    frequency = base ** (-np.arange(half, dtype=dtype) / half)
+    angle = np.arange(positions, dtype=dtype)[:, None] * frequency
     wide = angle.astype(np.float64)
-    return np.sin(wide).astype(np.float32), np.cos(wide).astype(np.float32)
+    return np.sin(wide).astype(dtype), np.cos(wide).astype(dtype)
 
 
 def rotate(x: Array, sin: AnyArray, cos: AnyArray) -> Array:

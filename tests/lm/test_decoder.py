@@ -13,6 +13,7 @@ from boostlm import Batch, decoder_lm, weighted_loss
 from boostlm.config import Config, ModelConfig
 from boostlm.config_io import override
 from boostlm.experiment.context import compute_dtype
+from boostlm.lm.attention import turns
 from boostlm.lm.language_model import NO_PREFIX
 
 V, B, T, P = 32, 3, 10, 9
@@ -100,6 +101,7 @@ def test_what_stays_float32_beside_bfloat16():
         dtypes = re.findall(rf":(\w+)\[[\d,]*\] = {operation} ", program)
         assert len(dtypes) >= least
         assert set(dtypes) == {"f32"}, operation
+    assert {x.dtype for x in turns(9, CONFIG.head_dim, CONFIG.rope_base)} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("name", ["auto", "float32", "bfloat16"])
