@@ -78,7 +78,8 @@ def replicated(model: LanguageModel, devices: Sequence[jax.Device]) -> Parallel:
 
     def put(tree: Any) -> Any:
         def copies(x: Any) -> jax.Array:
-            one = jnp.expand_dims(x, 0)  # a new buffer
+            # A new buffer; that of a number needs no program of its own.
+            one = jnp.expand_dims(x, 0) if jnp.ndim(x) else np.asarray(x)[None]
             on_each = [jax.device_put(one, devices[i]) for i in here]
             shape = (len(here), *jnp.shape(x))
             return jax.make_array_from_single_device_arrays(shape, by_device, on_each)

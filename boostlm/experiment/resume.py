@@ -16,6 +16,7 @@ from boostlm.errors import BoostError
 from boostlm.experiment.context import Assembly, RunContext
 from boostlm.lm.decoder import decoder_lm
 from boostlm.lm.language_model import Params
+from boostlm.lm.sharding import device_put_copy, replicated_sharding
 from boostlm.lm.train_step import make_optimizer
 from boostlm.storage import checkpoint
 from boostlm.storage.metrics_file import MetricsFile
@@ -89,7 +90,14 @@ def state_after(ctx: RunContext, run_dir: RunDir, id_: RoundId, seed: LearnerSta
 def _over_devices(state: RoundState, shards: PromptShards) -> RoundState:
     """A state of all prompts, on every host, split over devices and padded."""
     own = slice(shards.own.start, shards.own.stop)
+    # Counts are placed as what a round makes of them; otherwise the next one compiles their sums.
+    spent, kept = (
+        device_put_copy(np.int32(count), replicated_sharding(shards.mesh))
+        for count in (state.labels_spent, state.labels_kept)
+    )
     return state._replace(
+        labels_spent=spent,
+        labels_kept=kept,
         log_weight_N=shards.put(np.asarray(state.log_weight_N)[own], -np.inf),
         failures_N=shards.put(np.asarray(state.failures_N)[own]),
     )

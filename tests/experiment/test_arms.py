@@ -75,12 +75,12 @@ def test_arms_share_where_they_start(twelve):
     own = {p.name for p in (root / "rounds/seed0/shared+filter.miss_rate=0.3/round00").iterdir()}
     assert own == {"verdicts.npz"}  # the samples are those of all
     three = durable_files.load_arrays(
-        RunDir(root).round_dir(RoundId(0, "boosting(sample.k=3)", 0)).samples, ("tokens_BxKxR",)
+        RunDir(root).round_dir(RoundId(0, "boosting(sample.k=3)", 0)).samples, ("tokens_NxKxR",)
     )
     both = durable_files.load_arrays(
-        RunDir(root).round_dir(RoundId(0, "boosting", 0)).samples, ("tokens_BxKxR",)
+        RunDir(root).round_dir(RoundId(0, "boosting", 0)).samples, ("tokens_NxKxR",)
     )
-    np.testing.assert_array_equal(three["tokens_BxKxR"][:, :2], both["tokens_BxKxR"])
+    np.testing.assert_array_equal(three["tokens_NxKxR"][:, :2], both["tokens_NxKxR"])
 
 
 def test_an_arm_that_accumulates_trains_on_what_it_would_not_otherwise(twelve):
