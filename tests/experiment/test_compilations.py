@@ -41,8 +41,7 @@ sys.exit(status)
 """
 
 
-@pytest.mark.parametrize("hosts", [1, 2])
-@pytest.mark.parametrize("labeler", ["simulated", "frozen_model"])
+@pytest.mark.parametrize(("labeler", "hosts"), [("simulated", 2), ("frozen_model", 1)])
 def test_nothing_is_compiled_after_the_first_round(tmp_path, hosts, labeler):
     """Although each round fails, labels and trains on other numbers of prompts and responses."""
     config = tiny_config(

@@ -9,7 +9,7 @@ from support.lives import live
 from support.runs import ledger_files, rows_of, tiny_config
 
 from boostlm.config import DataConfig
-from boostlm.experiment import context, resume, run, stages
+from boostlm.experiment import arm_run, context, resume, stages
 from boostlm.experiment.context import make_context
 from boostlm.experiment.round_arrays import Samples, Verdicts
 from boostlm.storage.run_dir import RunDir
@@ -33,7 +33,7 @@ def split(x):
 def test_every_array_over_prompts_is_split_over_all_devices(ctx, devices, tmp_path, monkeypatch):
     """The arrays are those that the run itself handed on, in every round."""
     seen = {name: [] for name in ("samples", "verdicts", "states", "mixtures", "batches")}
-    real_round, real_draw, put = run.curation_round, stages.draw, ctx.learner.parallel.put_batch
+    real_round, real_draw, put = arm_run.curation_round, stages.draw, ctx.learner.parallel.put_batch
 
     def curation_round(state, fns, *rest):
         seen["states"].append(state)
@@ -54,8 +54,8 @@ def test_every_array_over_prompts_is_split_over_all_devices(ctx, devices, tmp_pa
         seen["batches"].append(batch)
         return put(batch)
 
-    monkeypatch.setattr(run, "curation_round", curation_round)
-    monkeypatch.setattr(run, "ArmStages", Watched)
+    monkeypatch.setattr(arm_run, "curation_round", curation_round)
+    monkeypatch.setattr(arm_run, "ArmStages", Watched)
     monkeypatch.setattr(stages, "draw", draw)
     monkeypatch.setattr(ctx.learner, "parallel", ctx.learner.parallel._replace(put_batch=put_batch))
     live(ctx, tmp_path)
