@@ -111,7 +111,7 @@ def test_sampling_goes_on_with_the_prompts_that_are_left(tmp_path):
         np.testing.assert_array_equal(want, have)
     np.testing.assert_allclose(got.logprob_BxKxR, expected.logprob_BxKxR, atol=1e-5)
     unfinished.remove()
-    assert unfinished.load(24)[0] is None
+    assert unfinished.load()[0] is None
     with watching():
         sigterm()
         with pytest.raises(Preempted):
