@@ -101,7 +101,8 @@ def same_run(one, two, arms):
             np.testing.assert_equal(_rounded(b[name]), _rounded(a[name]), err_msg=name)
     for arm in arms:
         want, got = saved(one, arm), saved(two, arm)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), want, got)
+        # A model that spans hosts is summed up in another order.
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), want, got)
     ledgers = [p.relative_to(one) for p in ledger_files(one)]
     assert ledgers
     for name in ledgers:
