@@ -305,7 +305,7 @@ def test_people_answer_in_the_queue_and_the_run_resumes(learner, tmp_path):
 
 
 def test_waiting_for_people_has_its_own_exit_status(tmp_path, monkeypatch, capsys):
-    def wait(*args):
+    def wait(*args, **more):
         raise WaitingForPeople("answers are wanted")
 
     monkeypatch.setattr(experiment, "run_experiment", wait)

@@ -88,7 +88,9 @@ def test_a_run_in_a_bucket_is_the_local_one_though_it_was_killed(tmp_path):
     assert rows_of(copy) == [row for row in rows_of(local) if row["arm"] == "boosting"]
     for round_ in (1, 2):
         ledger = f"rounds/seed0/boosting/round{round_:02d}/ledger.jsonl"
-        assert (copy / ledger).read_bytes() == (local / ledger).read_bytes()
+        # Where arms share answers, those that one has bought come first in another's ledger.
+        both = ((root / ledger).read_bytes().splitlines() for root in (copy, local))
+        assert len({tuple(sorted(lines)) for lines in both}) == 1
     assert checkpoint.is_good(RunDir(copy).round_dir(RoundId(0, "boosting", 2)).checkpoint)
     assert "</html>" in (copy / "report.html").read_text()
     assert not [p for p in copy.rglob("*") if p.name == "lock" or p.name.endswith(".tmp")]
@@ -111,7 +113,7 @@ def test_a_run_directory_in_a_bucket_keeps_its_config_and_refuses_foreign_folder
     RunDir(ROOT).create(CONFIG)
     assert RunDir(ROOT).read_config() == CONFIG
     with pytest.raises(BoostError, match="was started with another config"):
-        RunDir(ROOT).create(replace(CONFIG, rounds=9))
+        RunDir(ROOT).create(replace(CONFIG, keep_checkpoints=9))
     (epath.Path("gs://our-bucket/thesis") / "a.tex").write_text("mine")
     with (
         pytest.raises(BoostError, match="holds other files"),
