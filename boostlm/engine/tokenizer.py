@@ -116,7 +116,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; PAD, BOS and stop tokens give no text."""
-        return self._spm.decode([self._spm_of[i] for i in ids if i not in self._silent])
+        return self._spm.decode([self._spm_of[i] for i in map(int, ids) if i not in self._silent])
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:

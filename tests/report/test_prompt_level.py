@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import comb
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from etils import epath
@@ -14,6 +15,7 @@ from support.report_run import Reader, exact_run, make_run
 from support.runs import finished_run, tiny_config
 
 from boostlm.config import FOUR_ARMS, SampleConfig
+from boostlm.engine.prompt_shards import split_prompts
 from boostlm.experiment.evaluate import eval_answers, load_answers
 from boostlm.experiment.metrics import audit_of
 from boostlm.experiment.round_arrays import Verdicts
@@ -135,7 +137,8 @@ def test_sampled_answers_are_committed_and_read_back(tmp_path):
         eval_prompts=SimpleNamespace(length_N=np.ones(24)),
         sample=sample,
         grade_eval=verify,
-        texts=lambda responses: [""] * responses.length_BxK.size,
+        texts=lambda tokens_NxKxR, length_NxK: [""] * length_NxK.size,
+        learner=SimpleNamespace(shards=lambda prompts: split_prompts(jax.devices()[:1], prompts)),
     )
     learner = SimpleNamespace(params=None)
     path = epath.Path(tmp_path) / "eval.npz"
