@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import logging
 import os
 import signal
 import sys
@@ -154,6 +153,8 @@ def _quieten_orbax() -> None:
     Orbax logs some of them. It also closes its event loop, and its other pending writes then raise
     in TensorStore's threads, where only `sys.unraisablehook` can handle the exceptions.
     """
+    import logging
+
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
     def show(unraisable: "sys.UnraisableHookArgs") -> None:
