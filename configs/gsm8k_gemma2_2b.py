@@ -11,8 +11,8 @@ Each round measures greedy accuracy on all 1,319 test problems.
 Expected results: the paper (arXiv 2502.08924) reports 0.222 for the base model and, after 5 rounds,
 0.129 for do_nothing, 0.393 (std 0.020) for filter_only and 0.456 (std 0.010) for boosting. One
 public reproduction with one seed found 0.451 for filter_only and 0.450 for boosting. We have not
-measured it ourselves yet. `boostlm compile --quick` estimated on earlier code that it fits on a v5e-8
-(15.0 of 15.75 GiB per chip) and that the three seeds take at least 24 hours (at the roofline).
+measured it ourselves yet. `boostlm compile --quick` estimated, on earlier code, that it fits on a
+v5e-8 (15.0 of 15.75 GiB per chip) and that the three seeds take at least 24 hours (roofline).
 
 Known from the experiment and used here: model, data, 3-shot prompts (also in training), k, alpha,
 batch size, steps and the budget. Labels come from the frozen base model and are filtered. Each
