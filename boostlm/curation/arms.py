@@ -203,7 +203,7 @@ def split_list(text: str) -> list[str]:
 
 
 def folder_of(arm: str) -> str:
-    """An arm's folder: its name, or where that is no name of a folder, a safe part and a hash.
+    """An arm's folder: its name if a folder can have it, otherwise a safe part of it and a hash.
 
     Example:
       >>> from boostlm.curation.arms import folder_of

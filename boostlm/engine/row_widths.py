@@ -14,7 +14,7 @@ def widths_of(longest: int) -> tuple[int, ...]:
     """The widths for rows of up to `longest` tokens, ascending; at most four.
 
     Nothing else decides them, so that a run that is continued has the same, and none is new after
-    the first round. A row's last token is no input.
+    the first round. The last token of a row is not an input.
     """
     inputs = longest - 1
     tiles = [-(-inputs * eighths // (8 * _TILE)) for eighths in _EIGHTHS]

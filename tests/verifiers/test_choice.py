@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import count, disagreements, fuzzed
+from support.verifier_cases import count, disagreements, fuzzed
 
 from boostlm.verifiers.base import DataRow, UnusableReference
 from boostlm.verifiers.choice import CHOICE, named_options

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from cases import count, disagreements, fuzzed
+from support.verifier_cases import count, disagreements, fuzzed
 
 from boostlm.verifiers.base import DataRow, UnusableReference, made_wrong
 from boostlm.verifiers.expression import EXPRESSION, NotAnExpression, mistake, value_of

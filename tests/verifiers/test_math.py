@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from cases import count, disagreements, fuzzed
+from support.verifier_cases import count, disagreements, fuzzed
 
 from boostlm.verifiers import math_answer
 from boostlm.verifiers.base import DataRow, UnusableReference, made_wrong

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from cases import count, disagreements, fuzzed
+from support.verifier_cases import count, disagreements, fuzzed
 
 from boostlm.errors import BoostError
 from boostlm.verifiers.base import DataRow, UnusableReference, made_wrong
